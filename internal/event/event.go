@@ -1,0 +1,79 @@
+// Package event holds the words for what happened in a registry, and the
+// encodings in which the world hears of it.
+//
+// It owns the record of an event and the bytes of each encoding; who wants an
+// event is for packages webhook and subscription, storing it for outbox, sending
+// it for delivery. Invariant: an encoding is a pure function of the Event, with
+// fixed member order and no clock, so every attempt to deliver it sends the same
+// bytes.
+package event
+
+import (
+	"time"
+)
+
+// Action is what happened, in the words of ACR's webhooks.
+type Action string
+
+// The actions. Ping is not a change: it cannot be subscribed to, and rings one
+// webhook that was asked to.
+const (
+	Push        Action = "push"
+	Delete      Action = "delete"
+	Quarantine  Action = "quarantine"
+	ChartPush   Action = "chart_push"
+	ChartDelete Action = "chart_delete"
+	Ping        Action = "ping"
+)
+
+// Event is one change of a registry, complete: it holds everything any encoding
+// needs. Its content is fixed when the change commits.
+type Event struct {
+	// Pos is the position in commit order, dense from 1; it is assigned by
+	// package outbox and is not part of the record.
+	Pos int64 `json:"-"`
+
+	ID       string    `json:"id"` // UUID
+	At       time.Time `json:"at"` // UTC, when the transaction began
+	Action   Action    `json:"action"`
+	Registry Registry  `json:"registry"`
+	Target   Target    `json:"target,omitzero"`
+	Request  Request   `json:"request,omitzero"`
+	Actor    string    `json:"actor,omitempty"` // user name of who did it
+	Cause    string    `json:"cause,omitempty"` // empty: a client's request; else retention, import, …
+
+	// OwedTo is the one endpoint a ping is owed to; 0 means whoever wants the
+	// event.
+	OwedTo int64 `json:"owedTo,omitempty"`
+}
+
+// Registry says where an event happened.
+type Registry struct {
+	ID          int64  `json:"id"` // row id of the hosted registry
+	Name        string `json:"name"`
+	LoginServer string `json:"loginServer"`
+	ResourceID  string `json:"resourceId"` // ARM id
+	Location    string `json:"location"`   // where it happened
+}
+
+// Target is what was acted on.
+type Target struct {
+	MediaType    string `json:"mediaType,omitempty"`
+	ArtifactType string `json:"artifactType,omitempty"`
+	Size         int64  `json:"size,omitempty"` // bytes
+	Digest       string `json:"digest,omitempty"`
+	Repository   string `json:"repository,omitempty"`
+	Tag          string `json:"tag,omitempty"`
+	Name         string `json:"name,omitempty"`    // chart name
+	Version      string `json:"version,omitempty"` // chart version
+}
+
+// Request is the request that made the change. A change without a client has
+// the login server as Host and nothing else.
+type Request struct {
+	ID        string `json:"id,omitempty"` // UUID
+	Host      string `json:"host,omitempty"`
+	Method    string `json:"method,omitempty"`
+	UserAgent string `json:"useragent,omitempty"`
+	Addr      string `json:"addr,omitempty"` // client's IP address
+}

@@ -1,0 +1,115 @@
+// Package outbox is the log of events in the database: appended to by whoever
+// makes a change, in the transaction that makes it, and read in commit order.
+//
+// It owns the tables event and event_position. Who wants an event and what
+// became of it is for package delivery. Invariants: an event exists if and only
+// if its change committed; positions are dense from 1, and an event with a
+// greater position was not committed before one with a smaller.
+package outbox
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// Outbox appends events and tells a listener when they are durable.
+type Outbox struct {
+	committed func(Entry)
+}
+
+// Entry is an event as it is in the log.
+type Entry struct {
+	Event *event.Event
+	// ACRBody is the webhook body, byte for byte as it was fixed at commit.
+	ACRBody []byte
+}
+
+// New returns an outbox. committed is called with each event once it is
+// durable; on SQLite in order of position. It must not block.
+func New(committed func(Entry)) *Outbox { return &Outbox{committed} }
+
+// Append adds e to the log in the caller's transaction, giving it its id (unless
+// it has one), time and position. Call it last in the transaction: on PostgreSQL
+// it serialises the transactions that append, from here to their commit.
+func (o *Outbox) Append(tx *sqldb.Tx, e *event.Event) error {
+	if e.ID == "" {
+		e.ID = uuid.NewString()
+	}
+	e.At = tx.Now()
+	if err := tx.Get("UPDATE event_position SET last = last + 1 WHERE only_row = 1 RETURNING last", nil, &e.Pos); err != nil {
+		return fmt.Errorf("outbox: next position: %w", err)
+	}
+	record, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("outbox: encode event: %w", err)
+	}
+	entry := Entry{Event: e, ACRBody: event.ACRBody(e)}
+	_, err = tx.Exec(`INSERT INTO event (pos, id, at, registry, location, action, repository, tag, digest, record, acr_body)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		e.Pos, e.ID, e.At.UnixNano(), e.Registry.ID, e.Registry.Location, string(e.Action),
+		e.Target.Repository, e.Target.Tag, e.Target.Digest, record, entry.ACRBody)
+	if err != nil {
+		return fmt.Errorf("outbox: append: %w", err)
+	}
+	tx.AfterCommit(func() { o.committed(entry) })
+	return nil
+}
+
+// Last returns the position of the newest event, 0 for none.
+func Last(tx *sqldb.Tx) (int64, error) {
+	var last int64
+	err := tx.Get("SELECT last FROM event_position WHERE only_row = 1", nil, &last)
+	return last, err
+}
+
+// Expanded returns the position up to which every event has its deliveries on
+// record.
+func Expanded(tx *sqldb.Tx) (int64, error) {
+	var pos int64
+	err := tx.Get("SELECT expanded FROM event_position WHERE only_row = 1", nil, &pos)
+	return pos, err
+}
+
+// SetExpanded moves that position forward.
+func SetExpanded(tx *sqldb.Tx, pos int64) error {
+	_, err := tx.Exec("UPDATE event_position SET expanded = $1 WHERE only_row = 1 AND expanded < $1", pos)
+	return err
+}
+
+const columns = "SELECT pos, record, acr_body FROM event"
+
+// After returns up to n events after pos, in commit order.
+func After(tx *sqldb.Tx, pos int64, n int) ([]Entry, error) {
+	return sqldb.Select(tx, scan, columns+" WHERE pos > $1 ORDER BY pos LIMIT $2", pos, n)
+}
+
+// At returns the event at pos, or sqldb.ErrNoRow.
+func At(tx *sqldb.Tx, pos int64) (Entry, error) {
+	found, err := sqldb.Select(tx, scan, columns+" WHERE pos = $1", pos)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(found) == 0 {
+		return Entry{}, sqldb.ErrNoRow
+	}
+	return found[0], nil
+}
+
+func scan(s sqldb.Scan) (Entry, error) {
+	var record []byte
+	entry := Entry{Event: &event.Event{}}
+	var pos int64
+	if err := s(&pos, &record, &entry.ACRBody); err != nil {
+		return Entry{}, err
+	}
+	if err := json.Unmarshal(record, entry.Event); err != nil {
+		return Entry{}, fmt.Errorf("outbox: event %d: %w", pos, err)
+	}
+	entry.Event.Pos = pos
+	return entry, nil
+}

@@ -1,0 +1,165 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
+)
+
+// postgresDB is the PostgreSQL engine: one transaction per piece of work, which
+// the server groups by itself.
+type postgresDB struct {
+	pool    *sql.DB
+	log     *slog.Logger
+	commits *atomic.Int64
+}
+
+func openPostgres(ctx context.Context, cfg Config, commits *atomic.Int64) (*postgresDB, error) {
+	pool, err := sql.Open("pgx", cfg.PostgresURL)
+	if err != nil {
+		return nil, errors.New("the PostgreSQL address is not valid: use postgres://user:password@host:5432/name") // the driver's text may hold the password
+	}
+	pool.SetMaxOpenConns(32)
+	pool.SetMaxIdleConns(32)
+	if err := pool.PingContext(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("PostgreSQL does not answer: %w", err)
+	}
+	var synchronous string
+	if err := pool.QueryRowContext(ctx, "SHOW synchronous_commit").Scan(&synchronous); err != nil || synchronous == "off" {
+		pool.Close()
+		return nil, fmt.Errorf("PostgreSQL runs with synchronous_commit=%s: a push answered with 201 would not be safe (%w)", synchronous, err)
+	}
+	if err := migrate(ctx, pool, "postgres"); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("PostgreSQL: %w", err)
+	}
+	return &postgresDB{pool: pool, log: cfg.Log, commits: commits}, nil
+}
+
+func (db *postgresDB) dialect() string { return "postgres" }
+func (db *postgresDB) close() error    { return db.pool.Close() }
+
+func (db *postgresDB) read(ctx context.Context, fn func(*Tx) error) error {
+	return db.run(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead}, fn, nil)
+}
+
+// maxTries bounds how often a transaction that lost a race is run again.
+const maxTries = 20
+
+func (db *postgresDB) write(ctx context.Context, _ Priority, fn func(*Tx) error) error {
+	for try := 1; ; try++ {
+		var after []func()
+		err := db.run(ctx, nil, fn, &after)
+		if lostRace(err) && try < maxTries {
+			pause := time.Duration(rand.Int64N(int64(try) * int64(5*time.Millisecond)))
+			select {
+			case <-time.After(pause):
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err != nil {
+			return err
+		}
+		db.commits.Add(1)
+		for _, fn := range after {
+			fn()
+		}
+		return nil
+	}
+}
+
+// run runs fn in one transaction; after receives what to do once it is durable.
+func (db *postgresDB) run(ctx context.Context, opts *sql.TxOptions, fn func(*Tx) error, after *[]func()) error {
+	// A client that goes away must not leave the outcome of a begun
+	// transaction open, so only waiting for a connection can be cancelled.
+	conn, err := db.pool.Conn(ctx)
+	if err != nil {
+		return postgresFault(err)
+	}
+	defer conn.Close()
+	background := context.WithoutCancel(ctx)
+	sqltx, err := conn.BeginTx(background, opts)
+	if err != nil {
+		return postgresFault(err)
+	}
+	defer sqltx.Rollback() // nothing after a commit
+	tx := &Tx{conn: postgresTx{background, sqltx}, now: time.Now().UTC()}
+	if err := call(fn, tx); err != nil {
+		return err
+	}
+	if err := sqltx.Commit(); err != nil {
+		return postgresFault(err)
+	}
+	if after != nil {
+		*after = tx.after
+	}
+	return nil
+}
+
+// postgresTx runs statements; the driver keeps prepared ones by text.
+type postgresTx struct {
+	ctx context.Context
+	tx  *sql.Tx
+}
+
+func (t postgresTx) exec(query string, args []any) (sql.Result, error) {
+	return t.tx.ExecContext(t.ctx, query, args...)
+}
+
+func (t postgresTx) query(query string, args []any) (*sql.Rows, error) {
+	return t.tx.QueryContext(t.ctx, query, args...)
+}
+
+func (t postgresTx) fault(err error) error { return postgresFault(err) }
+
+// SQLSTATE codes (PostgreSQL documentation, appendix A).
+const (
+	pgUniqueViolation      = "23505"
+	pgSerializationFailure = "40001"
+	pgDeadlockDetected     = "40P01"
+	pgReadOnlyTransaction  = "25006"
+	pgDiskFull             = "53100"
+)
+
+func postgresFault(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		var c *pgconn.ConnectError
+		if errors.As(err, &c) || pgconn.SafeToRetry(err) {
+			return unavailable(err)
+		}
+		return err
+	}
+	switch e.Code {
+	case pgUniqueViolation:
+		return fmt.Errorf("%w: %w", errUnique, err)
+	case pgDiskFull:
+		return noSpace(err)
+	case pgReadOnlyTransaction:
+		return unavailable(err)
+	}
+	if e.Code[:2] == "57" || e.Code[:2] == "08" { // shutdown, connection trouble
+		return unavailable(err)
+	}
+	return err
+}
+
+// lostRace reports whether running the transaction again may succeed.
+func lostRace(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == pgSerializationFailure || e.Code == pgDeadlockDetected)
+}
