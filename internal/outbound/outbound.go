@@ -1,0 +1,76 @@
+// Package outbound is the only way in which this program calls strangers by
+// HTTP: it decides which addresses may be dialled, sends one request under one
+// deadline, reads a bounded answer and reports what happened.
+//
+// It owns the address policy, the HTTP transport and the redaction of what is
+// kept of an exchange; what to send, whether an answer counts as success and
+// when to try again are for package delivery. Invariants: no redirect is
+// followed, no proxy of the environment is used, no address is dialled that the
+// Policy does not allow, and neither time nor memory depends on the receiver.
+package outbound
+
+import (
+	"net/http"
+	"time"
+)
+
+// Request is one POST.
+type Request struct {
+	URL     string      // http or https; userinfo in it is sent as Basic authorization
+	Header  http.Header // as given, beside Content-Length
+	Body    []byte
+	Timeout time.Duration // over DNS, connect, TLS, headers and body together
+
+	// Public names the header fields whose values may be kept and shown; all
+	// others are kept as ******.
+	Public []string
+}
+
+// Class says at which step an exchange ended without an answer.
+type Class string
+
+// The classes. None means that an answer with a status came.
+const (
+	None      Class = ""
+	DNS       Class = "dns"       // the name has no address
+	Refused   Class = "refused"   // the address policy forbids it
+	Connect   Class = "connect"   // no connection
+	TLS       Class = "tls"       // no trusted connection
+	Timeout   Class = "timeout"   // the deadline passed
+	Protocol  Class = "protocol"  // what came is no HTTP, or broke a limit, or ended early
+	Cancelled Class = "cancelled" // we stopped it: shutdown
+)
+
+// Result is what became of a Request.
+type Result struct {
+	Started  time.Time
+	Duration time.Duration
+
+	Class   Class  // None when there was an answer
+	Message string // one sentence for people, when Class is not None; names no resolved address
+
+	Sent   RequestHead
+	Answer *ResponseHead // nil without an answer
+	Body   []byte        // of the answer, decoded, at most MaxResponseBody bytes
+	Cut    bool          // the body was longer
+}
+
+// MaxResponseBody is how much of an answer's body is kept, in bytes.
+const MaxResponseBody = 4 << 10
+
+// RequestHead is what is kept of a request, redacted: it is stored with the
+// attempt and shown to people.
+type RequestHead struct {
+	Method  string            `json:"method"`
+	URI     string            `json:"uri"` // without userinfo, query values masked
+	Version string            `json:"version"`
+	Header  map[string]string `json:"header"` // secret values as ******
+}
+
+// ResponseHead is what is kept of an answer.
+type ResponseHead struct {
+	Status  int               `json:"status"`
+	Reason  string            `json:"reason"`
+	Version string            `json:"version"` // "1.1", "2.0"
+	Header  map[string]string `json:"header"`
+}
