@@ -171,6 +171,7 @@ CREATE TABLE attempt (
     outcome         TEXT    NOT NULL CHECK (outcome IN ('delivered', 'refused', 'failed', 'interrupted')),
     status          BIGINT NOT NULL, -- 0: no answer
     error_class     TEXT    NOT NULL,
+    error_message   TEXT    NOT NULL,
     request_head    BYTEA    NOT NULL, -- JSON, redacted
     response_head   BYTEA,             -- JSON
     response_body   BYTEA,             -- only of failures, at most 4 KiB

@@ -171,6 +171,7 @@ CREATE TABLE attempt (
     outcome         TEXT    NOT NULL CHECK (outcome IN ('delivered', 'refused', 'failed', 'interrupted')),
     status          INTEGER NOT NULL, -- 0: no answer
     error_class     TEXT    NOT NULL,
+    error_message   TEXT    NOT NULL,
     request_head    BLOB    NOT NULL, -- JSON, redacted
     response_head   BLOB,             -- JSON
     response_body   BLOB,             -- only of failures, at most 4 KiB
