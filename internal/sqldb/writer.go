@@ -12,7 +12,8 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
-// maxGroup is how many transactions share one commit at the most.
+// maxGroup is how many changes share one commit at the most. One piece of each
+// lower priority may ride along, so that none starves.
 const maxGroup = 64
 
 // writer is the only one who writes to a SQLite database. It takes what queued
@@ -110,22 +111,21 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
-// drain adds what is waiting, by priority; of bulk work one piece.
+// drain adds what is waiting: changes up to the limit, and one piece of each
+// lower priority, which its owner has batched already.
 func (w *writer) drain(group []*work) []*work {
-	for p := Change; p <= Settle; p++ {
-		for len(group) < maxGroup {
-			select {
-			case job := <-w.queues[p]:
-				group = append(group, job)
-				continue
-			default:
-			}
-			break
-		}
-	}
-	if len(group) < maxGroup {
+	for len(group) < maxGroup {
 		select {
-		case job := <-w.queues[Bulk]:
+		case job := <-w.queues[Change]:
+			group = append(group, job)
+			continue
+		default:
+		}
+		break
+	}
+	for _, p := range []Priority{Settle, Bulk} {
+		select {
+		case job := <-w.queues[p]:
 			group = append(group, job)
 		default:
 		}

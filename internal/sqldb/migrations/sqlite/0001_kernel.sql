@@ -62,6 +62,7 @@ CREATE TABLE blob_link (
     linked_at  INTEGER NOT NULL,
     PRIMARY KEY (repository, digest)
 ) WITHOUT ROWID;
+CREATE INDEX blob_link_digest ON blob_link (digest);
 
 CREATE TABLE manifest (
     id            INTEGER PRIMARY KEY,
@@ -151,7 +152,7 @@ CREATE TABLE delivery (
     endpoint   INTEGER NOT NULL,
     pos        INTEGER NOT NULL,
     replay_no  INTEGER NOT NULL,
-    state      TEXT    NOT NULL CHECK (state IN ('pending', 'held')), -- held: behind an older one of its order key
+    state      TEXT    NOT NULL CHECK (state IN ('pending', 'held', 'inflight')), -- held: behind an older one of its order key
     order_key  TEXT    NOT NULL,
     due_at     INTEGER NOT NULL,
     attempts   INTEGER NOT NULL,

@@ -1,0 +1,305 @@
+// Package registry is the registry itself: blobs, manifests and tags of every
+// hosted registry, in the database and the blob store.
+//
+// It owns the transaction in which a manifest, its tags and the event of the
+// change become durable together. HTTP is for package ociserver, permission for
+// auth, who hears of an event for webhook and delivery. Invariants:
+//   - An event is in the outbox if and only if its change is in the tables.
+//   - A manifest in the tables had all it refers to in its repository when it
+//     was committed.
+//   - A row that names a file is written after the file is durable.
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/dockbell/dockbell/internal/blob"
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/oci"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// Options are what a Store is made of.
+type Options struct {
+	DB     *sqldb.DB
+	Blobs  blob.Store
+	Outbox *outbox.Outbox
+	Log    *slog.Logger
+
+	// UploadKey signs the ids of upload sessions: 32 secret bytes that stay
+	// the same over restarts.
+	UploadKey []byte
+
+	// Wanted reports whether anyone waits for an action in a registry. It is
+	// asked only for actions that a change raises beside its own.
+	Wanted func(registry int64, action event.Action) bool
+}
+
+// Store holds the contents of all hosted registries.
+type Store struct {
+	Options
+	uploads openUploads
+}
+
+// New returns a Store.
+func New(o Options) *Store {
+	return &Store{Options: o, uploads: openUploads{ids: map[string]bool{}}}
+}
+
+// Caller is whose request a handle serves, as the event will tell it.
+type Caller struct {
+	Request event.Request
+	Actor   string // user name
+}
+
+// For returns one hosted registry as the given caller's requests change it.
+func (s *Store) For(reg event.Registry, caller Caller) oci.Registry {
+	return &handle{s, reg, caller}
+}
+
+// handle is a hosted registry, and the request it is used for.
+type handle struct {
+	*Store
+	reg    event.Registry
+	caller Caller
+}
+
+var _ oci.Registry = (*handle)(nil)
+
+// Ping implements oci.Registry: a registry that exists answers.
+func (h *handle) Ping(context.Context) error { return nil }
+
+// pageSize is how much a list returns when the caller does not say, and the
+// most it returns at once.
+const pageSize = 1000
+
+func limit(n int) int {
+	if n < 1 || n > pageSize {
+		return pageSize
+	}
+	return n
+}
+
+// page cuts off the item that was read only to see whether there is more.
+func page[T any](items []T, n int) ([]T, bool) {
+	if len(items) > n {
+		return items[:n], true
+	}
+	return items, false
+}
+
+// GetManifest implements oci.Reader.
+func (h *handle) GetManifest(ctx context.Context, repo oci.Repository, ref oci.Reference) (*oci.Manifest, error) {
+	var m *oci.Manifest
+	err := h.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		m, err = readManifest(tx, h.reg.ID, repo, ref)
+		if errors.Is(err, sqldb.ErrNoRow) {
+			return h.missing(tx, repo, oci.ManifestUnknown(repo, ref))
+		}
+		return err
+	})
+	return m, err
+}
+
+// missing says which is the truth about something that was not found: the
+// repository is unknown, or what was looked for in it is.
+func (h *handle) missing(tx *sqldb.Tx, repo oci.Repository, unknown error) error {
+	switch _, err := repositoryID(tx, h.reg.ID, repo); {
+	case errors.Is(err, sqldb.ErrNoRow):
+		return oci.NameUnknown(repo)
+	case err != nil:
+		return err
+	}
+	return unknown
+}
+
+// PutManifest implements oci.Writer.
+func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.ManifestPut) (oci.ManifestResult, error) {
+	algorithm := oci.SHA256
+	if put.Digest != "" {
+		algorithm = put.Digest.Algorithm()
+	}
+	dgst := oci.FromBytes(algorithm, put.Data)
+	if put.Digest != "" && dgst != put.Digest {
+		return oci.ManifestResult{}, oci.DigestMismatch(put.Digest, dgst)
+	}
+	m, err := oci.ParseManifest(put.MediaType, put.Data)
+	if err != nil {
+		return oci.ManifestResult{}, err
+	}
+	row := newManifestRow(m, dgst, put.Data)
+	err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+		id, err := touchRepository(tx, h.reg.ID, repo)
+		if err != nil {
+			return err
+		}
+		if err := checkReferences(tx, repo, id, m.References); err != nil {
+			return err
+		}
+		if err := putManifest(tx, id, row, m.References); err != nil {
+			return err
+		}
+		for _, tag := range put.Tags {
+			if err := moveTag(tx, id, tag, dgst); err != nil {
+				return err
+			}
+		}
+		return h.recordPush(tx, repo, row, put.Tags)
+	})
+	if err != nil {
+		return oci.ManifestResult{}, err
+	}
+	result := oci.ManifestResult{Descriptor: oci.Descriptor{MediaType: row.mediaType, Digest: dgst, Size: int64(len(put.Data))}}
+	if m.Subject != nil {
+		result.Subject = m.Subject.Digest
+	}
+	return result, nil
+}
+
+// recordPush appends one push event per tag, or one without a tag. With nothing
+// to hold images back, those who wait for quarantine hear of them as well.
+func (h *handle) recordPush(tx *sqldb.Tx, repo oci.Repository, m manifestRow, tags []oci.Tag) error {
+	if len(tags) == 0 {
+		tags = []oci.Tag{""}
+	}
+	actions := []event.Action{event.Push}
+	if h.Wanted(h.reg.ID, event.Quarantine) {
+		actions = []event.Action{event.Quarantine, event.Push}
+	}
+	for _, tag := range tags {
+		for _, action := range actions {
+			err := h.record(tx, action, event.Target{
+				MediaType: m.mediaType, ArtifactType: m.artifactType, Size: int64(len(m.data)),
+				Digest: string(m.digest), Repository: string(repo), Tag: string(tag),
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// record appends an event to the outbox, in the transaction of its change.
+func (h *handle) record(tx *sqldb.Tx, action event.Action, target event.Target) error {
+	return h.Outbox.Append(tx, &event.Event{
+		Action: action, Registry: h.reg, Target: target,
+		Request: h.caller.Request, Actor: h.caller.Actor,
+	})
+}
+
+// DeleteManifest implements oci.Deleter.
+func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst oci.Digest) error {
+	return h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+		id, err := lockRepository(tx, h.reg.ID, repo)
+		if errors.Is(err, sqldb.ErrNoRow) {
+			return oci.NameUnknown(repo)
+		}
+		if err != nil {
+			return err
+		}
+		mediaType, artifactType, err := deleteManifest(tx, id, dgst)
+		if errors.Is(err, sqldb.ErrNoRow) {
+			return oci.ManifestUnknown(repo, oci.Reference{Digest: dgst})
+		}
+		if err != nil {
+			return err
+		}
+		return h.record(tx, event.Delete, event.Target{
+			MediaType: mediaType, ArtifactType: artifactType, Digest: string(dgst), Repository: string(repo),
+		})
+	})
+}
+
+// DeleteTag implements oci.Deleter.
+func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) error {
+	return h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+		id, err := lockRepository(tx, h.reg.ID, repo)
+		if errors.Is(err, sqldb.ErrNoRow) {
+			return oci.NameUnknown(repo)
+		}
+		if err != nil {
+			return err
+		}
+		n, err := deleteTag(tx, id, tag)
+		if err == nil && n == 0 {
+			err = oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
+		}
+		return err
+	})
+}
+
+// Tags implements oci.Lister.
+func (h *handle) Tags(ctx context.Context, repo oci.Repository, last string, n int) (tags []oci.Tag, more bool, err error) {
+	n = limit(n)
+	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		id, err := repositoryID(tx, h.reg.ID, repo)
+		if errors.Is(err, sqldb.ErrNoRow) {
+			return oci.NameUnknown(repo)
+		}
+		if err != nil {
+			return err
+		}
+		tags, err = listTags(tx, id, last, n+1)
+		return err
+	})
+	tags, more = page(tags, n)
+	return tags, more, err
+}
+
+// Repositories implements oci.Lister.
+func (h *handle) Repositories(ctx context.Context, last string, n int) (repos []oci.Repository, more bool, err error) {
+	n = limit(n)
+	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		repos, err = listRepositories(tx, h.reg.ID, last, n+1)
+		return err
+	})
+	repos, more = page(repos, n)
+	return repos, more, err
+}
+
+// Referrers implements oci.Lister.
+func (h *handle) Referrers(ctx context.Context, repo oci.Repository, dgst oci.Digest, artifactType, last string, n int) (refs []oci.Descriptor, more bool, err error) {
+	n = limit(n)
+	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		id, err := repositoryID(tx, h.reg.ID, repo)
+		if errors.Is(err, sqldb.ErrNoRow) {
+			return nil // nothing refers to it here
+		}
+		if err != nil {
+			return err
+		}
+		refs, err = listReferrers(tx, id, dgst, artifactType, last, n+1)
+		return err
+	})
+	refs, more = page(refs, n)
+	return refs, more, err
+}
+
+// openUploads keeps two requests from writing to one session at once.
+type openUploads struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+// enter reports whether the caller may work on the session; if so it must call
+// leave afterwards.
+func (o *openUploads) enter(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ids[id] {
+		return false
+	}
+	o.ids[id] = true
+	return true
+}
+
+func (o *openUploads) leave(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.ids, id)
+}

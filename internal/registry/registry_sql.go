@@ -1,0 +1,302 @@
+package registry
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dockbell/dockbell/internal/oci"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// repositoryID returns the row id of a repository, or sqldb.ErrNoRow.
+func repositoryID(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, err error) {
+	err = tx.Get("SELECT id FROM repository WHERE registry = $1 AND name = $2", []any{registry, string(repo)}, &id)
+	return id, err
+}
+
+// touchRepository makes the repository if need be and marks it as changed. Its
+// row is what transactions on one repository serialise on, on engines that run
+// several at once.
+func touchRepository(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, err error) {
+	err = tx.Get(`INSERT INTO repository (registry, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
+		ON CONFLICT (registry, name) DO UPDATE SET updated_at = excluded.updated_at RETURNING id`,
+		[]any{registry, string(repo), tx.Now().UnixNano()}, &id)
+	return id, err
+}
+
+// lockRepository is touchRepository for one that must exist already; otherwise
+// it returns sqldb.ErrNoRow.
+func lockRepository(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, err error) {
+	err = tx.Get("UPDATE repository SET updated_at = $3 WHERE registry = $1 AND name = $2 RETURNING id",
+		[]any{registry, string(repo), tx.Now().UnixNano()}, &id)
+	return id, err
+}
+
+// listRepositories returns the repositories that hold a manifest.
+func listRepositories(tx *sqldb.Tx, registry int64, last string, n int) ([]oci.Repository, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (r oci.Repository, err error) { return r, s(&r) },
+		`SELECT name FROM repository r WHERE registry = $1 AND name > $2
+		AND EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.id) ORDER BY name LIMIT $3`,
+		registry, last, n)
+}
+
+// manifestRow is a manifest as it is stored.
+type manifestRow struct {
+	digest       oci.Digest
+	mediaType    string
+	artifactType string
+	subject      sql.NullString
+	annotations  sql.NullString // JSON; kept where a referrers list will show them
+	data         []byte
+}
+
+func newManifestRow(m *oci.ParsedManifest, dgst oci.Digest, data []byte) manifestRow {
+	row := manifestRow{digest: dgst, mediaType: m.MediaType, artifactType: m.ArtifactType, data: data}
+	if m.Subject != nil {
+		row.subject = sql.NullString{String: string(m.Subject.Digest), Valid: true}
+		if len(m.Annotations) > 0 {
+			text, _ := json.Marshal(m.Annotations) // strings always marshal
+			row.annotations = sql.NullString{String: string(text), Valid: true}
+		}
+	}
+	return row
+}
+
+func readManifest(tx *sqldb.Tx, registry int64, repo oci.Repository, ref oci.Reference) (*oci.Manifest, error) {
+	const columns = "SELECT m.digest, m.media_type, m.data FROM repository r "
+	query, arg := columns+`JOIN tag t ON t.repository = r.id JOIN manifest m ON m.repository = r.id AND m.digest = t.digest
+		WHERE r.registry = $1 AND r.name = $2 AND t.name = $3`, string(ref.Tag)
+	if ref.Digest != "" {
+		query, arg = columns+`JOIN manifest m ON m.repository = r.id
+		WHERE r.registry = $1 AND r.name = $2 AND m.digest = $3`, string(ref.Digest)
+	}
+	m := &oci.Manifest{}
+	err := tx.Get(query, []any{registry, string(repo), arg}, &m.Descriptor.Digest, &m.Descriptor.MediaType, &m.Data)
+	m.Descriptor.Size = int64(len(m.Data))
+	return m, err
+}
+
+// checkReferences fails if something the manifest needs is not in the
+// repository, or has another size than the manifest says.
+func checkReferences(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.ManifestReference) error {
+	const chunk = 100 // keeps the number of statement texts small
+	for part := range slices.Chunk(refs, chunk) {
+		if err := checkSome(tx, name, repository, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkSome(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.ManifestReference) error {
+	blobs, manifests := []any{repository}, []any{repository}
+	for _, r := range refs {
+		switch {
+		case r.Kind == oci.RefersChild:
+			manifests = append(manifests, string(r.Descriptor.Digest))
+		case r.Distributable():
+			blobs = append(blobs, string(r.Descriptor.Digest))
+		}
+	}
+	sizes := make(map[oci.Digest]int64, len(refs))
+	read := func(s sqldb.Scan) error {
+		var dgst oci.Digest
+		var size int64
+		err := s(&dgst, &size)
+		sizes[dgst] = size
+		return err
+	}
+	if n := len(blobs) - 1; n > 0 {
+		err := tx.Each(`SELECT c.digest, c.size FROM blob_link l JOIN content c ON c.digest = l.digest
+			WHERE l.repository = $1 AND l.digest IN (`+sqldb.In(2, n)+")", blobs, read)
+		if err != nil {
+			return err
+		}
+	}
+	if n := len(manifests) - 1; n > 0 {
+		err := tx.Each("SELECT digest, size FROM manifest WHERE repository = $1 AND digest IN ("+sqldb.In(2, n)+")", manifests, read)
+		if err != nil {
+			return err
+		}
+	}
+	for _, r := range refs {
+		if !r.Distributable() {
+			continue
+		}
+		size, ok := sizes[r.Descriptor.Digest]
+		if !ok {
+			return oci.ManifestBlobUnknown(name, string(r.Kind), r.Descriptor.Digest)
+		}
+		if size != r.Descriptor.Size {
+			return oci.SizeInvalid("the manifest says that %s %s has %d bytes, but it has %d", r.Kind, r.Descriptor.Digest, r.Descriptor.Size, size)
+		}
+	}
+	return nil
+}
+
+// putManifest stores a manifest and what it refers to; pushing it again changes
+// at most the media type, where the manifest leaves that to the request.
+func putManifest(tx *sqldb.Tx, repository int64, m manifestRow, refs []oci.ManifestReference) error {
+	var id int64
+	err := tx.Get(`INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (repository, digest) DO UPDATE SET media_type = excluded.media_type
+		WHERE manifest.media_type <> excluded.media_type RETURNING id`,
+		[]any{repository, string(m.digest), m.mediaType, m.artifactType, m.subject, m.annotations, len(m.data), m.data, tx.Now().UnixNano()}, &id)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		return nil // it is there already
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range refs {
+		_, err := tx.Exec("INSERT INTO manifest_reference (manifest, kind, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+			id, string(r.Kind), string(r.Descriptor.Digest))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteManifest removes a manifest and the tags that name it. It returns
+// sqldb.ErrNoRow if there is none.
+func deleteManifest(tx *sqldb.Tx, repository int64, dgst oci.Digest) (mediaType, artifactType string, err error) {
+	var id int64
+	err = tx.Get("DELETE FROM manifest WHERE repository = $1 AND digest = $2 RETURNING id, media_type, artifact_type",
+		[]any{repository, string(dgst)}, &id, &mediaType, &artifactType)
+	if err != nil {
+		return "", "", err
+	}
+	if _, err := tx.Exec("DELETE FROM manifest_reference WHERE manifest = $1", id); err != nil {
+		return "", "", err
+	}
+	_, err = tx.Exec("DELETE FROM tag WHERE repository = $1 AND digest = $2", repository, string(dgst))
+	return mediaType, artifactType, err
+}
+
+// moveTag points a tag at a digest and remembers where it pointed before.
+func moveTag(tx *sqldb.Tx, repository int64, tag oci.Tag, dgst oci.Digest) error {
+	_, err := tx.Exec(`INSERT INTO tag (repository, name, digest, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
+		ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at,
+		previous = CASE WHEN tag.digest = excluded.digest THEN tag.previous ELSE tag.digest END`,
+		repository, string(tag), string(dgst), tx.Now().UnixNano())
+	return err
+}
+
+func deleteTag(tx *sqldb.Tx, repository int64, tag oci.Tag) (int64, error) {
+	return tx.Exec("DELETE FROM tag WHERE repository = $1 AND name = $2", repository, string(tag))
+}
+
+func listTags(tx *sqldb.Tx, repository int64, last string, n int) ([]oci.Tag, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (t oci.Tag, err error) { return t, s(&t) },
+		"SELECT name FROM tag WHERE repository = $1 AND name > $2 ORDER BY name LIMIT $3", repository, last, n)
+}
+
+func listReferrers(tx *sqldb.Tx, repository int64, subject oci.Digest, artifactType, last string, n int) ([]oci.Descriptor, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (oci.Descriptor, error) {
+		var d oci.Descriptor
+		var annotations sql.NullString
+		if err := s(&d.Digest, &d.MediaType, &d.ArtifactType, &d.Size, &annotations); err != nil {
+			return d, err
+		}
+		if annotations.Valid {
+			if err := json.Unmarshal([]byte(annotations.String), &d.Annotations); err != nil {
+				return d, fmt.Errorf("annotations of %s: %w", d.Digest, err)
+			}
+		}
+		return d, nil
+	}, `SELECT digest, media_type, artifact_type, size, annotations FROM manifest
+		WHERE repository = $1 AND subject = $2 AND digest > $3 AND ($4 = '' OR artifact_type = $4)
+		ORDER BY digest LIMIT $5`, repository, string(subject), last, artifactType, n)
+}
+
+// contentRow is a blob's content as it is stored: in data, or in file.
+type contentRow struct {
+	size int64
+	data []byte
+	file sql.NullString
+}
+
+// readBlob returns a blob's content if it is linked to the repository, else
+// sqldb.ErrNoRow.
+func readBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest) (c contentRow, err error) {
+	err = tx.Get(`SELECT c.size, c.data, c.file FROM repository r
+		JOIN blob_link l ON l.repository = r.id JOIN content c ON c.digest = l.digest
+		WHERE r.registry = $1 AND r.name = $2 AND l.digest = $3`,
+		[]any{registry, string(repo), string(dgst)}, &c.size, &c.data, &c.file)
+	return c, err
+}
+
+// statBlob returns a linked blob's size, or sqldb.ErrNoRow.
+func statBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest) (size int64, err error) {
+	err = tx.Get(`SELECT c.size FROM repository r
+		JOIN blob_link l ON l.repository = r.id JOIN content c ON c.digest = l.digest
+		WHERE r.registry = $1 AND r.name = $2 AND l.digest = $3`,
+		[]any{registry, string(repo), string(dgst)}, &size)
+	return size, err
+}
+
+// findBlob returns the size of a blob that any repository of the registry
+// links, or sqldb.ErrNoRow.
+func findBlob(tx *sqldb.Tx, registry int64, dgst oci.Digest) (size int64, err error) {
+	err = tx.Get(`SELECT c.size FROM blob_link l JOIN repository r ON r.id = l.repository JOIN content c ON c.digest = l.digest
+		WHERE l.digest = $1 AND r.registry = $2 LIMIT 1`, []any{string(dgst), registry}, &size)
+	return size, err
+}
+
+// putContent stores content under its digest; isNew is false if it was there.
+func putContent(tx *sqldb.Tx, dgst oci.Digest, c contentRow) (isNew bool, err error) {
+	n, err := tx.Exec(`INSERT INTO content (digest, size, data, file, created_at) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (digest) DO NOTHING`, string(dgst), c.size, c.data, c.file, tx.Now().UnixNano())
+	return n > 0, err
+}
+
+func linkBlob(tx *sqldb.Tx, repository int64, dgst oci.Digest) error {
+	_, err := tx.Exec("INSERT INTO blob_link (repository, digest, linked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+		repository, string(dgst), tx.Now().UnixNano())
+	return err
+}
+
+func unlinkBlob(tx *sqldb.Tx, repository int64, dgst oci.Digest) (int64, error) {
+	return tx.Exec("DELETE FROM blob_link WHERE repository = $1 AND digest = $2", repository, string(dgst))
+}
+
+// uploadRow is an upload session that has bytes, or was cancelled.
+type uploadRow struct {
+	id         string
+	registry   int64
+	repository oci.Repository
+	size       int64
+	hashState  []byte
+	data       []byte
+	file       bool // the bytes are staged in the blob store, under id
+	cancelled  bool
+}
+
+func readUpload(tx *sqldb.Tx, id string) (u uploadRow, err error) {
+	var file sql.NullString
+	u.id = id
+	err = tx.Get("SELECT registry, repository, size, hash_state, data, file, cancelled FROM upload WHERE id = $1", []any{id},
+		&u.registry, &u.repository, &u.size, &u.hashState, &u.data, &file, &u.cancelled)
+	u.file = file.Valid
+	return u, err
+}
+
+func putUpload(tx *sqldb.Tx, u uploadRow) error {
+	file := sql.NullString{String: u.id, Valid: u.file}
+	_, err := tx.Exec(`INSERT INTO upload (id, registry, repository, size, hash_state, data, file, cancelled, started_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+		ON CONFLICT (id) DO UPDATE SET size = excluded.size, hash_state = excluded.hash_state, data = excluded.data,
+		file = excluded.file, cancelled = excluded.cancelled, updated_at = excluded.updated_at`,
+		u.id, u.registry, string(u.repository), u.size, u.hashState, u.data, file, u.cancelled, tx.Now().UnixNano())
+	return err
+}
+
+func deleteUpload(tx *sqldb.Tx, id string) error {
+	_, err := tx.Exec("DELETE FROM upload WHERE id = $1", id)
+	return err
+}
