@@ -1,9 +1,15 @@
 package delivery
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 // Outcome is what an attempt came to.
@@ -34,4 +40,77 @@ type Attempt struct {
 	Sent      outbound.RequestHead
 	Answer    *outbound.ResponseHead // nil: there was none
 	Body      []byte                 // of the answer, when it was no success
+}
+
+// Attempts returns up to n attempts of an endpoint, newest first, from the one
+// after the cursor on (an empty one: from the newest), and the cursor to go on
+// with, empty at the end. It fails with fault.Invalid for a cursor that is none.
+func (e *Engine) Attempts(ctx context.Context, endpoint int64, after string, n int) (page []Attempt, next string, err error) {
+	c := cursor{started: math.MaxInt64}
+	if after != "" {
+		if c, err = parseCursor(after); err != nil {
+			return nil, "", err
+		}
+	}
+	err = e.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		page, err = selectAttempts(tx, endpoint, c, n+1)
+		return err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	if len(page) > n {
+		page = page[:n]
+		last := page[n-1]
+		next = cursor{last.StartedAt.UnixNano(), last.Pos, last.ReplayNo, last.N}.String()
+	}
+	return page, next, nil
+}
+
+// cursor is the place of an attempt in the log of its endpoint.
+type cursor struct {
+	started, pos int64
+	replayNo, n  int
+}
+
+func (c cursor) String() string {
+	return fmt.Sprintf("%d.%d.%d.%d", c.started, c.pos, c.replayNo, c.n)
+}
+
+func parseCursor(s string) (c cursor, err error) {
+	if _, err := fmt.Sscanf(s, "%d.%d.%d.%d", &c.started, &c.pos, &c.replayNo, &c.n); err != nil {
+		return c, fault.New(fault.Invalid, "%q is no place in the log: use the nextLink of an answer as it is", s)
+	}
+	return c, nil
+}
+
+func selectAttempts(tx *sqldb.Tx, endpoint int64, after cursor, n int) ([]Attempt, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (Attempt, error) {
+		a := Attempt{Endpoint: endpoint}
+		var started, micros int64
+		var sent, answer []byte
+		var class string
+		var body []byte
+		if err := s(&a.Pos, &a.ReplayNo, &a.N, &started, &micros, &a.Outcome, &class, &a.Message, &sent, &answer, &body, &a.EventID, &a.ACRBody); err != nil {
+			return a, err
+		}
+		a.StartedAt, a.Duration = time.Unix(0, started).UTC(), time.Duration(micros)*time.Microsecond
+		a.Class, a.Body = outbound.Class(class), body
+		if err := json.Unmarshal(sent, &a.Sent); err != nil {
+			return a, fmt.Errorf("attempt %d of event %d: %w", a.N, a.Pos, err)
+		}
+		if answer != nil {
+			a.Answer = &outbound.ResponseHead{}
+			if err := json.Unmarshal(answer, a.Answer); err != nil {
+				return a, fmt.Errorf("attempt %d of event %d: %w", a.N, a.Pos, err)
+			}
+		}
+		return a, nil
+	}, `SELECT a.pos, a.replay_no, a.n, a.started_at, a.micros, a.outcome, a.error_class, a.error_message,
+			a.request_head, a.response_head, a.response_body, e.id, e.acr_body
+		FROM attempt a JOIN event e ON e.pos = a.pos
+		WHERE a.endpoint = $1 AND a.started_at <= $2
+			AND (a.started_at, a.pos, a.replay_no, a.n) < ($2, $3, $4, $5)
+		ORDER BY a.started_at DESC, a.pos DESC, a.replay_no DESC, a.n DESC LIMIT $6`,
+		endpoint, after.started, after.pos, after.replayNo, after.n, n)
 }

@@ -161,6 +161,7 @@ CREATE TABLE delivery (
 ) WITHOUT ROWID;
 CREATE INDEX delivery_due ON delivery (endpoint, due_at) WHERE state = 'pending';
 CREATE INDEX delivery_order ON delivery (endpoint, order_key, pos);
+CREATE INDEX delivery_inflight ON delivery (endpoint) WHERE state = 'inflight';
 
 CREATE TABLE attempt (
     endpoint        INTEGER NOT NULL,

@@ -1,0 +1,177 @@
+package delivery
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// attempt sends one request and puts on record what came of it. It runs in a
+// goroutine of its own.
+func (e *Engine) attempt(j *job) {
+	res, there := e.post(j)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if j.ep.active[j.key]--; j.ep.active[j.key] == 0 {
+		delete(j.ep.active, j.key)
+	}
+	if !there || j.ep.gone {
+		e.forget(j)
+	} else {
+		e.conclude(j, res)
+	}
+	e.end(j.ep, 1)
+}
+
+// post sends the request. A panic on the way is a failed attempt like another.
+func (e *Engine) post(j *job) (res outbound.Result, there bool) {
+	started := time.Now()
+	defer func() {
+		if p := recover(); p != nil {
+			e.Log.Error("panic in an attempt: please report it", "panic", p, "stack", string(debug.Stack()))
+			res = outbound.Result{Started: started, Duration: time.Since(started), Class: outbound.Protocol,
+				Message: "the request could not be made: internal error, see the server's log"}
+			there = true
+		}
+	}()
+	req, there := e.Destinations.Request(j.ep.id, j.entry.Event, j.entry.ACRBody, started)
+	if !there {
+		return res, false
+	}
+	return e.Poster.Post(e.attempts, req), true
+}
+
+// forget drops a job whose endpoint was deleted; its row goes with the others of
+// the endpoint.
+func (e *Engine) forget(j *job) {
+	if j.owed != nil {
+		j.owed.open--
+		e.noteExpanded()
+	}
+}
+
+// conclude decides what follows from an attempt and has it written down. Callers
+// hold e.mu.
+func (e *Engine) conclude(j *job, res outbound.Result) {
+	ep := j.ep
+	outcome := classify(res)
+	ep.heard(outcome, res)
+
+	end := settled{outcome: outcome}
+	switch outcome {
+	case Interrupted:
+		end.again, end.due = true, time.Now()
+	case Failed:
+		end.due = time.Now().Add(retryPause(j.n, res, rand.Float64()))
+		switch {
+		case j.n >= defaultMaxAttempts:
+			end.dead = fmt.Sprintf("given up after %d attempts", j.n)
+		case end.due.After(j.expires):
+			end.dead = fmt.Sprintf("given up: the next attempt would be later than %s after the event", defaultTTL)
+		default:
+			end.again = true
+		}
+	}
+	switch {
+	case end.again && !j.row:
+		ep.addRow(j.key)
+	case !end.again && j.row:
+		ep.dropRow(j.key)
+	}
+	if end.again {
+		e.enqueue(e.settleOp(j, res, end, false))
+		e.spillKey(ep, j.key) // what came later for the same key must not overtake it
+		return
+	}
+	// The next row of the key may go, unless something older waits in memory.
+	release := ep.hasRows(j.key) && !ep.queued(j.key)
+	e.enqueue(e.settleOp(j, res, end, release))
+}
+
+// settled is what becomes of a delivery after an attempt.
+type settled struct {
+	outcome Outcome
+	again   bool // it will be tried again, at due
+	due     time.Time
+	dead    string // why it will not, though it failed
+}
+
+// settleOp writes an attempt and its consequence. release says that rows of the
+// same key may wait behind it.
+func (e *Engine) settleOp(j *job, res outbound.Result, end settled, release bool) op {
+	var next time.Time
+	return op{
+		health: j.ep,
+		run: func(tx *sqldb.Tx) error {
+			next = time.Time{}
+			if err := insertAttempt(tx, j, res, end.outcome, e.Node); err != nil {
+				return err
+			}
+			switch {
+			case end.again && j.row:
+				return rescheduleDelivery(tx, j, end)
+			case end.again:
+				return insertRetry(tx, j, end)
+			case j.row:
+				if err := deleteDelivery(tx, j); err != nil {
+					return err
+				}
+			}
+			if end.dead != "" {
+				if err := insertDeadLetter(tx, j, end.dead); err != nil {
+					return err
+				}
+			}
+			if !release {
+				return nil
+			}
+			released, err := releaseNext(tx, j.ep.id, j.key)
+			if released {
+				next = tx.Now()
+			}
+			return err
+		},
+		done: func() {
+			if j.owed != nil {
+				j.owed.open--
+				e.noteExpanded()
+			}
+			if end.again {
+				next = end.due
+			}
+			if !next.IsZero() && !j.ep.gone {
+				e.setDue(j.ep, next)
+			}
+			e.kick(j.ep)
+		},
+	}
+}
+
+// heard takes note of how an endpoint answered.
+func (ep *endpoint) heard(outcome Outcome, res outbound.Result) {
+	now := res.Started.Add(res.Duration)
+	switch outcome {
+	case Delivered, Refused: // it is there and answers
+		if ep.health.failStreak > 0 || now.Sub(ep.health.lastSuccess) > 10*time.Second {
+			ep.health.changed = true
+		}
+		ep.health.failStreak, ep.health.firstFail, ep.health.lastSuccess = 0, time.Time{}, now
+		if ep.clean++; ep.clean >= ep.window && ep.window < maxWindow {
+			ep.window, ep.clean = ep.window+1, 0
+		}
+	case Failed:
+		if ep.health.failStreak == 0 {
+			ep.health.firstFail = now
+		}
+		ep.health.failStreak++
+		ep.health.changed = true
+		ep.clean = 0
+		if overloaded(res) {
+			ep.window = max(1, ep.window/2)
+		}
+	}
+}

@@ -1,0 +1,352 @@
+// Package delivery brings events to endpoints: each event that an endpoint wants
+// is owed to it, and stays owed until it was delivered, refused, or given up
+// with a reason on record.
+//
+// It owns the tables endpoint, delivery, attempt and dead_letter, the schedule
+// of attempts and their order. What an endpoint wants and how a request to it
+// looks is for the owner of the endpoint (package webhook), reached through the
+// interface Destinations; sending is for package outbound.
+//
+// Invariants:
+//   - Nothing is committed between the transaction that made an event and the
+//     first byte sent for it: the event in the outbox is the promise.
+//   - What was tried is on record. An attempt that a crash cut off is recorded
+//     as interrupted, and only such an attempt can have rung twice.
+//   - For one endpoint, events of one repository and tag are sent one at a time
+//     and in commit order.
+//   - A slow or dead endpoint delays no other: it holds at most its window of
+//     requests and a short queue in memory; the rest of what it is owed waits
+//     in rows.
+//
+// Words: an event happened; a delivery is an event owed to one endpoint; an
+// attempt is one request for it.
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// Destinations are the owners of endpoints.
+type Destinations interface {
+	// InForce returns the rules of this moment: a function that tells which
+	// endpoints an event is owed to. It is called by whoever commits an event
+	// and must cost next to nothing.
+	InForce() func(*event.Event) []int64
+
+	// MatchAt tells which endpoints an event was owed to by the rules in force
+	// when it committed.
+	MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error)
+
+	// Request returns what to send to an endpoint for an event, signed for the
+	// moment at; false if the endpoint is gone.
+	Request(endpoint int64, e *event.Event, acrBody []byte, at time.Time) (outbound.Request, bool)
+}
+
+// Poster sends one request; *outbound.Client is one.
+type Poster interface {
+	Post(context.Context, outbound.Request) outbound.Result
+}
+
+// Options are what an Engine is made of.
+type Options struct {
+	DB           *sqldb.DB
+	Destinations Destinations
+	Poster       Poster
+	Log          *slog.Logger
+
+	// Node names this process in attempts.
+	Node string
+
+	// MaxInFlight is how many requests may run at once, over all endpoints.
+	// 0 means 256.
+	MaxInFlight int
+}
+
+// What is kept in memory at the most. Beyond it, work waits in rows.
+const (
+	maxIntake  = 1024   // committed events not yet looked at
+	maxQueue   = 64     // first attempts waiting for one endpoint
+	maxRowKeys = 10_000 // order keys with rows, per endpoint
+	claimSize  = 8      // rows taken for one endpoint at once
+)
+
+// Engine delivers events. Start it once, after which Committed feeds it.
+type Engine struct {
+	Options
+
+	// mu guards everything below. It is held for bookkeeping only, never over
+	// a request or a transaction.
+	mu        sync.Mutex
+	endpoints map[int64]*endpoint
+	inFlight  int
+	waiting   []*endpoint // can start something, but MaxInFlight is reached
+	dues      dueHeap     // endpoints with rows, by when the first is due
+	intake    []intake    // committed events, oldest first
+	missed    bool        // the intake was full: what is missing is in the outbox
+	next      int64       // position of the next event to expand
+	owed      owedList    // expanded events with first attempts not yet on record
+	ops       []op        // for the settler
+	stopping  bool
+
+	expand chan struct{} // wake the expander
+	settle chan struct{} // wake the settler
+	clock  chan struct{} // wake the clock: the earliest due time changed
+	idle   chan struct{} // stopping, and nothing is in flight
+
+	attempts context.Context // of all requests
+	cancel   context.CancelFunc
+	stop     context.CancelFunc
+	loops    sync.WaitGroup
+}
+
+// intake is a committed event with the rules that were in force then.
+type intake struct {
+	entry outbox.Entry
+	rules func(*event.Event) []int64
+}
+
+// New returns an engine. It does nothing before Start.
+func New(o Options) *Engine {
+	o.MaxInFlight = cmp.Or(o.MaxInFlight, 256)
+	return &Engine{
+		Options:   o,
+		endpoints: map[int64]*endpoint{},
+		expand:    make(chan struct{}, 1),
+		settle:    make(chan struct{}, 1),
+		clock:     make(chan struct{}, 1),
+		idle:      make(chan struct{}),
+	}
+}
+
+// Start puts on record what a crash left open, and starts delivering. Events
+// must not be committed before it returns.
+func (e *Engine) Start(ctx context.Context) error {
+	if err := e.recover(ctx); err != nil {
+		return err
+	}
+	run, stop := context.WithCancel(context.Background())
+	e.stop = stop
+	e.attempts, e.cancel = context.WithCancel(context.Background())
+	e.loops.Go(func() { e.runExpander(run) })
+	e.loops.Go(func() { e.runClock(run) })
+	e.loops.Go(func() { e.runSettler(run) })
+	return nil
+}
+
+// Stop ends deliveries in order: no new ones start, those in flight may end
+// until ctx does and are then cut off and recorded as interrupted, and what
+// waited in memory is put into rows.
+func (e *Engine) Stop(ctx context.Context) {
+	e.mu.Lock()
+	e.stopping = true
+	for _, ep := range e.endpoints {
+		e.spillQueue(ep)
+	}
+	if e.inFlight == 0 {
+		close(e.idle)
+	}
+	e.mu.Unlock()
+	select {
+	case <-e.idle:
+	case <-ctx.Done():
+		e.cancel()
+		<-e.idle
+	}
+	e.stop()
+	e.loops.Wait()
+	e.cancel()
+}
+
+// Committed takes an event that has just become durable. It never blocks: what
+// does not fit in memory is read from the outbox later. It fits outbox.New.
+func (e *Engine) Committed(entry outbox.Entry) {
+	in := intake{entry, e.Destinations.InForce()}
+	e.mu.Lock()
+	if len(e.intake) < maxIntake {
+		e.intake = append(e.intake, in)
+	} else {
+		e.missed = true
+	}
+	e.mu.Unlock()
+	wake(e.expand)
+}
+
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// runExpander turns events into deliveries, in order of position.
+func (e *Engine) runExpander(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.expand:
+		}
+		for e.expandSome(ctx) {
+		}
+	}
+}
+
+// expandSome expands what is in memory, and reads from the outbox what is not.
+// It reports whether there may be more.
+func (e *Engine) expandSome(ctx context.Context) bool {
+	e.mu.Lock()
+	taken, missed := e.intake, e.missed
+	e.intake, e.missed = nil, false
+	stopping := e.stopping
+	e.mu.Unlock()
+	if stopping {
+		return false // the outbox remembers
+	}
+	for _, in := range taken {
+		if in.entry.Event.Pos > e.next && !e.expandFromOutbox(ctx, in.entry.Event.Pos-1) {
+			return e.retryExpand(ctx)
+		}
+		if in.entry.Event.Pos == e.next {
+			e.expandOne(in.entry, in.rules(in.entry.Event))
+		}
+	}
+	if missed && !e.expandFromOutbox(ctx, 0) {
+		return e.retryExpand(ctx)
+	}
+	return len(taken) > 0
+}
+
+// retryExpand is for a database that does not answer: what was taken from
+// memory is still in the outbox.
+func (e *Engine) retryExpand(ctx context.Context) bool {
+	e.mu.Lock()
+	e.missed = true
+	e.mu.Unlock()
+	select {
+	case <-time.After(time.Second):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// expandFromOutbox expands the events up to position upTo, or all if it is 0.
+func (e *Engine) expandFromOutbox(ctx context.Context, upTo int64) bool {
+	const chunk = 100
+	for upTo == 0 || e.next <= upTo {
+		var entries []outbox.Entry
+		var owners [][]int64
+		err := e.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+			entries, err = outbox.After(tx, e.next-1, chunk)
+			if err != nil {
+				return err
+			}
+			owners = make([][]int64, len(entries))
+			for i, entry := range entries {
+				if owners[i], err = e.Destinations.MatchAt(tx, entry.Event); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			if ctx.Err() == nil {
+				e.Log.Error("events wait: the outbox cannot be read; trying again", "after", e.next-1, "error", err)
+			}
+			return false
+		}
+		if len(entries) == 0 {
+			return upTo == 0
+		}
+		for i, entry := range entries {
+			e.expandOne(entry, owners[i])
+		}
+	}
+	return true
+}
+
+// expandOne owes the event at position e.next to its endpoints and starts what
+// can start at once.
+func (e *Engine) expandOne(entry outbox.Entry, ids []int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.next = entry.Event.Pos + 1
+	o := e.owed.add(entry.Event.Pos)
+	for _, id := range ids {
+		ep := e.endpoints[id]
+		if ep == nil {
+			continue // deleted since
+		}
+		o.open++
+		e.offer(ep, &job{
+			ep: ep, pos: entry.Event.Pos, entry: entry, key: orderKey(entry.Event), owed: o, n: 1,
+			expires: entry.Event.At.Add(defaultTTL),
+		})
+	}
+	e.noteExpanded()
+}
+
+// orderKey names what is sent to one endpoint one at a time.
+func orderKey(e *event.Event) string {
+	switch {
+	case e.Action == event.Ping:
+		return "ping " + e.ID
+	case e.Target.Tag != "":
+		return e.Target.Repository + ":" + e.Target.Tag
+	}
+	return e.Target.Repository + "@" + e.Target.Digest
+}
+
+// owedList holds expanded events, oldest first, until all their first attempts
+// are on record.
+type owedList struct {
+	events []*owed
+	marked int64 // the position up to which everything is on record
+	saved  int64 // the same, as the database has it
+}
+
+// owed is an expanded event.
+type owed struct {
+	pos  int64
+	open int // deliveries neither attempted on record nor in rows
+}
+
+func (l *owedList) add(pos int64) *owed {
+	o := &owed{pos: pos}
+	l.events = append(l.events, o)
+	return o
+}
+
+// advance moves the mark over events that have nothing open.
+func (l *owedList) advance() {
+	i := 0
+	for i < len(l.events) && l.events[i].open == 0 {
+		l.marked = l.events[i].pos
+		i++
+	}
+	if i > 0 {
+		l.events = append(l.events[:0], l.events[i:]...)
+	}
+}
+
+// saveExpandedEvery is how far the mark in the database may lag behind when
+// there is nothing else to write: recovery looks at the events beyond it.
+const saveExpandedEvery = 1000
+
+// noteExpanded moves the mark and has it saved now and then. The settler saves
+// it with everything else it writes.
+func (e *Engine) noteExpanded() {
+	e.owed.advance()
+	if e.owed.marked-e.owed.saved >= saveExpandedEvery {
+		e.enqueue(op{})
+	}
+}
