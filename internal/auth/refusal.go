@@ -1,0 +1,116 @@
+package auth
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/oci"
+)
+
+// refusal is a fault of kind Unauthenticated that also says how to do better.
+type refusal struct {
+	fault     *fault.Error
+	challenge string
+}
+
+func (r *refusal) Error() string { return r.fault.Error() }
+func (r *refusal) Unwrap() error { return r.fault }
+
+// Challenge returns the value of the answer's Www-Authenticate field.
+func (r *refusal) Challenge() string { return r.challenge }
+
+// The values of a challenge's error parameter (RFC 6750, section 3.1).
+const (
+	noProblem         = ""
+	invalidToken      = "invalid_token"
+	insufficientScope = "insufficient_scope"
+)
+
+// challenge says where a token can be had, and for which scopes. Clients split
+// it in simple ways: there is no blank after a comma.
+func challenge(registry Registry, problem string, wanted ...Access) string {
+	c := fmt.Sprintf(`Bearer realm="%s/oauth2/token",service="%s"`, registry.Realm, registry.Service)
+	if len(wanted) > 0 {
+		scopes := make([]string, len(wanted))
+		for i, w := range wanted {
+			scopes[i] = w.String()
+		}
+		c += `,scope="` + strings.Join(scopes, " ") + `"`
+	}
+	if problem != noProblem {
+		c += `,error="` + problem + `"`
+	}
+	return c
+}
+
+// unauthenticated refuses credentials.
+func unauthenticated(registry Registry, problem, message string) error {
+	return &refusal{
+		fault.New(fault.Unauthenticated, "%s", message).WithCode(oci.CodeUnauthorized),
+		challenge(registry, problem),
+	}
+}
+
+// missing is one entry of a refusal's detail, as ACR writes it.
+type missing struct{ Type, Name, Action string }
+
+// Require returns nil if the identity may do all that is wanted in the registry;
+// without anything wanted, if it is anyone at all. Otherwise it fails with
+// UNAUTHORIZED, kind fault.Unauthenticated, and the error has a method
+// Challenge() string: the value of Www-Authenticate that asks for a token which
+// would do.
+func (id Identity) Require(registry Registry, wanted ...Access) error {
+	if id.Name != "" && id.actsOn(registry) && id.mayAll(registry, wanted) {
+		return nil
+	}
+	var detail []missing
+	for _, w := range wanted {
+		for _, action := range w.Actions {
+			detail = append(detail, missing{w.Type, w.Name, action})
+		}
+	}
+	f := fault.New(fault.Unauthenticated, "authentication required: docker login %s", registry.Service).WithCode(oci.CodeUnauthorized)
+	problem := noProblem
+	if !id.expires.IsZero() && len(wanted) > 0 {
+		problem = insufficientScope
+		f.Message = fmt.Sprintf("authentication required: the token does not allow %s; get one for that scope, or docker login %s", wanted[0], registry.Service)
+	}
+	if detail != nil {
+		f.Detail = detail
+	}
+	return &refusal{f, challenge(registry, problem, wanted...)}
+}
+
+func (id Identity) mayAll(registry Registry, wanted []Access) bool {
+	for _, w := range wanted {
+		for _, action := range w.Actions {
+			if !id.may(registry, w.Type, w.Name, action) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// throttled is a fault of kind Unavailable for a caller who guesses passwords.
+type throttled struct {
+	fault *fault.Error
+	after time.Duration
+}
+
+func (t *throttled) Error() string { return t.fault.Error() }
+func (t *throttled) Unwrap() error { return t.fault }
+
+// RetryAfter returns when to try again: the answer's Retry-After field.
+func (t *throttled) RetryAfter() time.Duration { return t.after }
+
+func tooManyFailures(after time.Duration) error {
+	seconds := int64((after + time.Second - 1) / time.Second)
+	return &throttled{
+		fault.New(fault.Unavailable, "too many wrong passwords for this user from this address: try again in %d s", seconds).
+			WithCode(oci.CodeTooManyRequests),
+		time.Duration(seconds) * time.Second,
+	}
+}
