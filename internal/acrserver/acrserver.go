@@ -1,0 +1,63 @@
+// Package acrserver serves the parts of the data plane that are Azure Container
+// Registry's own: the registry token service under /oauth2.
+//
+// It owns the parsing of these requests and the writing of their answers; who
+// may have which token is decided by package auth. Invariant: every answer that
+// is no success has the registry error body, {"errors":[…]}, and one to wrong
+// credentials has a challenge.
+package acrserver
+
+import (
+	"log/slog"
+	"net/http"
+
+	"github.com/dockbell/dockbell/internal/auth"
+)
+
+// Config is what the handler needs.
+type Config struct {
+	// Resolve returns the registry that a request means, or a fault.
+	Resolve func(*http.Request) (auth.Registry, error)
+
+	Authority *auth.Authority
+
+	// Log receives the causes of internal errors. Nil means slog.Default().
+	Log *slog.Logger
+}
+
+// New returns a handler for /oauth2/token and /oauth2/exchange.
+func New(cfg Config) http.Handler {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	s := &server{cfg}
+	mux := http.NewServeMux()
+	mux.Handle("GET /oauth2/token", s.handle(s.getToken))
+	mux.Handle("POST /oauth2/token", s.handle(s.postToken))
+	mux.Handle("POST /oauth2/exchange", s.handle(s.exchange))
+	mux.Handle("/oauth2/token", s.handle(wrongMethod("GET, POST")))
+	mux.Handle("/oauth2/exchange", s.handle(wrongMethod("POST")))
+	mux.Handle("/", s.handle(notFound))
+	return mux
+}
+
+type server struct {
+	Config
+}
+
+// endpoint answers a request to a registry; what it returns as an error becomes
+// the answer.
+type endpoint func(w http.ResponseWriter, r *http.Request, registry auth.Registry) error
+
+func (s *server) handle(serve endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+		registry, err := s.Resolve(r)
+		if err == nil {
+			err = serve(w, r, registry)
+		}
+		if err != nil {
+			s.writeError(w, r, err)
+		}
+	})
+}
