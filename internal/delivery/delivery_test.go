@@ -1,0 +1,440 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// rig is an engine on a real database, with receivers that the test plays. It
+// can be crashed and started again on the same file.
+type rig struct {
+	t      *testing.T
+	path   string
+	db     *sqldb.DB
+	outbox *outbox.Outbox
+	engine *Engine
+
+	mu      sync.Mutex
+	answer  func(endpoint int64, e *event.Event) outbound.Result // what receivers do
+	rang    []ring
+	crashed bool
+	down    chan struct{} // closed by crash: the world ends
+}
+
+// ring is one request that a receiver saw.
+type ring struct {
+	endpoint int64
+	pos      int64
+	at       time.Time
+	commits  int64
+}
+
+func status(code int) outbound.Result {
+	return outbound.Result{Answer: &outbound.ResponseHead{Status: code, Version: "1.1", Header: map[string]string{}}}
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "test.db")}
+	r.answer = func(int64, *event.Event) outbound.Result { return status(200) }
+	r.start()
+	t.Cleanup(func() {
+		if !r.crashed {
+			r.stop()
+		}
+	})
+	return r
+}
+
+func (r *rig) start() {
+	r.t.Helper()
+	ctx := context.Background()
+	quiet := slog.New(slog.DiscardHandler)
+	db, err := sqldb.Open(ctx, sqldb.Config{Path: r.path, Log: quiet})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	life := &life{rig: r, down: make(chan struct{})}
+	r.db, r.down, r.crashed = db, life.down, false
+	r.engine = New(Options{DB: db, Destinations: life, Poster: life, Log: quiet, Node: "test"})
+	r.outbox = outbox.New(r.engine.Committed)
+	if err := r.engine.Start(ctx); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	r.engine.Stop(ctx)
+	if err := r.db.Close(); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// crash ends the process, as far as one can inside another: the database takes
+// no more, requests in flight never come back, and what was in memory is gone.
+func (r *rig) crash() {
+	r.db.Close()
+	r.mu.Lock()
+	r.crashed = true
+	close(r.down)
+	r.mu.Unlock()
+	done, cancel := context.WithCancel(context.Background())
+	cancel()
+	r.engine.Stop(done)
+}
+
+// life is one life of the process.
+type life struct {
+	*rig
+	down chan struct{}
+}
+
+func (l *life) InForce() func(*event.Event) []int64 {
+	return func(e *event.Event) []int64 { return l.owners(e) }
+}
+
+func (l *life) owners(e *event.Event) []int64 {
+	var ids []int64
+	for id := range e.Registry.ID { // as many endpoints as the event's registry number says
+		ids = append(ids, id+1)
+	}
+	return ids
+}
+
+func (l *life) MatchAt(_ *sqldb.Tx, e *event.Event) ([]int64, error) { return l.owners(e), nil }
+
+func (l *life) Request(endpoint int64, e *event.Event, body []byte, at time.Time) (outbound.Request, bool) {
+	return outbound.Request{URL: fmt.Sprintf("%d %d", endpoint, e.Pos), Body: body}, true
+}
+
+func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {
+	var endpoint, pos int64
+	fmt.Sscanf(req.URL, "%d %d", &endpoint, &pos)
+	started := time.Now()
+	l.mu.Lock()
+	l.rang = append(l.rang, ring{endpoint, pos, started, l.db.Commits()})
+	answer := l.answer
+	l.mu.Unlock()
+	res := answer(endpoint, &event.Event{Pos: pos})
+	if res.Duration > 0 {
+		select {
+		case <-time.After(res.Duration):
+		case <-l.down:
+		case <-ctx.Done():
+			res = outbound.Result{Class: outbound.Cancelled}
+		}
+	}
+	res.Started, res.Duration = started, time.Since(started)
+	return res
+}
+
+// endpoints makes n endpoints, with ids from 1.
+func (r *rig) endpoints(n int) {
+	r.t.Helper()
+	for range n {
+		err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error {
+			_, err := r.engine.Add(tx, "webhook", 1, "local")
+			return err
+		})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// push commits an event that is owed to the first n endpoints.
+func (r *rig) push(n int, tag string) int64 {
+	r.t.Helper()
+	e := &event.Event{Action: event.Push, Registry: event.Registry{ID: int64(n), Location: "local"},
+		Target: event.Target{Repository: "app", Tag: tag, Digest: "sha256:" + tag}}
+	err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, e) })
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return e.Pos
+}
+
+func (r *rig) attempts(endpoint int64) []Attempt {
+	r.t.Helper()
+	page, _, err := r.engine.Attempts(context.Background(), endpoint, "", 1000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return page
+}
+
+// rowCount counts the rows of a table.
+func (r *rig) rowCount(table string) (n int) {
+	r.t.Helper()
+	err := r.db.Read(context.Background(), func(tx *sqldb.Tx) error { return tx.Get("SELECT count(*) FROM "+table, nil, &n) })
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return n
+}
+
+func TestNoCommitBetweenPushAndFirstByte(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		for i := range 10 {
+			synctest.Wait() // what the last push left to write is written
+			before := r.db.Commits()
+			r.push(1, fmt.Sprint("v", i))
+			synctest.Wait()
+			if got := r.rang[i].commits; got != before+1 {
+				t.Errorf("push %d: %d commits when the receiver heard of it, want 1: the push's own", i, got-before)
+			}
+		}
+	})
+}
+
+func TestRetriesOnScheduleThenDelivers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		heals := time.Now().Add(2 * time.Hour)
+		r.answer = func(int64, *event.Event) outbound.Result {
+			if time.Now().Before(heals) {
+				return outbound.Result{Class: outbound.Connect, Message: "no connection"}
+			}
+			return status(200)
+		}
+		r.push(1, "v1")
+		time.Sleep(6 * time.Hour)
+		synctest.Wait()
+		log := r.attempts(1)
+		if log[0].Outcome != Delivered {
+			t.Fatalf("the newest attempt is %s, want delivered", log[0].Outcome)
+		}
+		if n := r.rowCount("delivery"); n != 0 {
+			t.Errorf("%d rows left after delivery", n)
+		}
+		for i := len(log) - 1; i > 0; i-- {
+			n := len(log) - i
+			if log[i].N != n || log[i].Outcome != Failed {
+				t.Errorf("attempt %d is on record as %d, %s", n, log[i].N, log[i].Outcome)
+			}
+			pause := log[i-1].StartedAt.Sub(log[i].StartedAt)
+			if least, most := retryAfter[n-1], retryAfter[n-1]*11/10+time.Second; pause < least || pause > most {
+				t.Errorf("pause after attempt %d was %s, want %s to %s", n, pause, least, most)
+			}
+		}
+	})
+}
+
+func TestGivesUpWithAReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result { return status(500) }
+		r.push(1, "v1")
+		time.Sleep(100 * time.Hour)
+		synctest.Wait()
+		if d, l := r.rowCount("delivery"), r.rowCount("dead_letter"); d != 0 || l != 1 {
+			t.Errorf("%d rows and %d dead letters after the TTL, want 0 and 1", d, l)
+		}
+		last := r.rang[len(r.rang)-1].at
+		if age := last.Sub(r.rang[0].at); age > defaultTTL || age < defaultTTL/2 {
+			t.Errorf("the last attempt came %s after the event, want within the TTL of %s and not long before", age, defaultTTL)
+		}
+	})
+}
+
+func TestRefusedIsFinal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result { return status(400) }
+		r.push(1, "v1")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if log := r.attempts(1); len(log) != 1 || log[0].Outcome != Refused {
+			t.Errorf("log %+v, want one refused attempt", log)
+		}
+		if n := r.rowCount("dead_letter") + r.rowCount("delivery"); n != 0 {
+			t.Errorf("%d rows left for a refused event", n)
+		}
+	})
+}
+
+func TestOneTagStaysInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		var failing bool
+		r.answer = func(_ int64, e *event.Event) outbound.Result {
+			if failing {
+				return status(503)
+			}
+			res := status(200)
+			res.Duration = time.Second
+			return res
+		}
+		// More than the queue holds, so that all ways are taken: in flight, in
+		// memory, held in rows; then an outage in the middle.
+		for i := range 3 * maxQueue {
+			r.push(1, "latest")
+			r.push(1, fmt.Sprint("other", i))
+		}
+		time.Sleep(5 * time.Second)
+		failing = true
+		time.Sleep(20 * time.Second)
+		failing = false
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		delivered := map[int64]bool{}
+		var last int64
+		for _, a := range reversed(r.attempts(1)) {
+			if a.Outcome != Delivered {
+				continue
+			}
+			delivered[a.Pos] = true
+			if a.Pos%2 == 1 { // latest
+				if a.Pos < last {
+					t.Fatalf("event %d was delivered after event %d of the same tag", a.Pos, last)
+				}
+				last = a.Pos
+			}
+		}
+		if len(delivered) != 6*maxQueue {
+			t.Errorf("%d of %d events delivered", len(delivered), 6*maxQueue)
+		}
+	})
+}
+
+func reversed(log []Attempt) []Attempt {
+	out := make([]Attempt, 0, len(log))
+	for i := len(log) - 1; i >= 0; i-- {
+		out = append(out, log[i])
+	}
+	return out
+}
+
+func TestSlowReceiverHarmsOnlyItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(2)
+		r.answer = func(endpoint int64, _ *event.Event) outbound.Result {
+			res := status(200)
+			if endpoint == 1 {
+				res = outbound.Result{Class: outbound.Timeout}
+				res.Duration = 10 * time.Second
+			}
+			return res
+		}
+		pushed := map[int64]time.Time{}
+		for i := range 500 {
+			pushed[r.push(2, fmt.Sprint("v", i))] = time.Now()
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		heard := 0
+		for _, g := range r.rang {
+			if g.endpoint == 2 {
+				heard++
+				if late := g.at.Sub(pushed[g.pos]); late > 0 {
+					t.Errorf("event %d reached the healthy receiver %s late", g.pos, late)
+				}
+			}
+		}
+		if heard != 500 {
+			t.Errorf("the healthy receiver heard of %d of 500 events", heard)
+		}
+	})
+}
+
+// TestCrashes runs seeded histories of pushes, failures and crashes, and checks
+// the promises at the end.
+func TestCrashes(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { crashHistory(t, seed) })
+		})
+	}
+}
+
+func crashHistory(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	var rmu sync.Mutex
+	chance := func(n int) int { rmu.Lock(); defer rmu.Unlock(); return rnd.IntN(n) }
+	r := newRig(t)
+	r.endpoints(3)
+	calm := false
+	r.answer = func(endpoint int64, _ *event.Event) outbound.Result {
+		if calm {
+			return status(200)
+		}
+		switch chance(5) {
+		case 0:
+			return status(503)
+		case 1:
+			return outbound.Result{Class: outbound.Connect, Message: "no connection"}
+		case 2:
+			res := status(200)
+			res.Duration = time.Duration(chance(5000)) * time.Millisecond
+			return res
+		}
+		return status(200)
+	}
+	var pushes int64
+	for range 6 {
+		for range 20 + chance(60) {
+			pushes = r.push(3, fmt.Sprint("tag", chance(4)))
+			if chance(4) == 0 {
+				time.Sleep(time.Duration(chance(3000)) * time.Millisecond)
+			}
+		}
+		r.crash()
+		r.start()
+	}
+	calm = true
+	time.Sleep(24 * time.Hour)
+	synctest.Wait()
+
+	for endpoint := int64(1); endpoint <= 3; endpoint++ {
+		delivered, unsure := map[int64]int{}, map[int64]int{}
+		tries := map[int64]int{}
+		for _, a := range reversed(r.attempts(endpoint)) {
+			tries[a.Pos]++
+			switch a.Outcome {
+			case Delivered:
+				delivered[a.Pos]++
+			case Interrupted:
+				unsure[a.Pos]++
+			}
+		}
+		for pos := int64(1); pos <= pushes; pos++ {
+			if delivered[pos] != 1 {
+				t.Errorf("endpoint %d: event %d is on record as delivered %d times", endpoint, pos, delivered[pos])
+			}
+		}
+		heard := map[int64]int{}
+		for _, g := range r.rang {
+			if g.endpoint == endpoint {
+				heard[g.pos]++
+			}
+		}
+		for pos, n := range heard {
+			if n > tries[pos] {
+				t.Errorf("endpoint %d: event %d was sent %d times but %d attempts are on record", endpoint, pos, n, tries[pos])
+			}
+		}
+	}
+	if n := r.rowCount("delivery") + r.rowCount("dead_letter"); n != 0 {
+		t.Errorf("%d rows left", n)
+	}
+}
