@@ -1,0 +1,107 @@
+// Package config holds the settings of dockbell serve: their names, defaults,
+// rules and help texts, and how they are read.
+//
+// It owns the Config struct and its loading from flags, environment and file;
+// what a setting does is for the package that uses it. Invariants: each setting
+// has one name and one parser, whichever way it comes, and a Config that Load
+// returned without error keeps every rule written at its fields.
+//
+// The name of a setting is that of its flag. In the environment it is
+// DOCKBELL_ALLOW_DESTINATIONS for --allow-destinations, in the file (YAML)
+//
+//	allow-destinations: [10.0.0.0/8, 192.168.7.9]
+//
+// A flag counts before the environment, that before the file, that before the
+// default. A variable that is set but empty counts as not set.
+//
+// The file is decoded into YAML nodes, and their text given to the parser of the
+// flag: so a password 0123 stays what was written, an error can name the line,
+// and no second description of the settings has to agree with the first, as it
+// would for a library that merges layers.
+package config
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+// Config is the settings of dockbell serve.
+type Config struct {
+	Listen string // host:port; an empty host means every address of the machine
+	Data   string // the folder that holds everything which is not elsewhere
+
+	Domain       string   // registries are <name>.<domain>; a host name in lower case
+	ExternalURL  *url.URL // scheme and host that clients use; nil: Listen's
+	Aliases      []string // further host names of the default registry, in lower case
+	RegistryName string   // the default registry, and the operator's user name; 5 to 50 lower-case letters and digits
+	Location     string   // the only location there is, as eastus; empty: whatever is asked for
+
+	AdminPassword Secret // empty: made at the first start
+	DataKey       Secret // base64 of 32 bytes; empty: a file in Data
+	Database      Secret // postgres:// address; empty: SQLite in Data
+
+	AllowDestinations []netip.Prefix // that webhooks may reach beside public addresses
+	TrustedProxies    []netip.Prefix // whose X-Forwarded fields are believed
+
+	MaxManifestSize Size // MinManifestSize to MaxManifestSize
+
+	TLSCert string // PEM file with certificate and chain; empty: no TLS
+	TLSKey  string // PEM file with its private key
+
+	LogLevel  slog.Level
+	LogFormat string // text or json
+}
+
+// DefaultDomain is the domain that resolves to the reader's own machine.
+const DefaultDomain = "dockbell.localhost"
+
+// The range of Config.MaxManifestSize. Registries should take manifests of
+// 4 MiB (Distribution 1.1, "Pushing manifests"); each is held in memory.
+const (
+	MinManifestSize Size = 64 << 10
+	MaxManifestSize Size = 64 << 20
+)
+
+// Default returns the settings that hold unless others are given.
+func Default() *Config {
+	return &Config{
+		Listen:          "127.0.0.1:5000",
+		Data:            "./dockbell-data",
+		Domain:          DefaultDomain,
+		RegistryName:    "dockbell",
+		MaxManifestSize: 4 << 20,
+		LogFormat:       "text",
+	}
+}
+
+// LoopbackDestinations reports whether webhooks may reach this machine's own
+// loopback addresses: only while the server is a private thing of its user,
+// listening on loopback alone and known by no other name.
+func (c *Config) LoopbackDestinations() bool {
+	return c.listensOnLoopback() &&
+		c.ExternalURL == nil && len(c.Aliases) == 0 && len(c.TrustedProxies) == 0 && c.Domain == DefaultDomain
+}
+
+func (c *Config) listensOnLoopback() bool {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// validate checks the rules that concern several settings.
+func (c *Config) validate() error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return fault.New(fault.Invalid, "--tls-cert and --tls-key go together: give both, or neither for plain HTTP")
+	}
+	return nil
+}

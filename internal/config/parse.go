@@ -1,0 +1,233 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// The parsers read one setting each. Their errors are half a sentence, which
+// goes on after the name of the setting, and never repeat a secret.
+
+// Size is a number of bytes.
+type Size int64
+
+// sizeUnits is in falling order of what a Size is written in.
+var sizeUnits = []struct {
+	name string
+	n    Size
+}{
+	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
+}
+
+// ParseSize reads a number of bytes, with or without a unit: 4194304, 4MiB,
+// 4 MB.
+func ParseSize(text string) (Size, error) {
+	digits := strings.TrimSpace(text)
+	unit := Size(1)
+	for _, u := range sizeUnits {
+		if i := len(digits) - len(u.name); i >= 0 && strings.EqualFold(digits[i:], u.name) {
+			digits, unit = strings.TrimSpace(digits[:i]), u.n
+			break
+		}
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%.80q is no size: write 4MiB or 4194304", text)
+	}
+	if n > uint64(math.MaxInt64/unit) {
+		return 0, fmt.Errorf("%.80q is more bytes than can be counted", text)
+	}
+	return Size(n) * unit, nil
+}
+
+// String returns the size in the largest unit that needs no fraction, for
+// example 4MiB.
+func (s Size) String() string {
+	for _, u := range sizeUnits[:4] {
+		if s >= u.n && s%u.n == 0 {
+			return strconv.FormatInt(int64(s/u.n), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+func parseManifestSize(text string) (Size, error) {
+	n, err := ParseSize(text)
+	if err == nil && (n < MinManifestSize || n > MaxManifestSize) {
+		err = fmt.Errorf("%.80q is out of range: use %v to %v", text, MinManifestSize, MaxManifestSize)
+	}
+	return n, err
+}
+
+// ParseCIDR reads an address range such as 10.0.0.0/8 or fd00::/8; a single
+// address stands for itself.
+func ParseCIDR(text string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	switch {
+	case err != nil:
+		return netip.Prefix{}, fmt.Errorf("%.80q is no address range: write 10.0.0.0/8, fd00::/8 or a single address", text)
+	case p.Addr().Is4In6():
+		return netip.Prefix{}, fmt.Errorf("%.80q is IPv4 written as IPv6: write it as IPv4", text)
+	case p != p.Masked():
+		return netip.Prefix{}, fmt.Errorf("%.80q has address bits beyond the /%d: write %v", text, p.Bits(), p.Masked())
+	}
+	return p, nil
+}
+
+func parseListen(text string) (string, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", fmt.Errorf("%.80q is no address: write host:port, for example 127.0.0.1:5000, or :5000 for every address of this machine", text)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return "", fmt.Errorf("%.80q does not end in a port: use a number up to 65535; 0 takes any free one", text)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && !isHostName(host) {
+		return "", fmt.Errorf("%.80q does not begin with a host: use an IP address of this machine, localhost, or nothing for every address", text)
+	}
+	return text, nil
+}
+
+func parseFolder(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("the name is empty: name a folder, for example ./dockbell-data")
+	}
+	return text, nil
+}
+
+// parseHostName reads a host name, without a port, and returns it in lower case.
+func parseHostName(text string) (string, error) {
+	name := strings.ToLower(text)
+	if !isHostName(name) {
+		return "", fmt.Errorf("%.80q is no host name: write it without scheme and port, for example registry.example.com", text)
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return "", fmt.Errorf("%.80q is an address: write a host name, for example registry.example.com", text)
+	}
+	return name, nil
+}
+
+// isHostName takes underscores too: names in compose files have them.
+func isHostName(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, c := range label {
+			if !isASCIIAlnum(c) && c != '-' && c != '_' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isASCIIAlnum(c rune) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// parseExternalURL returns scheme and host in lower case, without a port that
+// the scheme implies.
+func parseExternalURL(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, nil
+	}
+	const example = "write scheme and host alone, for example https://registry.example.com"
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("this is no URL: " + example) // it may hold a password
+	}
+	if u.User != nil {
+		return nil, errors.New("the URL has a user name in it, and every client would see it: " + example)
+	}
+	u.Host = strings.ToLower(u.Host)
+	_, notIP := netip.ParseAddr(u.Hostname())
+	ok := (u.Scheme == "http" || u.Scheme == "https") &&
+		(notIP == nil || isHostName(u.Hostname())) &&
+		(u.Path == "" || u.Path == "/") && u.RawQuery == "" && u.Fragment == ""
+	if !ok {
+		return nil, fmt.Errorf("%.200q is no address of a server: %s", text, example)
+	}
+	host := u.Host
+	if port := u.Port(); port == "" || port == map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+		host = strings.TrimSuffix(strings.TrimSuffix(host, port), ":")
+	}
+	return &url.URL{Scheme: u.Scheme, Host: host}, nil
+}
+
+func parseRegistryName(text string) (string, error) {
+	name := strings.ToLower(text)
+	if len(name) < 5 || len(name) > 50 || strings.ContainsFunc(name, func(c rune) bool { return !isASCIIAlnum(c) }) {
+		return "", fmt.Errorf("%.80q is no registry name: use 5 to 50 letters and digits, for example contoso", text)
+	}
+	return name, nil
+}
+
+// parseLocation returns the short form of a location's name: East US is eastus.
+func parseLocation(text string) (string, error) {
+	name := strings.ToLower(strings.ReplaceAll(text, " ", ""))
+	if len(name) > 64 || strings.ContainsFunc(name, func(c rune) bool { return !isASCIIAlnum(c) }) {
+		return "", fmt.Errorf("%.80q is no location: use letters and digits, for example eastus", text)
+	}
+	return name, nil
+}
+
+// minPassword is the fewest characters of a password that someone thought of.
+const minPassword = 8
+
+func parsePassword(text string) (Secret, error) {
+	switch {
+	case len(text) < minPassword:
+		return Secret{}, fmt.Errorf("the password has fewer than %d characters: choose a longer one, or leave it out and one is made", minPassword)
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return Secret{}, errors.New("the password has a line break or another control character in it: leave it out")
+	}
+	return NewSecret(text), nil
+}
+
+func parseDatabase(text string) (Secret, error) {
+	if text == "" {
+		return Secret{}, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return Secret{}, errors.New("this is no PostgreSQL address: write postgres://user:password@host:5432/name, or leave it out for SQLite in the data folder")
+	}
+	return NewSecret(text), nil
+}
+
+func parseSecret(text string) (Secret, error) { return NewSecret(text), nil }
+
+func parseText(text string) (string, error) { return text, nil }
+
+func parseLogLevel(text string) (slog.Level, error) {
+	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(text, level.String()) {
+			return level, nil
+		}
+	}
+	return 0, fmt.Errorf("%.80q is no level: use debug, info, warn or error", text)
+}
+
+func parseLogFormat(text string) (string, error) {
+	if text != "text" && text != "json" {
+		return "", fmt.Errorf("%.80q is no format: use text or json", text)
+	}
+	return text, nil
+}
