@@ -96,6 +96,9 @@ func ParseManifest(contentType string, data []byte) (*ParsedManifest, error) {
 	if err := json.Unmarshal(data, &w); err != nil {
 		return nil, ManifestInvalid("%s", jsonProblem(err))
 	}
+	if err := checkMembers(data); err != nil {
+		return nil, err
+	}
 	mediaType := contentType
 	if mediaType == "" {
 		mediaType = w.MediaType
@@ -137,6 +140,9 @@ func ParseManifest(contentType string, data []byte) (*ParsedManifest, error) {
 			p.add(RefersChild, m)
 		}
 	case MediaTypeArtifactManifest:
+		if w.Config != nil || w.Layers != nil || w.Manifests != nil || w.FSLayers != nil {
+			return nil, ManifestInvalid("an artifact manifest has no member config, layers, manifests or fsLayers")
+		}
 		for _, b := range w.Blobs {
 			p.add(RefersLayer, b)
 		}
