@@ -1,0 +1,124 @@
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// explain gives a failure before the answer its class and a sentence. The
+// sentence is made here and never taken from the error: those of package net
+// hold the address that a name resolved to.
+func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL, err error) (Class, string) {
+	where := u.Host
+	if class, message := stopped(parent, deadline, r, where+" did not answer"); class != None {
+		return class, message
+	}
+	var refusal *refusal
+	if errors.As(err, &refusal) {
+		_, err := netip.ParseAddr(u.Hostname())
+		return Refused, refusal.sentence(u.Hostname(), err != nil)
+	}
+	var handshake *handshakeError
+	if errors.As(err, &handshake) {
+		return TLS, explainTLS(where, handshake.error)
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		if dns.IsNotFound {
+			return DNS, u.Hostname() + " has no address: check the host name in the service URI"
+		}
+		return DNS, "no name server could tell the address of " + u.Hostname()
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		if op.Timeout() {
+			return Timeout, where + " did not take the connection in time"
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return Connect, where + " refused the connection: nothing listens there"
+		}
+		return Connect, "no connection to " + where + systemReason(err)
+	}
+	if early(err) {
+		return Protocol, where + " closed the connection before it answered"
+	}
+	return Protocol, "the answer of " + where + " is no valid HTTP, or has more than 64 KiB of headers"
+}
+
+// explainBody is explain for an answer that began well.
+func explainBody(parent context.Context, deadline time.Time, r *Request, u *url.URL) (Class, string) {
+	if class, message := stopped(parent, deadline, r, u.Host+" did not finish its answer"); class != None {
+		return class, message
+	}
+	return Protocol, "the answer of " + u.Host + " ended before its body was complete"
+}
+
+// stopped tells whether we ended the exchange, and not the receiver.
+func stopped(parent context.Context, deadline time.Time, r *Request, what string) (Class, string) {
+	switch {
+	case parent.Err() != nil:
+		return Cancelled, "stopped while it ran, because the server is shutting down: the receiver may have seen it"
+	case time.Until(deadline) <= 0: // the dialer may find that out before the request does
+		return Timeout, fmt.Sprintf("%s within %s", what, r.Timeout)
+	}
+	return None, ""
+}
+
+func early(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
+}
+
+func explainTLS(where string, err error) string {
+	var (
+		invalid   x509.CertificateInvalidError
+		host      x509.HostnameError
+		authority x509.UnknownAuthorityError
+		record    tls.RecordHeaderError
+		op        *net.OpError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		now := time.Now()
+		if invalid.Cert != nil && now.Before(invalid.Cert.NotBefore) {
+			return fmt.Sprintf("the certificate of %s is valid only from %s", where, invalid.Cert.NotBefore.UTC().Format(time.DateOnly))
+		}
+		if invalid.Cert != nil {
+			return fmt.Sprintf("the certificate of %s expired on %s", where, invalid.Cert.NotAfter.UTC().Format(time.DateOnly))
+		}
+		return "the certificate of " + where + " expired"
+	case errors.As(err, &invalid):
+		return "the certificate of " + where + " is not valid for a web server"
+	case errors.As(err, &host):
+		return "the certificate of " + where + " is for another name"
+	case errors.As(err, &authority):
+		return "the certificate of " + where + " is signed by no authority that this server trusts"
+	case errors.As(err, &record):
+		return where + " does not speak TLS on this port: is it an http address?"
+	case early(err):
+		return where + " closed the connection during the TLS handshake"
+	case errors.As(err, &op) && strings.HasPrefix(op.Err.Error(), "tls: "):
+		return "no TLS with " + where + ": it says " + strings.TrimPrefix(op.Err.Error(), "tls: ")
+	}
+	return "no TLS with " + where + ": it needs version 1.2 or later and a certificate that this server trusts"
+}
+
+// systemReason returns the operating system's reason, after a colon. Unlike the
+// error around it, it holds no address.
+func systemReason(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return ": " + errno.Error()
+	}
+	return ""
+}

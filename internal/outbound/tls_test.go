@@ -1,0 +1,157 @@
+package outbound
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// authority signs certificates for tests.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t *testing.T) *authority {
+	key := newKey(t)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	a := &authority{key: key, pool: x509.NewCertPool()}
+	a.cert = sign(t, template, template, key, key)
+	a.pool.AddCert(a.cert)
+	return a
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func sign(t *testing.T, template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) *x509.Certificate {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+// serveTLS starts a server with a certificate that change may have spoilt.
+func serveTLS(t *testing.T, a *authority, config *tls.Config, change func(*x509.Certificate)) string {
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "receiver"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	change(template)
+	key := newKey(t)
+	parent, parentKey := template, key // self-signed
+	if a != nil {
+		parent, parentKey = a.cert, a.key
+	}
+	cert := sign(t, template, parent, key, parentKey)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = config
+	s.TLS.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s.URL
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	trusted := newAuthority(t)
+	keep := func(*x509.Certificate) {}
+	plain := serve(t, func(http.ResponseWriter, *http.Request) {}).URL
+	hangsUp := serveRaw(t, func(c net.Conn) { c.Read(make([]byte, 1)) })
+	for _, tt := range []struct{ name, url, message string }{
+		{"good", serveTLS(t, trusted, &tls.Config{}, keep), ""},
+		{"expired", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2021, 2, 3, 0, 0, 0, 0, time.UTC)
+		}), " expired on 2021-02-03"},
+		{"not yet valid", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
+			c.NotBefore, c.NotAfter = time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2121, 1, 1, 0, 0, 0, 0, time.UTC)
+		}), " is valid only from 2120-01-01"},
+		{"another name", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
+			c.IPAddresses, c.DNSNames = nil, []string{"other.example"}
+		}), " is for another name"},
+		{"self-signed", serveTLS(t, nil, &tls.Config{}, keep), " is signed by no authority that this server trusts"},
+		{"unknown authority", serveTLS(t, newAuthority(t), &tls.Config{}, keep), " is signed by no authority that this server trusts"},
+		{"for clients only", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+		}), " is not valid for a web server"},
+		{"TLS 1.1", serveTLS(t, trusted, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, keep), "protocol version not supported"},
+		{"plain HTTP", strings.Replace(plain, "http:", "https:", 1), "does not speak TLS on this port: is it an http address?"},
+		{"hangs up", strings.Replace(hangsUp, "http:", "https:", 1), "closed the connection during the TLS handshake"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(loopback, nil, trusted.pool)
+			t.Cleanup(c.Close)
+			res := post(t, c, tt.url)
+			if tt.message == "" {
+				want(t, res, None, "")
+				return
+			}
+			want(t, res, TLS, tt.message)
+		})
+	}
+}
+
+func TestHTTP2(t *testing.T) {
+	t.Parallel()
+	trusted := newAuthority(t)
+	url := serveTLS(t, trusted, &tls.Config{}, func(*x509.Certificate) {})
+	c := newClient(loopback, nil, trusted.pool)
+	t.Cleanup(c.Close)
+	for range 3 {
+		res := post(t, c, url)
+		want(t, res, None, "")
+		if string(res.Body) != "HTTP/2.0" || res.Answer.Version != "2.0" || res.Sent.Version != "2.0" || res.Answer.Reason != "OK" {
+			t.Errorf("got %s, %+v, sent as %s", res.Body, res.Answer, res.Sent.Version)
+		}
+	}
+}
+
+// TestSessionsAreResumed counts full handshakes: the second connection needs
+// none.
+func TestSessionsAreResumed(t *testing.T) {
+	t.Parallel()
+	trusted := newAuthority(t)
+	resumed := make(chan bool, 2)
+	config := &tls.Config{VerifyConnection: func(s tls.ConnectionState) error { resumed <- s.DidResume; return nil }}
+	url := serveTLS(t, trusted, config, func(*x509.Certificate) {})
+	c := newClient(loopback, nil, trusted.pool)
+	for range 2 {
+		want(t, post(t, c, url), None, "")
+		c.Close()
+	}
+	if first, second := <-resumed, <-resumed; first || !second {
+		t.Errorf("resumed: first %v, second %v; want false, true", first, second)
+	}
+}
