@@ -177,12 +177,13 @@ func (c *Client) post(parent context.Context, r *Request, res *Result) {
 		res.Class, res.Message = Protocol, req.URL.Host+" switched to another protocol, which nobody asked for"
 		return
 	}
-	res.Answer = keepAnswer(answer)
-	res.Sent.Version = res.Answer.Version
-	res.Body, res.Cut, err = readBody(answer.Body)
+	body, cut, err := readBody(answer.Body)
 	if err != nil {
-		res.Class, res.Message = explainBody(parent, deadline, r, req.URL)
+		res.Class, res.Message = explainBody(parent, deadline, r, req.URL, answer.StatusCode)
+		return
 	}
+	res.Answer, res.Body, res.Cut = keepAnswer(answer), body, cut
+	res.Sent.Version = res.Answer.Version
 }
 
 // idempotent reports whether net/http takes a POST for one that may be repeated.

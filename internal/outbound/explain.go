@@ -55,12 +55,14 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 	return Protocol, "the answer of " + where + " is no valid HTTP, or has more than 64 KiB of headers"
 }
 
-// explainBody is explain for an answer that began well.
-func explainBody(parent context.Context, deadline time.Time, r *Request, u *url.URL) (Class, string) {
-	if class, message := stopped(parent, deadline, r, u.Host+" did not finish its answer"); class != None {
+// explainBody is explain for an answer that began with a status and did not come
+// to its end.
+func explainBody(parent context.Context, deadline time.Time, r *Request, u *url.URL, status int) (Class, string) {
+	begun := fmt.Sprintf("%s answered with status %d, but ", u.Host, status)
+	if class, message := stopped(parent, deadline, r, begun+"did not finish"); class != None {
 		return class, message
 	}
-	return Protocol, "the answer of " + u.Host + " ended before its body was complete"
+	return Protocol, begun + "ended before its body was complete"
 }
 
 // stopped tells whether we ended the exchange, and not the receiver.
