@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// groupKey is the annotation that says under which heading help shows a flag.
+const groupKey = "dockbell_group"
+
+// Group puts all flags of a set that have no heading yet under one in help.
+func Group(flags *pflag.FlagSet, heading string) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Annotations[groupKey] == nil {
+			flags.SetAnnotation(f.Name, groupKey, []string{heading}) // fails only for a flag that is not there
+		}
+	})
+}
+
+// help prints a sentence, an example, the commands below, and the flags under
+// their headings.
+func help(cmd *cobra.Command, _ []string) {
+	out := cmd.OutOrStdout()
+	text := cmd.Long
+	if text == "" {
+		text = cmd.Short
+	}
+	fmt.Fprintln(out, text)
+	if cmd.Example != "" {
+		fmt.Fprintf(out, "\nExample:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
+	}
+	helpCommands(out, cmd)
+	helpFlags(out, cmd)
+}
+
+func helpCommands(out io.Writer, cmd *cobra.Command) {
+	var names, texts []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names, texts = append(names, sub.Name()), append(texts, sub.Short)
+		}
+	}
+	if names == nil {
+		return
+	}
+	width := len(slices.MaxFunc(names, func(a, b string) int { return len(a) - len(b) }))
+	fmt.Fprintln(out, "\nCommands:")
+	for i, name := range names {
+		fmt.Fprintf(out, "  %-*s   %s\n", width, name, texts[i])
+	}
+}
+
+func helpFlags(out io.Writer, cmd *cobra.Command) {
+	const other = "Flags"
+	var headings []string
+	groups := map[string]*pflag.FlagSet{}
+	visit := func(f *pflag.Flag) {
+		if f.Hidden {
+			return
+		}
+		heading := other
+		if h := f.Annotations[groupKey]; h != nil {
+			heading = h[0]
+		}
+		if f.Name == "help" && len(headings) > 0 {
+			heading = headings[len(headings)-1]
+		}
+		if groups[heading] == nil {
+			headings = append(headings, heading)
+			groups[heading] = pflag.NewFlagSet(heading, pflag.ContinueOnError)
+			groups[heading].SortFlags = false
+		}
+		groups[heading].AddFlag(f)
+	}
+	cmd.LocalFlags().SortFlags = false
+	cmd.LocalFlags().VisitAll(visit)
+	cmd.InheritedFlags().VisitAll(visit)
+	for _, heading := range headings {
+		fmt.Fprintf(out, "\n%s:\n%s", heading, groups[heading].FlagUsages())
+	}
+}
