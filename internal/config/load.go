@@ -102,8 +102,8 @@ func (l *Loader) table() []group {
 			one(&c.Listen, parseListen, "listen", "host:port", "address to serve on").defaultsTo(c.Listen),
 			one(&c.Domain, parseHostName, "domain", "name", "registries are <name>.<domain>").defaultsTo(c.Domain),
 			one(&c.ExternalURL, parseExternalURL, "external-url", "URL", "scheme and host that clients use, where that is not --listen"),
-			many(&c.Aliases, parseHostName, "alias", "name,…", "further host names of the default registry, for example a cluster service's"),
-			many(&c.TrustedProxies, ParseCIDR, "trusted-proxies", "CIDR,…", "believe X-Forwarded-For, -Host and -Proto of these addresses"),
+			many(&c.Aliases, parseHostName, "alias", "name,...", "further host names of the default registry, for example a cluster service's"),
+			many(&c.TrustedProxies, ParseCIDR, "trusted-proxies", "CIDR,...", "believe X-Forwarded-For, -Host and -Proto of these addresses"),
 			one(&c.TLSCert, parseText, "tls-cert", "file", "serve HTTPS with this certificate and chain (PEM)"),
 			one(&c.TLSKey, parseText, "tls-key", "file", "private key of --tls-cert (PEM)"),
 		}},
@@ -119,7 +119,7 @@ func (l *Loader) table() []group {
 			one(&c.MaxManifestSize, parseManifestSize, "max-manifest-size", "size", "largest manifest taken, "+MinManifestSize.String()+" to "+MaxManifestSize.String()).defaultsTo(c.MaxManifestSize.String()),
 		}},
 		{"Deliveries", []*setting{
-			many(&c.AllowDestinations, ParseCIDR, "allow-destinations", "CIDR,…", "private addresses that webhooks may reach beside public ones, for example 10.0.0.0/8"),
+			many(&c.AllowDestinations, ParseCIDR, "allow-destinations", "CIDR,...", "private addresses that webhooks may reach beside public ones, for example 10.0.0.0/8"),
 		}},
 		{"Operation", []*setting{
 			l.file,
@@ -167,7 +167,7 @@ func (g group) flags(fs *pflag.FlagSet) {
 	}
 }
 
-// Usages returns the help of the flags, grouped by use.
+// Usages returns the help of the settings, grouped by use.
 func (l *Loader) Usages() string {
 	var b strings.Builder
 	for i, g := range l.groups {
@@ -178,6 +178,11 @@ func (l *Loader) Usages() string {
 		fs.SortFlags = false
 		g.flags(fs)
 		fmt.Fprintf(&b, "%s:\n%s", g.title, fs.FlagUsages())
+		for _, s := range g.settings {
+			if s.noFlag {
+				fmt.Fprintf(&b, "      %s (%s) in the environment: %s\n", variableName(s.name), s.kind, s.usage)
+			}
+		}
 	}
 	return b.String()
 }
