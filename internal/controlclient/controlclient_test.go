@@ -1,0 +1,254 @@
+package controlclient
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+func parse(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func client(t *testing.T, h http.HandlerFunc) *Client {
+	t.Helper()
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return New(parse(t, srv.URL), "dockbell", "s3cret", srv.Client())
+}
+
+// TestRequests checks method, path and body of every call.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	enabled := "enabled"
+	for _, tt := range []struct {
+		name   string
+		call   func(context.Context, *Client) error
+		answer string
+		want   string // method, path and body
+	}{
+		{"registries", func(ctx context.Context, c *Client) error { _, err := c.Registries(ctx); return err },
+			`{"value":[]}`, "GET /api/v1/registries"},
+		{"registry", func(ctx context.Context, c *Client) error { _, err := c.Registry(ctx, "contoso"); return err },
+			`{}`, "GET /api/v1/registries/contoso"},
+		{"webhooks", func(ctx context.Context, c *Client) error { _, err := c.Webhooks(ctx, "contoso"); return err },
+			`{"value":[]}`, "GET /api/v1/registries/contoso/webhooks"},
+		{"webhook", func(ctx context.Context, c *Client) error { _, err := c.Webhook(ctx, "contoso", "a/b?c"); return err },
+			`{}`, "GET /api/v1/registries/contoso/webhooks/a%2Fb%3Fc"},
+		{"put", func(ctx context.Context, c *Client) error {
+			_, err := c.PutWebhook(ctx, "contoso", "hook1", WebhookCreate{Location: "local",
+				Properties: WebhookCreateProperties{ServiceURI: "http://x", Actions: []string{"push"}}})
+			return err
+		}, `{}`, `PUT /api/v1/registries/contoso/webhooks/hook1 {"location":"local","properties":{"serviceUri":"http://x","actions":["push"]}}`},
+		{"patch nothing", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchWebhook(ctx, "contoso", "hook1", WebhookUpdate{})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/webhooks/hook1 {}`},
+		{"patch status", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchWebhook(ctx, "contoso", "hook1", WebhookUpdate{Properties: WebhookUpdateProperties{Status: &enabled}})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/webhooks/hook1 {"properties":{"status":"enabled"}}`},
+		{"patch clears", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchWebhook(ctx, "contoso", "hook1", WebhookUpdate{Tags: map[string]string{},
+				Properties: WebhookUpdateProperties{Scope: new(""), CustomHeaders: map[string]string{}}})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/webhooks/hook1 {"tags":{},"properties":{"customHeaders":{},"scope":""}}`},
+		{"ping", func(ctx context.Context, c *Client) error {
+			id, err := c.Ping(ctx, "contoso", "hook1")
+			if id != "e1" {
+				t.Errorf("ping returns %q", id)
+			}
+			return err
+		}, `{"id":"e1"}`, "POST /api/v1/registries/contoso/webhooks/hook1/ping"},
+		{"config", func(ctx context.Context, c *Client) error {
+			_, err := c.CallbackConfig(ctx, "contoso", "hook1")
+			return err
+		},
+			`{}`, "POST /api/v1/registries/contoso/webhooks/hook1/getCallbackConfig"},
+		{"events", func(ctx context.Context, c *Client) error { _, err := c.Events(ctx, "contoso", "hook1"); return err },
+			`{"value":[]}`, "POST /api/v1/registries/contoso/webhooks/hook1/listEvents"},
+	} {
+		var got string
+		c := client(t, func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			got = strings.TrimSpace(r.Method + " " + r.RequestURI + " " + string(body))
+			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
+				t.Errorf("%s: credentials are %s, %s", tt.name, user, password)
+			}
+			io.WriteString(w, tt.answer)
+		})
+		if err := tt.call(t.Context(), c); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestDeleteSaysWhetherThereWasOne(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]bool{200: true, 204: false} {
+		c := client(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(status) })
+		if existed, err := c.DeleteWebhook(t.Context(), "contoso", "hook1"); err != nil || existed != want {
+			t.Errorf("%d: %v, %v", status, existed, err)
+		}
+	}
+}
+
+// TestPages checks that all pages are read with GET, and from this server
+// whatever host the links name.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	c := client(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.RawQuery)
+		n := len(asked)
+		p := map[string]any{"value": []map[string]string{{"id": fmt.Sprint("e", n)}}}
+		if n < 3 {
+			p["nextLink"] = fmt.Sprintf("https://evil.example%s?$skiptoken=%d", r.URL.Path, n)
+		}
+		json.NewEncoder(w).Encode(p)
+	})
+	events, err := c.Events(t.Context(), "contoso", "hook1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, e := range events {
+		ids = append(ids, e.ID)
+	}
+	if got := strings.Join(ids, " "); got != "e1 e2 e3" {
+		t.Errorf("events %s", got)
+	}
+	if got := strings.Join(asked, ", "); got != "POST , GET $skiptoken=1, GET $skiptoken=2" {
+		t.Errorf("asked %s", got)
+	}
+}
+
+func TestEndlessPages(t *testing.T) {
+	t.Parallel()
+	c := client(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"nextLink":"%s"}`, r.URL.Path) })
+	if _, err := c.Webhooks(t.Context(), "contoso"); err == nil || !strings.Contains(err.Error(), "without an end") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status  int
+		body    string
+		kind    fault.Kind
+		code    string
+		message string
+	}{
+		{400, `{"error":{"code":"InvalidRequestContent","message":"no location"}}`, fault.Invalid, "InvalidRequestContent", "no location"},
+		{401, `{"error":{"code":"AuthenticationFailed","message":"who?"}}`, fault.Unauthenticated, "AuthenticationFailed", "who?"},
+		{403, `{"error":{"code":"AuthorizationFailed","message":"not you"}}`, fault.Denied, "AuthorizationFailed", "not you"},
+		{403, `{"error":{"code":"QuotaExceeded","message":"2 of 2"}}`, fault.Quota, "QuotaExceeded", "2 of 2"},
+		{404, `{"error":{"code":"ResourceNotFound","message":"no hook"}}`, fault.NotFound, "ResourceNotFound", "no hook"},
+		{421, `{"error":{"code":"MisdirectedRequest","message":"--domain"}}`, fault.NotFound, "MisdirectedRequest", "--domain"},
+		{409, `{"error":{"code":"Conflict","message":"moved"}}`, fault.Conflict, "Conflict", "moved"},
+		{429, `{"error":{"code":"TooManyRequests","message":"slow"}}`, fault.Unavailable, "TooManyRequests", "slow"},
+		{500, `{"error":{"code":"InternalServerError","message":"a bug"}}`, fault.Internal, "InternalServerError", "a bug"},
+		{404, `<html>nginx</html>`, fault.NotFound, "", "is this the address of a dockbell server?"},
+		{502, ``, fault.Internal, "", "answered 502 Bad Gateway"},
+		{200, `<html>nginx</html>`, fault.Internal, "", "is this the address of a dockbell server?"},
+		{200, `[]`, fault.Internal, "", "is this the address of a dockbell server?"},
+		{400, "Client sent an HTTP request to an HTTPS server.\n", fault.Invalid, "", "use https://"},
+	} {
+		c := client(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(tt.status)
+			io.WriteString(w, tt.body)
+		})
+		_, err := c.Webhook(t.Context(), "contoso", "hook1")
+		f := fault.As(err)
+		if f == nil || f.Kind != tt.kind || f.Code != tt.code || !strings.Contains(f.Message, tt.message) {
+			t.Errorf("%d %s: %+v", tt.status, tt.body, f)
+		}
+	}
+}
+
+// TestRedirectsAreNotFollowed: the password must not go where the server says.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		t.Error("the redirect was followed")
+	}))
+	t.Cleanup(elsewhere.Close)
+	c := client(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) })
+	_, err := c.Registries(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "redirects to "+elsewhere.URL) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	hung := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(hung.Close)
+	cut := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		conn.Close()
+	}))
+	t.Cleanup(cut.Close)
+
+	for _, tt := range []struct {
+		name, server string
+		client       *http.Client
+		want         string
+	}{
+		{"nobody listens", "http://" + closed.Addr().String(), &http.Client{}, "start the server with dockbell serve"},
+		{"https to http", strings.Replace(plain.URL, "http:", "https:", 1), &http.Client{}, "use http://"},
+		{"http to https", strings.Replace(secure.URL, "https:", "http:", 1), &http.Client{}, "use https://"},
+		{"unknown authority", secure.URL, &http.Client{}, "SSL_CERT_FILE"},
+		{"no answer", hung.URL, &http.Client{Timeout: 20 * time.Millisecond}, "did not answer in time"},
+		{"cut off", cut.URL, &http.Client{}, "closed the connection"},
+		{"unknown name", "http://dockbell.test", &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			return nil, &net.DNSError{Name: "dockbell.test", IsNotFound: true}
+		}}}, "the name dockbell.test has no address"},
+	} {
+		_, err := New(parse(t, tt.server), "", "", tt.client).Registries(t.Context())
+		f := fault.As(err)
+		if f == nil || !strings.Contains(f.Message, tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := client(t, func(w http.ResponseWriter, r *http.Request) { cancel(); <-r.Context().Done() })
+	if _, err := c.Registries(ctx); err == nil || fault.As(err).Message != "interrupted" {
+		t.Errorf("error is %v", err)
+	}
+}
