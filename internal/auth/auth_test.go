@@ -1,0 +1,248 @@
+package auth
+
+import (
+	"bytes"
+	"encoding/base64"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/oci"
+	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+const (
+	operatorName     = "dockbell"
+	operatorPassword = "correct horse"
+)
+
+var contoso = Registry{ID: 1, Name: "contoso", Service: "contoso.example", Realm: "https://contoso.example"}
+
+var fabrikam = Registry{ID: 2, Name: "fabrikam", Service: "fabrikam.example", Realm: "https://fabrikam.example"}
+
+func openDB(t testing.TB) *sqldb.DB {
+	t.Helper()
+	db, err := sqldb.Open(t.Context(), sqldb.Config{Path: filepath.Join(t.TempDir(), "dockbell.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func testKey(t testing.TB) *seal.Key {
+	t.Helper()
+	key, err := seal.New(bytes.Repeat([]byte{7}, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func open(t testing.TB, db *sqldb.DB) *Authority {
+	t.Helper()
+	a, err := Open(t.Context(), Options{DB: db, Key: testKey(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// newAuthority returns an Authority with the operator, on a database of its own.
+func newAuthority(t testing.TB) *Authority {
+	t.Helper()
+	a := open(t, openDB(t))
+	ensure(t, a, operatorPassword)
+	return a
+}
+
+func ensure(t testing.TB, a *Authority, configured string) (password string, created bool) {
+	t.Helper()
+	password, created, err := a.EnsureOperator(t.Context(), operatorName, configured)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return password, created
+}
+
+// operator is what the operator's password gives.
+var operator = Identity{Name: operatorName, Operator: true}
+
+func basic(user, password string) string {
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
+}
+
+// authenticate sends a request with the given Authorization fields.
+func authenticate(a *Authority, registry Registry, fields ...string) (Identity, error) {
+	r := httptest.NewRequest("GET", "/v2/", nil)
+	for _, f := range fields {
+		r.Header.Add("Authorization", f)
+	}
+	return a.Authenticate(r, registry)
+}
+
+func issue(t testing.TB, a *Authority, id Identity, registry Registry, scopes ...string) string {
+	t.Helper()
+	wanted, err := ParseScopes(scopes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := a.Issue(id, registry, wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func issueRefresh(t testing.TB, a *Authority, id Identity, registry Registry) string {
+	t.Helper()
+	token, err := a.IssueRefresh(id, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// challengeOf returns the challenge of a refusal, and fails if err is none.
+func challengeOf(t testing.TB, err error) string {
+	t.Helper()
+	c, ok := err.(interface{ Challenge() string })
+	f := fault.As(err)
+	if !ok || f.Kind != fault.Unauthenticated || f.Code != oci.CodeUnauthorized || f.Message == "" {
+		t.Fatalf("not a refusal with a challenge: %#v", err)
+	}
+	return c.Challenge()
+}
+
+func TestEnsureOperator(t *testing.T) {
+	t.Parallel()
+	db := openDB(t)
+	a := open(t, db)
+	if _, err := authenticate(a, contoso, basic(operatorName, "")); err == nil {
+		t.Error("there is an operator before there is one")
+	}
+
+	made, created := ensure(t, a, "")
+	if !created || len(made) != 32 || strings.Trim(made, "abcdefghijklmnopqrstuvwxyz234567") != "" {
+		t.Errorf("first start: %q, created %t", made, created)
+	}
+	if id, err := authenticate(a, contoso, basic(operatorName, made)); err != nil || !id.Operator || id.Name != operatorName {
+		t.Errorf("login: %+v, %v", id, err)
+	}
+	commits := db.Commits()
+	again := open(t, db)
+	if got, created := ensure(t, again, ""); got != made || created {
+		t.Errorf("second start: %q, created %t; want %q", got, created, made)
+	}
+	if n := db.Commits() - commits; n != 0 {
+		t.Errorf("a start without a change wrote %d times", n)
+	}
+
+	if got, created := ensure(t, again, operatorPassword); got != operatorPassword || created {
+		t.Errorf("configured: %q, created %t", got, created)
+	}
+	if _, err := authenticate(again, contoso, basic(operatorName, made)); err == nil {
+		t.Error("the password that was replaced still works")
+	}
+	if got, _ := ensure(t, open(t, db), ""); got != operatorPassword {
+		t.Errorf("the start after: %q", got)
+	}
+}
+
+func TestEnsureOperatorConfiguredAtFirstStart(t *testing.T) {
+	t.Parallel()
+	a := open(t, openDB(t))
+	if got, created := ensure(t, a, operatorPassword); got != operatorPassword || !created {
+		t.Errorf("%q, created %t", got, created)
+	}
+}
+
+// TestNodesStartTogether has two nodes between the look and the write.
+func TestNodesStartTogether(t *testing.T) {
+	t.Parallel()
+	db := openDB(t)
+	a, b := open(t, db), open(t, db)
+	first, created, err := a.setOperator(t.Context(), operatorName, "")
+	if err != nil || !created {
+		t.Fatal(created, err)
+	}
+	second, created, err := b.setOperator(t.Context(), operatorName, "")
+	if err != nil || created || second != first {
+		t.Errorf("second node: %q, created %t, %v; want %q", second, created, err, first)
+	}
+	if a.signing.id != b.signing.id {
+		t.Error("the nodes sign with different keys")
+	}
+	err = db.Write(t.Context(), sqldb.Change, func(tx *sqldb.Tx) error {
+		return addSigningKey(tx, firstKey, []byte("another"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := open(t, db); c.signing.id != a.signing.id {
+		t.Error("a later key took the place of the first")
+	}
+}
+
+func TestSecretsAreSealed(t *testing.T) {
+	t.Parallel()
+	db := openDB(t)
+	ensure(t, open(t, db), operatorPassword)
+	var password, private []byte
+	err := db.Read(t.Context(), func(tx *sqldb.Tx) (err error) {
+		if password, err = findPassword(tx, operatorRegistry, operatorName); err != nil {
+			return err
+		}
+		private, err = findSigningKey(tx, firstKey)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(password, []byte(operatorPassword)) {
+		t.Error("the password is readable in the database")
+	}
+	if _, err := parseSigningKey(private); err == nil {
+		t.Error("the signing key is readable in the database")
+	}
+	plain, err := testKey(t).Open(password, "account 0/dockbell")
+	if err != nil || string(plain) != operatorPassword {
+		t.Errorf("unsealed: %q, %v", plain, err)
+	}
+	other, err := seal.New(bytes.Repeat([]byte{8}, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Options{DB: db, Key: other}); err == nil || !strings.Contains(err.Error(), "DOCKBELL_DATA_KEY") {
+		t.Errorf("with another data key: %v", err)
+	}
+}
+
+func TestWriteCredentials(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "admin-credentials")
+	if err := os.WriteFile(path, []byte("something longer that was there before, for everyone to read\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteCredentials(path, operatorName, operatorPassword); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if want := "username: dockbell\npassword: correct horse\n"; err != nil || string(got) != want {
+		t.Errorf("%q, %v; want %q", got, err, want)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("left in the folder: %v, %v", entries, err)
+	}
+	if err := WriteCredentials(filepath.Join(dir, "nowhere", "x"), "u", "hunter2"); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("in a folder that is not there: %v", err)
+	}
+}
