@@ -14,7 +14,7 @@ import (
 
 // answers says what becomes of each kind of fault: the status, and the code of
 // one that has none.
-var answers = map[fault.Kind]struct {
+var answers = [...]struct {
 	status int
 	code   string
 }{

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
+	"github.com/dockbell/dockbell/internal/oci/ocitest"
 )
 
 // needs says what each method of oci.Registry asks for, called on repository
@@ -160,6 +161,30 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+func TestRequireOfNothingInParticular(t *testing.T) {
+	t.Parallel()
+	if err := operator.Require(contoso, ToRepository("x")); err == nil {
+		t.Error("access without an action is given")
+	}
+}
+
+// TestRefusalMessages has what docker shows.
+func TestRefusalMessages(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		id   Identity
+		want string
+	}{
+		{Anonymous, "authentication required: docker login contoso.example"},
+		{Identity{Registry: contoso.ID, Access: []Access{}, expires: time.Now()}, "authentication required: docker login contoso.example"},
+		{token(), "authentication required: the token of dockbell does not allow repository:x:pull,push: get one for that scope"},
+	} {
+		if got := fault.As(tt.id.Require(contoso, ToRepository("x", Pull, Push))).Message; got != tt.want {
+			t.Errorf("got  %s\nwant %s", got, tt.want)
+		}
+	}
+}
+
 // detailOf returns the detail of a refusal as JSON.
 func detailOf(t *testing.T, err error) string {
 	t.Helper()
@@ -203,4 +228,11 @@ func TestAnonymousMount(t *testing.T) {
 	if err := mount(token(ToRepository("x", Pull))); fault.As(err).Code != oci.CodeUnauthorized {
 		t.Errorf("a token that may not push: %v", err)
 	}
+}
+
+// TestGuardIsTransparent holds the whole contract of a registry against one
+// behind a guard.
+func TestGuardIsTransparent(t *testing.T) {
+	t.Parallel()
+	ocitest.Run(t, func(*testing.T) oci.Registry { return Guard(ocitest.Memory(), operator, contoso) })
 }

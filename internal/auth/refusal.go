@@ -33,16 +33,21 @@ const (
 func challenge(registry Registry, problem string, wanted ...Access) string {
 	c := fmt.Sprintf(`Bearer realm="%s/oauth2/token",service="%s"`, registry.Realm, registry.Service)
 	if len(wanted) > 0 {
-		scopes := make([]string, len(wanted))
-		for i, w := range wanted {
-			scopes[i] = w.String()
-		}
-		c += `,scope="` + strings.Join(scopes, " ") + `"`
+		c += `,scope="` + scopesText(wanted) + `"`
 	}
 	if problem != noProblem {
 		c += `,error="` + problem + `"`
 	}
 	return c
+}
+
+// scopesText writes scopes divided by blanks.
+func scopesText(wanted []Access) string {
+	scopes := make([]string, len(wanted))
+	for i, w := range wanted {
+		scopes[i] = w.String()
+	}
+	return strings.Join(scopes, " ")
 }
 
 // unauthenticated refuses credentials.
@@ -65,26 +70,31 @@ func (id Identity) Require(registry Registry, wanted ...Access) error {
 	if id.Name != "" && id.actsOn(registry) && id.mayAll(registry, wanted) {
 		return nil
 	}
+	f := fault.New(fault.Unauthenticated, "authentication required: docker login %s", registry.Service).WithCode(oci.CodeUnauthorized)
 	var detail []missing
 	for _, w := range wanted {
 		for _, action := range w.Actions {
 			detail = append(detail, missing{w.Type, w.Name, action})
 		}
 	}
-	f := fault.New(fault.Unauthenticated, "authentication required: docker login %s", registry.Service).WithCode(oci.CodeUnauthorized)
-	problem := noProblem
-	if !id.expires.IsZero() && len(wanted) > 0 {
-		problem = insufficientScope
-		f.Message = fmt.Sprintf("authentication required: the token does not allow %s; get one for that scope, or docker login %s", wanted[0], registry.Service)
-	}
 	if detail != nil {
 		f.Detail = detail
+	}
+	problem := noProblem
+	if !id.expires.IsZero() && len(wanted) > 0 { // came with a token
+		problem = insufficientScope
+		if id.Name != "" {
+			f.Message = fmt.Sprintf("authentication required: the token of %s does not allow %s: get one for that scope", id.Name, scopesText(wanted))
+		}
 	}
 	return &refusal{f, challenge(registry, problem, wanted...)}
 }
 
 func (id Identity) mayAll(registry Registry, wanted []Access) bool {
 	for _, w := range wanted {
+		if len(w.Actions) == 0 {
+			return false // who forgets to say what for is not let through
+		}
 		for _, action := range w.Actions {
 			if !id.may(registry, w.Type, w.Name, action) {
 				return false
