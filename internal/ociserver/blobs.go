@@ -59,7 +59,7 @@ func (c *call) getBlob() error {
 		switch found {
 		case rangeOK:
 			part, status = asked, http.StatusPartialContent
-			h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.start, part.start+part.length-1, d.Size))
+			h.Set("Content-Range", part.of(d.Size))
 		case rangeUnsatisfiable:
 			h.Set("Content-Range", fmt.Sprintf("bytes */%d", d.Size))
 			return fault.New(fault.OutOfRange, "range %.80q does not lie within the %d bytes of blob %s", text, d.Size, d.Digest).

@@ -1,12 +1,18 @@
 package ociserver
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 )
 
 // byteRange is a part of a blob.
 type byteRange struct{ start, length int64 }
+
+// of returns the value of Content-Range for a part of size bytes.
+func (r byteRange) of(size int64) string {
+	return fmt.Sprintf("bytes %d-%d/%d", r.start, r.start+r.length-1, size)
+}
 
 // rangeAnswer is what becomes of a Range header.
 type rangeAnswer uint8
