@@ -1,0 +1,283 @@
+package webhook
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/textproto"
+	"slices"
+	"strings"
+
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+// Definition is what a webhook is to be: the input of Put.
+type Definition struct {
+	Location      string // a region of the registry; case and blanks do not matter
+	Tags          map[string]string
+	ServiceURI    string
+	CustomHeaders map[string]string
+	Status        string // enabled, disabled, in any case; empty means enabled
+	Scope         string
+	Actions       []string // in any case; at least one
+}
+
+// Change is what of a webhook is to be another: the input of Patch. A nil member
+// is left as it is.
+type Change struct {
+	Tags          map[string]string // replaces all; empty clears
+	ServiceURI    *string
+	CustomHeaders map[string]string // replaces all; empty clears
+	Status        *string
+	Scope         *string
+	Actions       []string
+}
+
+// Limits on names and tags, as ARM has them.
+const (
+	minName, maxName = 5, 50
+	maxTags          = 50
+	maxTagName       = 512
+	maxTagValue      = 256
+)
+
+func checkName(name string) error {
+	const rule = "use 5 to 50 letters and digits, for example "
+	notAllowed := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+	}
+	example := strings.Map(func(r rune) rune {
+		if notAllowed(r) {
+			return -1
+		}
+		return r
+	}, name)
+	if len(example) < minName || len(example) > maxName {
+		example = "deployhook"
+	}
+	switch {
+	case strings.ContainsFunc(name, notAllowed):
+		return fault.New(fault.Invalid, "webhook name %q has a character that is not a letter or digit: %s%s", clip(name), rule, example)
+	case len(name) < minName:
+		return fault.New(fault.Invalid, "webhook name %q is too short: %s%s", name, rule, example)
+	case len(name) > maxName:
+		return fault.New(fault.Invalid, "webhook name %q is too long: %s%s", clip(name), rule, example)
+	}
+	return nil
+}
+
+// nameKey is what names are compared by.
+func nameKey(name string) string { return strings.ToLower(name) }
+
+// normalLocation writes a region as Azure does: East US is eastus.
+func normalLocation(location string) string {
+	return strings.ToLower(strings.ReplaceAll(location, " ", ""))
+}
+
+func checkTags(tags map[string]string) error {
+	if len(tags) > maxTags {
+		return fault.New(fault.Invalid, "the webhook has %d tags: it may have %d", len(tags), maxTags)
+	}
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		switch {
+		case name == "":
+			return fault.New(fault.Invalid, "a tag of the webhook has no name: write name=value")
+		case len(name) > maxTagName:
+			return fault.New(fault.Invalid, "the name of tag %q has %d bytes: it may have %d", clip(name), len(name), maxTagName)
+		case len(tags[name]) > maxTagValue:
+			return fault.New(fault.Invalid, "the value of tag %q has %d bytes: it may have %d", clip(name), len(tags[name]), maxTagValue)
+		}
+	}
+	return nil
+}
+
+func parseStatus(text string) (Status, error) {
+	switch s := Status(strings.ToLower(text)); s {
+	case Enabled, Disabled:
+		return s, nil
+	}
+	return "", fault.New(fault.Invalid, "status %q is not one of a webhook: use enabled or disabled", clip(text))
+}
+
+// subscribable are the actions a webhook can ask for. A ping is not one: it
+// rings the webhook it was made for.
+var subscribable = []event.Action{event.Push, event.Delete, event.Quarantine, event.ChartPush, event.ChartDelete}
+
+// parseActions returns the actions in the order of subscribable, each once.
+func parseActions(sent []string) ([]event.Action, error) {
+	const rule = "use push, delete, quarantine, chart_push or chart_delete"
+	if len(sent) == 0 {
+		return nil, fault.New(fault.Invalid, "the webhook has no action: %s", rule)
+	}
+	asked := map[event.Action]bool{}
+	for _, text := range sent {
+		action := event.Action(strings.ToLower(text))
+		if !slices.Contains(subscribable, action) {
+			return nil, fault.New(fault.Invalid, "action %q is not one a webhook can ask for: %s", clip(text), rule)
+		}
+		asked[action] = true
+	}
+	var actions []event.Action
+	for _, action := range subscribable {
+		if asked[action] {
+			actions = append(actions, action)
+		}
+	}
+	return actions, nil
+}
+
+// Limits on custom headers.
+const (
+	maxHeaders     = 32
+	maxHeaderBytes = 8 << 10 // names and values together
+)
+
+// reserved are the header fields that are the sender's own.
+var reserved = []string{
+	"accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "traceparent", "transfer-encoding", "upgrade",
+}
+
+// reservedPrefixes begin the names of others.
+var reservedPrefixes = []string{"ce-", "dockbell-", "proxy-", "webhook-", "x-dockbell-"}
+
+// checkHeaders checks custom headers. No message repeats a value.
+func checkHeaders(headers map[string]string) error {
+	if len(headers) > maxHeaders {
+		return fault.New(fault.Invalid, "the webhook has %d custom headers: it may have %d", len(headers), maxHeaders)
+	}
+	size := 0
+	seen := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		key := strings.ToLower(name)
+		switch {
+		case !isToken(name):
+			return fault.New(fault.Invalid, "%q is no name for a header: use letters, digits and dashes, for example X-Env", clip(name))
+		case slices.Contains(reserved, key) || slices.ContainsFunc(reservedPrefixes, func(p string) bool { return strings.HasPrefix(key, p) }):
+			return fault.New(fault.Invalid, "header %s cannot be set: the sender uses it itself; choose another name, for example X-%s", clip(name), clip(textproto.CanonicalMIMEHeaderKey(name)))
+		case seen[key] != "":
+			return fault.New(fault.Invalid, "headers %s and %s are the same to HTTP: give one of them", clip(seen[key]), clip(name))
+		case strings.ContainsFunc(headers[name], func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+			return fault.New(fault.Invalid, "the value of header %s has a line break or another control character: leave it out", clip(name))
+		}
+		seen[key] = name
+		size += len(name) + len(headers[name])
+	}
+	if size > maxHeaderBytes {
+		return fault.New(fault.Invalid, "the custom headers of the webhook have %d bytes: they may have %d", size, maxHeaderBytes)
+	}
+	return nil
+}
+
+// isToken matches the token of RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
+}
+
+// overQuota is what the webhook beyond a tier's limit meets.
+func overQuota(reg Registry, have int) error {
+	way := "delete one"
+	if next := map[string]string{"Basic": "Standard", "Standard": "Premium"}[reg.SKU]; next != "" {
+		way += fmt.Sprintf(" or move to %s with dockbell registry update -n %s --sku %s", next, reg.Name, next)
+	}
+	return fault.New(fault.Quota, "registry %s (%s) has %d of %d webhooks: %s", reg.Name, reg.SKU, have, reg.Limit, way).WithCode("QuotaExceeded")
+}
+
+func unknown(reg Registry, name string) error {
+	return fault.New(fault.NotFound, "registry %s has no webhook %q: dockbell webhook list -r %s shows those it has", reg.Name, clip(name), reg.Name).
+		WithCode("ResourceNotFound")
+}
+
+// place returns the location for a new webhook.
+func place(reg Registry, location string) (string, error) {
+	normal := normalLocation(location)
+	if normal == "" {
+		return "", fault.New(fault.Invalid, "the webhook has no location: give a region of registry %s (%s)", reg.Name, strings.Join(reg.Locations, ", ")).
+			WithCode("LocationRequired")
+	}
+	if !slices.ContainsFunc(reg.Locations, func(l string) bool { return normalLocation(l) == normal }) {
+		return "", fault.New(fault.NotFound, "registry %s is not found in location %s: it is in %s", reg.Name, clip(normal), strings.Join(reg.Locations, ", ")).
+			WithCode("RegistryResourceNotFound")
+	}
+	return normal, nil
+}
+
+// asChange returns d as the change it makes to a webhook that is there. Of the
+// write-only part, what d leaves out stays: nobody who reads a webhook, edits it
+// and puts it back can have sent it. But headers made for one address are never
+// sent to another.
+func (d Definition) asChange() Change {
+	c := Change{Tags: d.Tags, CustomHeaders: d.CustomHeaders, Scope: &d.Scope, Actions: d.Actions}
+	status := cmp.Or(d.Status, string(Enabled))
+	c.Status = &status
+	if c.Tags == nil {
+		c.Tags = map[string]string{}
+	}
+	if c.Actions == nil {
+		c.Actions = []string{}
+	}
+	if d.ServiceURI != "" {
+		c.ServiceURI = &d.ServiceURI
+		if c.CustomHeaders == nil {
+			c.CustomHeaders = map[string]string{}
+		}
+	}
+	return c
+}
+
+// check checks what c gives, as far as that can be done without looking at the
+// webhook. What it leaves alone is not checked again: a webhook whose address
+// is refused by now can still be disabled.
+func (c Change) check(checkURL func(string) error) error {
+	if err := checkTags(c.Tags); err != nil {
+		return err
+	}
+	if c.ServiceURI != nil {
+		if err := checkURL(*c.ServiceURI); err != nil {
+			return err
+		}
+	}
+	if err := checkHeaders(c.CustomHeaders); err != nil {
+		return err
+	}
+	if c.Status != nil {
+		if _, err := parseStatus(*c.Status); err != nil {
+			return err
+		}
+	}
+	if c.Scope != nil {
+		if _, err := parseScope(*c.Scope); err != nil {
+			return err
+		}
+	}
+	if c.Actions != nil {
+		if _, err := parseActions(c.Actions); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply makes the change, which was checked, to r.
+func (c Change) apply(r *record) {
+	if c.Tags != nil {
+		r.Tags = c.Tags
+	}
+	if c.ServiceURI != nil {
+		r.ServiceURI = *c.ServiceURI
+	}
+	if c.CustomHeaders != nil {
+		r.CustomHeaders = c.CustomHeaders
+	}
+	if c.Status != nil {
+		r.Status = Status(strings.ToLower(*c.Status))
+	}
+	if c.Scope != nil {
+		r.Scope = *c.Scope
+	}
+	if c.Actions != nil {
+		r.Actions = c.Actions
+	}
+}
