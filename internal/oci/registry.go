@@ -106,8 +106,8 @@ type Lister interface {
 
 	// Referrers lists the manifests of the repository whose subject is dgst,
 	// of any artifact type when artifactType is empty. A digest nobody refers
-	// to, or that does not exist, has none: that is no error. last is the
-	// digest after which to go on.
+	// to, or that does not exist, has none, also in a repository that does not
+	// exist: that is no error. last is the digest after which to go on.
 	Referrers(ctx context.Context, repo Repository, dgst Digest, artifactType string, last string, n int) (refs []Descriptor, more bool, err error)
 }
 
