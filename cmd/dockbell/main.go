@@ -1,0 +1,82 @@
+// Command dockbell is a container registry that rings: the server, and the
+// client of its control plane.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dockbell/dockbell/internal/app"
+	"github.com/dockbell/dockbell/internal/cli"
+	"github.com/dockbell/dockbell/internal/config"
+)
+
+// version is set by the build: -ldflags "-X main.version=1.2.3".
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	app.Version = version
+	code := cli.Execute(ctx, cli.Root(cli.OSEnv(version), serveCommand(), demoCommand()), os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+func serveCommand() *cobra.Command {
+	loader := config.NewLoader()
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the registry.",
+		Example: `  dockbell serve
+  dockbell serve --listen :5000 --external-url https://registry.example --tls-cert cert.pem --tls-key key.pem
+  dockbell serve --allow-destinations 10.0.0.0/8`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loader.Load(os.Environ())
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), cfg)
+		},
+	}
+	loader.Flags(cmd.Flags())
+	return cmd
+}
+
+func serve(ctx context.Context, cfg *config.Config) error {
+	server, err := app.Open(ctx, cfg, logger(cfg))
+	if err != nil {
+		return err
+	}
+	server.Announce(os.Stdout)
+	return server.Serve(ctx)
+}
+
+func logger(cfg *config.Config) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+func demoCommand() *cobra.Command {
+	var once bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show a push that rings: server, receiver, webhook and image, in a temporary folder.",
+		Example: `  dockbell demo
+  dockbell demo --once`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return app.Demo(cmd.Context(), os.Stdout, once)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "exit after the first ring; the exit code is 0 only if it came")
+	return cmd
+}

@@ -1,0 +1,301 @@
+// Package app builds the server from its parts, starts them in order and stops
+// them in reverse.
+//
+// It owns the connections between parts that do not know each other: which host
+// means which registry, whose request a change is recorded for, who hears of an
+// event. What each part does is the part's own affair. Invariant: nothing is
+// acknowledged before everything that must remember it runs, and nothing that
+// was acknowledged is dropped when the server stops.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/auth"
+	"github.com/dockbell/dockbell/internal/blob/fs"
+	"github.com/dockbell/dockbell/internal/config"
+	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/registry"
+	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/tenant"
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+// Server is a running dockbell.
+type Server struct {
+	cfg *config.Config
+	log *slog.Logger
+
+	lock      *os.File
+	db        *sqldb.DB
+	blobs     *fs.Store
+	outbound  *outbound.Client
+	deliver   *delivery.Engine
+	tenants   *tenant.Store
+	hosts     *tenant.Hosts
+	authority *auth.Authority
+	registry  *registry.Store
+	webhooks  *webhook.Store
+
+	listener net.Listener
+	http     *http.Server
+
+	// Password is the operator's, for those who started the server; FirstStart
+	// is set when it was made just now.
+	Password   string
+	FirstStart bool
+}
+
+// Version is the version of this program; the build sets it.
+var Version = "dev"
+
+// shutdownBudget is how long requests and attempts in flight may take to end
+// when the server stops. It exceeds the time limit of one attempt.
+const shutdownBudget = 15 * time.Second
+
+// Open builds a server and starts what runs in the background: the engine
+// recovers what a crash left open before Open returns. The errors are for the
+// operator.
+func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server, err error) {
+	s := &Server{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if s.lock, err = lockFolder(cfg.Data); err != nil {
+		return nil, err
+	}
+	if s.listener, err = listen(cfg.Listen); err != nil {
+		return nil, err
+	}
+	key, err := dataKey(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.db, err = sqldb.Open(ctx, sqldb.Config{
+		Path: filepath.Join(cfg.Data, "dockbell.db"), PostgresURL: cfg.Database.Reveal(), Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.blobs, err = fs.Open(cfg.Data); err != nil {
+		return nil, err
+	}
+	if err := s.openTenants(ctx, key); err != nil {
+		return nil, err
+	}
+	if err := s.openRinging(ctx, key); err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 20 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s, nil
+}
+
+// openTenants opens the hosted registries and the door to them.
+func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
+	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location})
+	if err != nil {
+		return err
+	}
+	names := s.cfg.Aliases
+	if s.cfg.ExternalURL != nil {
+		names = append([]string{s.cfg.ExternalURL.Host}, names...)
+	}
+	if s.hosts, err = tenant.NewHosts(s.tenants, s.cfg.Domain, names...); err != nil {
+		return err
+	}
+	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key}); err != nil {
+		return err
+	}
+	name := s.tenants.Default().Name
+	s.Password, s.FirstStart, err = s.authority.EnsureOperator(ctx, name, s.cfg.AdminPassword.Reveal())
+	if err != nil {
+		return err
+	}
+	return auth.WriteCredentials(s.credentials(), name, s.Password)
+}
+
+// openRinging opens the way of an event: from the registry's transaction through
+// the outbox and the webhooks' rules to the engine.
+func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
+	policy := outbound.Policy{Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations}
+	s.log.Info(policy.Describe())
+	s.outbound = outbound.New(policy)
+	engine := delivery.New(delivery.Options{DB: s.db, Poster: s.outbound, Log: s.log, Node: nodeName()})
+	events := outbox.New(engine.Committed)
+	s.webhooks, err = webhook.Open(ctx, webhook.Options{
+		DB: s.db, Key: key, Endpoints: engine, Outbox: events, CheckURL: policy.CheckURL, Version: Version,
+	})
+	if err != nil {
+		return err
+	}
+	s.registry = registry.New(registry.Options{
+		DB: s.db, Blobs: s.blobs, Outbox: events, Log: s.log, UploadKey: key.Derive("upload ids"),
+		Wanted: s.webhooks.Wanted,
+	})
+	if err := engine.Start(ctx, s.webhooks); err != nil {
+		return err
+	}
+	s.deliver = engine
+	return nil
+}
+
+// Addr returns the address the server listens on.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// URL returns where clients on this machine reach the server.
+func (s *Server) URL() string {
+	scheme := "http"
+	if s.cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + s.listener.Addr().String()
+}
+
+// Operator returns the operator's user name.
+func (s *Server) Operator() string { return s.tenants.Default().Name }
+
+func (s *Server) credentials() string { return filepath.Join(s.cfg.Data, "admin-credentials") }
+
+// Serve answers requests until ctx ends, and then stops everything in order.
+func (s *Server) Serve(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() {
+		if s.cfg.TLSCert != "" {
+			served <- s.http.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
+		} else {
+			served <- s.http.Serve(s.listener)
+		}
+	}()
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
+		defer cancel()
+		if s.http.Shutdown(budget) != nil {
+			s.http.Close() // requests that took too long are cut off; none was acknowledged
+		}
+		<-served
+	}
+	return errors.Join(err, s.close())
+}
+
+// close stops the parts in the reverse of the order in which they started. It
+// works on a server that was only half opened.
+func (s *Server) close() error {
+	var errs []error
+	if s.listener != nil {
+		s.listener.Close() // a second time after Serve
+	}
+	if s.deliver != nil {
+		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
+		s.deliver.Stop(budget)
+		cancel()
+	}
+	if s.outbound != nil {
+		s.outbound.Close()
+	}
+	if s.blobs != nil {
+		errs = append(errs, s.blobs.Close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// source returns a registry as events tell of it.
+func (s *Server) source(r tenant.Registry) event.Registry {
+	return event.Registry{
+		ID: r.ID, Name: r.Name, LoginServer: r.LoginServer(s.cfg.Domain), ResourceID: r.ResourceID(), Location: r.Location,
+	}
+}
+
+// lockFolder keeps two servers from using one data folder. The lock goes with
+// the process, however that ends.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w: the server needs to write there, or choose another with --data", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another dockbell uses the data folder %s: stop it, or choose another folder with --data", dir)
+	}
+	return f, nil
+}
+
+// listen opens the address, with a proposal if it is taken.
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err == nil {
+		return l, nil
+	}
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	host, port, _ := net.SplitHostPort(address)
+	free, ferr := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if ferr != nil {
+		return nil, fmt.Errorf("port %s is taken", port)
+	}
+	defer free.Close()
+	return nil, fmt.Errorf("port %s is taken: try --listen %s", port, free.Addr())
+}
+
+// dataKey returns the key that secrets in the database are sealed with.
+func dataKey(cfg *config.Config) (*seal.Key, error) {
+	if text := cfg.DataKey.Reveal(); text != "" {
+		return seal.Parse(text)
+	}
+	return seal.LoadFile(filepath.Join(cfg.Data, "data-key"))
+}
+
+// nodeName names this process in the log of attempts.
+func nodeName() string {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	name, _, _ = strings.Cut(name, ".")
+	return name
+}
+
+// Announce tells the person who started the server where it is and what to type
+// next. The password is printed once, at the first start.
+func (s *Server) Announce(out io.Writer) {
+	fmt.Fprintf(out, "dockbell %s serves registry %s on %s, data in %s\n", Version, s.Operator(), s.URL(), s.cfg.Data)
+	if s.FirstStart && s.cfg.AdminPassword.Reveal() == "" {
+		fmt.Fprintf(out, "operator %s, password %s (printed this once; kept in %s)\n", s.Operator(), s.Password, s.credentials())
+	}
+	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s -u %s\n\n", s.Addr(), s.Operator(), s.URL(), s.Operator())
+}

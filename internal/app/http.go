@@ -1,0 +1,192 @@
+package app
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/dockbell/dockbell/internal/acrserver"
+	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/auth"
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/oci"
+	"github.com/dockbell/dockbell/internal/ociserver"
+	"github.com/dockbell/dockbell/internal/registry"
+	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/tenant"
+)
+
+// handler is the site map: every face on its path.
+func (s *Server) handler() http.Handler {
+	images := ociserver.New(ociserver.Config{Open: s.openRegistry, MaxManifestSize: int64(s.cfg.MaxManifestSize), Log: s.log})
+	tokens := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Log: s.log})
+	control := arm.New(arm.Config{
+		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Attempts: s.deliver,
+		Authenticate: s.authenticateControl, Source: s.source,
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/oauth2/", tokens)
+	mux.Handle("/api/", control)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Write([]byte("dockbell " + Version + ": images at /v2/, webhooks at /api/v1/registries\n"))
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.believeProxies(r)
+		h := w.Header()
+		id := uuid.NewString()
+		h.Set("X-Ms-Request-Id", id)
+		h.Set("X-Ms-Correlation-Request-Id", correlation(r, id))
+		if c := r.Header.Get("X-Ms-Client-Request-Id"); c != "" && len(c) <= maxRequestID {
+			h.Set("X-Ms-Client-Request-Id", c)
+		}
+		h.Set("X-Content-Type-Options", "nosniff")
+		// Not through the mux, which would redirect uploads to cleaned paths.
+		if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
+			images.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// maxRequestID bounds what is echoed of a client's own ids, in bytes.
+const maxRequestID = 128
+
+// correlation returns the id that ties the requests of one client's call
+// together: its own, if it has one.
+func correlation(r *http.Request, id string) string {
+	if c := r.Header.Get("X-Ms-Correlation-Request-Id"); c != "" && len(c) <= maxRequestID {
+		return c
+	}
+	return id
+}
+
+// believeProxies replaces what the connection says by what a trusted proxy says
+// of the client: address, host and scheme. Fields from anyone else are removed,
+// so that nothing behind this point can be misled by them.
+func (s *Server) believeProxies(r *http.Request) {
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && s.trusted(peer.Addr()) {
+		if client, ok := s.forwardedClient(r); ok {
+			r.RemoteAddr = client
+		}
+		if host := r.Header.Get("X-Forwarded-Host"); host != "" {
+			r.Host = host
+		}
+		if r.Header.Get("X-Forwarded-Proto") == "https" && r.TLS == nil {
+			r.TLS = &tls.ConnectionState{}
+		}
+	}
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		r.Header.Del(name)
+	}
+}
+
+// forwardedClient returns the last address in X-Forwarded-For that is no trusted
+// proxy: the ones before it are the client's own claims.
+func (s *Server) forwardedClient(r *http.Request) (string, bool) {
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for i := len(hops) - 1; i >= 0; i-- {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			return "", false
+		}
+		if !s.trusted(addr) {
+			return net.JoinHostPort(addr.String(), "0"), true
+		}
+	}
+	return "", false
+}
+
+func (s *Server) trusted(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	for _, p := range s.cfg.TrustedProxies {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// openRegistry is whose request it is and which registry it means, as package
+// ociserver asks.
+func (s *Server) openRegistry(r *http.Request) (oci.Registry, error) {
+	reg, err := s.hosts.Resolve(r.Host)
+	if err != nil {
+		return nil, err
+	}
+	door := s.door(r, reg)
+	who, err := s.authority.Authenticate(r, door)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	caller := registry.Caller{
+		Request: event.Request{ID: uuid.NewString(), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: host},
+		Actor:   who.Name,
+	}
+	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil
+}
+
+// door is the registry as package auth sees it: whose tokens it takes, and where
+// they are had.
+func (s *Server) door(r *http.Request, reg tenant.Registry) auth.Registry {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return auth.Registry{ID: reg.ID, Name: reg.Name, Service: reg.LoginServer(s.cfg.Domain), Realm: scheme + "://" + r.Host}
+}
+
+// authRegistry is the registry that a request to the token service means.
+func (s *Server) authRegistry(r *http.Request) (auth.Registry, error) {
+	reg, err := s.hosts.Resolve(r.Host)
+	if err != nil {
+		return auth.Registry{}, err
+	}
+	return s.door(r, reg), nil
+}
+
+// authenticateControl is who makes a request to the control plane. For now that
+// can only be the operator.
+func (s *Server) authenticateControl(r *http.Request, reg tenant.Registry) (string, error) {
+	door := s.door(r, reg)
+	who, err := s.authority.Authenticate(r, door)
+	if err != nil {
+		return "", err
+	}
+	if err := who.Require(door); err != nil {
+		return "", err
+	}
+	if !who.Operator {
+		return "", fault.New(fault.Denied, "only the operator may use the control plane: log in as %s", s.Operator())
+	}
+	return who.Name, nil
+}
+
+// ready says whether the server can do its work.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if err := s.db.Read(r.Context(), func(*sqldb.Tx) error { return nil }); err != nil {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		json.NewEncoder(w).Encode(map[string]string{"status": "the database does not answer"})
+		return
+	}
+	ok(w)
+}
+
+func ok(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Write([]byte("{\"status\":\"ok\"}\n"))
+}

@@ -1,0 +1,142 @@
+// Package importrules keeps the packages of this program pointing one way.
+//
+// The table below is the one in ARCHITECTURE.md. A package that is not in it
+// fails the test: whoever adds one says where it stands.
+package importrules
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/dockbell/dockbell/"
+
+// groups names the packages of each group; everything below a package belongs
+// to it.
+var groups = map[string][]string{
+	"words":       {"internal/fault", "internal/oci", "internal/event"},
+	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal"},
+	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery"},
+	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm"},
+	"clients":     {"internal/controlclient"},
+	"config":      {"internal/config"},
+	"cli":         {"internal/cli"},
+	"app":         {"internal/app"},
+	"cmd":         {"cmd/dockbell"},
+	"test":        {"internal/oci/ocitest", "internal/blob/blobtest", "internal/sqldb/sqldbtest", "internal/harness", "internal/importrules"},
+}
+
+// may says what each package or group imports beside itself. A rule for a
+// package counts before that for its group.
+var may = map[string][]string{
+	"internal/fault":     {},
+	"internal/oci":       {"internal/fault"},
+	"internal/event":     {"internal/fault"},
+	"foundations":        {"words"},
+	"internal/outbox":    {"words", "internal/sqldb"},
+	"domain":             {"words", "foundations"},
+	"faces":              {"words", "domain"},
+	"internal/ociserver": {"words"},
+	"clients":            {"words"},
+	"config":             {"words"},
+	"cli":                {"words", "clients"},
+	"app":                {"words", "foundations", "domain", "faces", "clients", "config"},
+	"cmd":                {"app", "cli", "config"},
+}
+
+// heavy names modules that belong in one place: who may import them.
+var heavy = map[string][]string{
+	"modernc.org/sqlite":        {"internal/sqldb"},
+	"github.com/jackc/pgx/":     {"internal/sqldb", "internal/sqldb/sqldbtest"},
+	"github.com/pressly/goose/": {"internal/sqldb"},
+	"code.dny.dev/ssrf":         {"internal/outbound"},
+	"github.com/go-jose/":       {"internal/auth"},
+	"github.com/spf13/cobra":    {"internal/cli", "cmd/dockbell"},
+	"oras.land/oras-go/":        {"internal/app"},
+}
+
+func TestImports(t *testing.T) {
+	packages := list(t)
+	if len(packages) < 10 {
+		t.Fatalf("only %d packages found: the listing is broken", len(packages))
+	}
+	for _, p := range packages {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		owner, group := standing(name)
+		if group == "" {
+			t.Errorf("%s stands in no group: add it to the table here and in ARCHITECTURE.md", name)
+			continue
+		}
+		if group == "test" {
+			continue
+		}
+		rule, own := may[owner]
+		if !own {
+			rule = may[group]
+		}
+		for _, imported := range p.Imports {
+			target, inside := strings.CutPrefix(imported, module)
+			if !inside {
+				checkHeavy(t, name, imported)
+				continue
+			}
+			targetOwner, targetGroup := standing(target)
+			if targetOwner != owner && !slices.Contains(rule, targetGroup) && !slices.Contains(rule, targetOwner) {
+				t.Errorf("%s imports %s: %s may import %v", name, target, owner, rule)
+			}
+		}
+	}
+}
+
+func checkHeavy(t *testing.T, name, imported string) {
+	for prefix, allowed := range heavy {
+		if strings.HasPrefix(imported+"/", prefix) && !slices.Contains(allowed, name) {
+			t.Errorf("%s imports %s, which belongs to %v", name, imported, allowed)
+		}
+	}
+}
+
+// standing returns the package of the table that name is or lies below, and its
+// group.
+func standing(name string) (owner, group string) {
+	for p := name; p != "."; p = path.Dir(p) {
+		for g, members := range groups {
+			if slices.Contains(members, p) {
+				return p, g
+			}
+		}
+	}
+	return name, ""
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+}
+
+func list(t *testing.T) (packages []listed) {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p listed
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
