@@ -18,7 +18,7 @@ type connection struct {
 }
 
 func (c *connection) flags(flags *pflag.FlagSet) {
-	flags.StringVar(&c.server, "server", "", "address `URL` of the server; else DOCKBELL_SERVER, else that of dockbell login")
+	flags.StringVar(&c.server, "server", "", "`URL` of the server; else DOCKBELL_SERVER, else that of dockbell login")
 	flags.StringVarP(&c.username, "username", "u", "", "user `name`; else DOCKBELL_USERNAME, else that of dockbell login")
 	flags.StringVarP(&c.password, "password", "p", "", "`password`; else DOCKBELL_PASSWORD, else that of dockbell login")
 	Group(flags, "Server")

@@ -53,6 +53,7 @@ func helpCommands(out io.Writer, cmd *cobra.Command) {
 	for i, name := range names {
 		fmt.Fprintf(out, "  %-*s   %s\n", width, name, texts[i])
 	}
+	fmt.Fprintf(out, "\n%s <command> --help says more of each.\n", cmd.CommandPath())
 }
 
 func helpFlags(out io.Writer, cmd *cobra.Command) {
@@ -60,15 +61,12 @@ func helpFlags(out io.Writer, cmd *cobra.Command) {
 	var headings []string
 	groups := map[string]*pflag.FlagSet{}
 	visit := func(f *pflag.Flag) {
-		if f.Hidden {
+		if f.Hidden || f.Name == "help" {
 			return
 		}
 		heading := other
 		if h := f.Annotations[groupKey]; h != nil {
 			heading = h[0]
-		}
-		if f.Name == "help" && len(headings) > 0 {
-			heading = headings[len(headings)-1]
 		}
 		if groups[heading] == nil {
 			headings = append(headings, heading)

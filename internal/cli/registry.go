@@ -59,6 +59,7 @@ func registryCommand(env Env) *cobra.Command {
 	for _, cmd := range []*cobra.Command{list, show} {
 		cmd.Flags().SortFlags = false
 		resourceGroupFlag(cmd)
+		Group(cmd.Flags(), "Which registry")
 		out.flags(cmd.Flags())
 		conn.flags(cmd.Flags())
 		group.AddCommand(cmd)
@@ -69,5 +70,5 @@ func registryCommand(env Env) *cobra.Command {
 // resourceGroupFlag takes -g for the sake of command lines written for az. A
 // server's registry names are unique, so the group adds nothing.
 func resourceGroupFlag(cmd *cobra.Command) {
-	cmd.Flags().StringP("resource-group", "g", "", "taken for command lines written for az, and not needed")
+	cmd.Flags().StringP("resource-group", "g", "", "resource `group`: taken for command lines written for az, and not needed")
 }

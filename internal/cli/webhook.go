@@ -93,9 +93,9 @@ type settings struct {
 func (s *settings) flags(cmd *cobra.Command) {
 	s.status.allowed = webhookStatuses
 	flags := cmd.Flags()
-	flags.StringVar(&s.uri, "uri", "", "where to ring, for example https://hooks.example.net/acr; `URI` is secret")
+	flags.StringVar(&s.uri, "uri", "", "`URI` to ring, for example https://hooks.example.net/acr; kept secret")
 	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(webhookActions, " "))
-	flags.Var(&s.headers, "headers", `headers to send, as name=value separated by blanks; their values are secret; "" for none`)
+	flags.Var(&s.headers, "headers", `headers to send, as name=value separated by blanks, values kept secret; "" for none`)
 	flags.StringVar(&s.scope, "scope", "", "which images ring: `repo:tag`, repo:*, or empty for all; repo alone is repo:latest")
 	flags.Var(&s.status, "status", "whether it rings")
 	flags.Var(&s.tags, "tags", `tags of the webhook, as name=value separated by blanks; "" for none`)

@@ -1,0 +1,479 @@
+package arm_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/tenant"
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// plane is a control plane over real stores, with a log of attempts made up by
+// the test. It has the registries contoso, the default one, and fabrikam, of
+// tier Basic.
+type plane struct {
+	http.Handler
+	attempts attemptLog
+	auth     func(*http.Request, tenant.Registry) (string, error)
+	logged   strings.Builder
+}
+
+func newPlane(t *testing.T) *plane {
+	t.Helper()
+	ctx := t.Context()
+	db, err := sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(t.TempDir(), "dockbell.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	err = db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec("INSERT INTO setting (name, value) VALUES ('subscription', '00000000-0000-0000-0000-000000000001')")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var registries *tenant.Store
+	for _, name := range []string{"fabrikam", "contoso"} {
+		registries, err = tenant.Open(ctx, db, tenant.Options{DefaultName: name, DefaultLocation: "westeurope"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec("UPDATE registry SET sku = 'Basic' WHERE name = 'fabrikam'")
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, err := seal.New(make([]byte, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hooks, err := webhook.Open(ctx, webhook.Options{
+		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}),
+		CheckURL: outbound.Policy{}.CheckURL, Version: "1.2.3",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &plane{auth: func(*http.Request, tenant.Registry) (string, error) { return "dockbell", nil }}
+	p.Handler = arm.New(arm.Config{
+		Tenants:      registries,
+		Webhooks:     hooks,
+		Attempts:     &p.attempts,
+		Authenticate: func(r *http.Request, reg tenant.Registry) (string, error) { return p.auth(r, reg) },
+		Source: func(r tenant.Registry) event.Registry {
+			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
+		},
+		Log: slog.New(slog.NewTextHandler(&p.logged, nil)),
+	})
+	return p
+}
+
+// endpoints gives ids and forgets them.
+type endpoints struct{ last int64 }
+
+func (e *endpoints) Add(*sqldb.Tx, string, int64, string) (int64, error) {
+	e.last++
+	return e.last, nil
+}
+func (e *endpoints) Drop(*sqldb.Tx, int64) error    { return nil }
+func (e *endpoints) Changed(*sqldb.Tx, int64) error { return nil }
+
+// attemptLog is a log of attempts whose cursors are indexes.
+type attemptLog []delivery.Attempt
+
+func (l *attemptLog) Attempts(_ context.Context, endpoint int64, after string, n int) (page []delivery.Attempt, next string, err error) {
+	start := 0
+	if after != "" {
+		if start, err = strconv.Atoi(after); err != nil {
+			return nil, "", fault.New(fault.Invalid, "no cursor")
+		}
+	}
+	var all []delivery.Attempt
+	for _, a := range *l {
+		if a.Endpoint == endpoint {
+			all = append(all, a)
+		}
+	}
+	end := min(start+n, len(all))
+	if end < len(all) {
+		next = strconv.Itoa(end)
+	}
+	return all[start:end], next, nil
+}
+
+func (p *plane) do(method, target, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "http://contoso.azurecr.example"+target, strings.NewReader(body))
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, r)
+	return w
+}
+
+var (
+	anyTime = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z`)
+	anyUUID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+)
+
+// transcript is requests and answers as text, with times and ids made equal.
+type transcript struct {
+	*plane
+	strings.Builder
+}
+
+func (tr *transcript) exchange(method, target, body string) {
+	w := tr.do(method, target, body)
+	fmt.Fprintf(tr, "> %s %s\n", method, target)
+	if body != "" {
+		fmt.Fprintf(tr, "%s\n", body)
+	}
+	fmt.Fprintf(tr, "< %d\n", w.Code)
+	for _, name := range slices.Sorted(maps.Keys(w.Header())) {
+		if name == "Allow" || name == "Content-Type" {
+			fmt.Fprintf(tr, "< %s: %s\n", name, w.Header().Get(name))
+		}
+	}
+	answer := anyUUID.ReplaceAllString(anyTime.ReplaceAllString(w.Body.String(), "(time)"), "(uuid)")
+	fmt.Fprintf(tr, "%s\n", answer)
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -update rewrites it); got\n%s", path, got)
+	}
+}
+
+const hook = "/api/v1/registries/contoso/webhooks/DeployHook"
+
+const create = `{"location":"West Europe","tags":{"team":"platform"},"properties":{"serviceUri":"https://receiver.example/acr?code=s3cret","customHeaders":{"Authorization":"Bearer s3cret"},"status":"Enabled","scope":"team/web:*","actions":["Push","delete"]}}`
+
+func TestWebhookLife(t *testing.T) {
+	t.Parallel()
+	tr := &transcript{plane: newPlane(t)}
+	for _, x := range []struct{ method, target, body string }{
+		{"GET", "/api/v1/registries/contoso/webhooks", ""},
+		{"GET", hook, ""},
+		{"PUT", hook, create},
+		{"PUT", hook + "?api-version=2023-07-01", strings.ReplaceAll(create, "team/web:*", "")},
+		{"GET", "/API/v1/registries/CONTOSO/webHooks/deployhook?api-version=2022-02-01-preview", ""},
+		{"HEAD", hook, ""},
+		{"PATCH", hook, `{"properties":{"status":"disabled"}}`},
+		{"PATCH", hook, `{}`},
+		{"PATCH", hook, `{"tags":null,"properties":{"customHeaders":{},"scope":"hello-world","actions":["chart_push"]}}`},
+		{"GET", "/api/v1/registries/contoso/webhooks/", ""},
+		{"GET", "/api/v1/registries/fabrikam/webhooks", ""},
+		{"POST", hook + "/ping", ""},
+		{"POST", hook + "/getCallbackConfig", ""},
+		{"POST", hook + "/listEvents", ""},
+		{"DELETE", hook, ""},
+		{"DELETE", hook, ""},
+		{"POST", hook + "/ping", ""},
+		{"POST", hook + "/getCallbackConfig", ""},
+		{"POST", hook + "/listEvents", ""},
+		{"PATCH", hook, `{}`},
+	} {
+		tr.exchange(x.method, x.target, x.body)
+	}
+	golden(t, "webhook.txt", tr.String())
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	tr := &transcript{plane: newPlane(t)}
+	for _, x := range []struct{ method, target, body string }{
+		{"PUT", hook, ""},
+		{"PUT", hook, `{"location": westeurope}`},
+		{"PUT", hook, `{}`},
+		{"PUT", hook, `{"properties":{"serviceUri":"https://hooks.example.net","actions":["push"]}}`},
+		{"PUT", hook, `{"location":"westeurope","properties":{"actions":["push"]}}`},
+		{"PUT", hook, `{"location":"westeurope","properties":{"serviceUri":"https://hooks.example.net"}}`},
+		{"PUT", hook, `{"location":"westeurope","properties":{"serviceUri":"https://hooks.example.net","actions":"push"}}`},
+		{"PUT", hook, `{"location":"mars","properties":{"serviceUri":"https://hooks.example.net","actions":["push"]}}`},
+		{"PUT", "/api/v1/registries/contoso/webhooks/prod-hook", create},
+		{"PUT", "/api/v1/registries/contoso/webhooks/a%2Fb", create},
+		{"GET", "/api/v1/registries/nosuch/webhooks", ""},
+		{"GET", "/api/v1/registries/contoso/replications", ""},
+		{"PUT", "/api/v1/registries/contoso", `{}`},
+		{"POST", "/api/v1/registries", `{}`},
+		{"GET", "/api/v1/registrys", ""},
+		{"GET", hook + "/ping", ""},
+		{"GET", hook + "?api-version=latest", ""},
+		{"GET", hook + "?api-version=2023-13-01", ""},
+		{"PUT", hook, `{"location":"` + strings.Repeat("x", 1<<20) + `"}`},
+	} {
+		before := tr.Len()
+		tr.exchange(x.method, x.target, x.body)
+		if len(x.body) > 1<<20 { // not a megabyte into the golden file
+			text := strings.Replace(tr.String()[before:], x.body, "(1 MiB and more)", 1)
+			kept := tr.String()[:before]
+			tr.Builder = strings.Builder{}
+			tr.WriteString(kept + text)
+		}
+	}
+	golden(t, "refusals.txt", tr.String())
+}
+
+func TestRegistries(t *testing.T) {
+	t.Parallel()
+	tr := &transcript{plane: newPlane(t)}
+	tr.exchange("GET", "/api/v1/registries/contoso", "")
+	tr.exchange("GET", "/api/v1/registries", "")
+	golden(t, "registries.txt", tr.String())
+}
+
+func TestListEvents(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	if w := p.do("PUT", hook, create); w.Code != http.StatusCreated {
+		t.Fatal(w.Body)
+	}
+	sent := outbound.RequestHead{
+		Method: "POST", URI: "https://hooks.example.net/acr?code=******", Version: "1.1",
+		Header: map[string]string{"Content-Type": "application/json; charset=utf-8", "Content-Length": "465", "Authorization": "******"},
+	}
+	body := []byte(`{"id":"831e1650-001e-001b-66ab-eeb76e069631","timestamp":"2025-03-14T09:26:53.589793200Z","action":"push","target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":524,"digest":"sha256:3b0e5d3c2f0f6f5a9c1d7e8b4a2c6d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8","length":524,"repository":"team/web","tag":"v1"},"request":{"id":"a1","host":"contoso.azurecr.example","method":"PUT","useragent":"docker/27 <a&b>"}}`)
+	p.attempts = attemptLog{
+		{Endpoint: 1, EventID: "e2", ACRBody: body, Outcome: delivery.Failed, Class: outbound.Timeout, Message: "no answer in 10 s", Sent: sent},
+		{Endpoint: 1, EventID: "e1", ACRBody: body, Outcome: delivery.Delivered, Sent: sent,
+			Answer: &outbound.ResponseHead{Status: 200, Reason: "OK", Version: "1.1", Header: map[string]string{"Content-Length": "2"}}},
+		{Endpoint: 2, EventID: "another webhook's"},
+	}
+	tr := &transcript{plane: p}
+	tr.exchange("POST", hook+"/listEvents", "")
+	golden(t, "events.txt", tr.String())
+}
+
+// TestListEventsPages follows the links with GET and expects the newest thousand
+// in pages of a hundred.
+func TestListEventsPages(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	if w := p.do("PUT", hook, create); w.Code != http.StatusCreated {
+		t.Fatal(w.Body)
+	}
+	for i := range 1234 {
+		p.attempts = append(p.attempts, delivery.Attempt{Endpoint: 1, EventID: fmt.Sprint("e", i), ACRBody: []byte("{}")})
+	}
+	method, target := http.MethodPost, hook+"/listEvents?api-version=2023-07-01"
+	var pages, entries int
+	for target != "" {
+		w := p.do(method, target, "")
+		var page struct {
+			Value    []struct{ ID string }
+			NextLink string
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || w.Code != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", method, target, w.Code, w.Body)
+		}
+		if len(page.Value) != 100 || page.Value[0].ID != fmt.Sprint("e", entries) {
+			t.Fatalf("page %d has %d entries from %s", pages, len(page.Value), page.Value[0].ID)
+		}
+		pages, entries = pages+1, entries+len(page.Value)
+		rest, ok := strings.CutPrefix(page.NextLink, "http://contoso.azurecr.example")
+		if page.NextLink != "" && (!ok || !strings.Contains(rest, "api-version=2023-07-01")) {
+			t.Fatalf("next link %s", page.NextLink)
+		}
+		method, target = http.MethodGet, rest
+	}
+	if entries != 1000 {
+		t.Errorf("%d entries in %d pages", entries, pages)
+	}
+	for _, token := range []string{"x", "5", "-1-x", "1000-"} {
+		if w := p.do("GET", hook+"/listEvents?$skiptoken="+token, ""); w.Code != http.StatusBadRequest {
+			t.Errorf("token %s: %d", token, w.Code)
+		}
+	}
+	if w := p.do("GET", hook+"/listEvents?$skiptoken=1000-5", ""); w.Body.String() != "{\"value\":[]}\n" {
+		t.Errorf("beyond the limit: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestNoSecrets reads every operation but the one that is there for the secrets.
+func TestNoSecrets(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	for _, x := range []struct{ method, target, body string }{
+		{"PUT", hook, create},
+		{"PUT", hook, create},
+		{"PATCH", hook, `{"properties":{"serviceUri":"https://receiver.example/s3cret","customHeaders":{"X":"s3cret"}}}`},
+		{"GET", hook, ""},
+		{"GET", "/api/v1/registries/contoso/webhooks", ""},
+		{"PATCH", hook, `{"properties":{"customHeaders":{"X":"s3cret\n"}}}`},
+		{"PATCH", hook, `{"properties":{"serviceUri":"https://user:s3cret@/"}}`},
+		{"POST", hook + "/ping", ""},
+	} {
+		if w := p.do(x.method, x.target, x.body); strings.Contains(w.Body.String(), "s3cret") || strings.Contains(w.Body.String(), "receiver.example") {
+			t.Errorf("%s %s %s: %s", x.method, x.target, x.body, w.Body)
+		}
+	}
+	if w := p.do("POST", hook+"/getCallbackConfig", ""); !strings.Contains(w.Body.String(), "s3cret") {
+		t.Errorf("getCallbackConfig: %s", w.Body)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	uuid := regexp.MustCompile(`^` + anyUUID.String() + `$`)
+	for _, target := range []string{"/api/v1/registries/contoso", "/api/v1/registries/nosuch"} {
+		h := p.do("GET", target, "").Header()
+		for name, want := range map[string]string{
+			"Cache-Control": "no-cache", "Pragma": "no-cache", "Expires": "-1", "X-Content-Type-Options": "nosniff",
+			"Content-Type": "application/json; charset=utf-8",
+		} {
+			if h.Get(name) != want {
+				t.Errorf("%s: %s: %q", target, name, h.Get(name))
+			}
+		}
+		if id := h.Get("x-ms-request-id"); !uuid.MatchString(id) || h.Get("x-ms-correlation-request-id") != id {
+			t.Errorf("%s: ids %q and %q", target, id, h.Get("x-ms-correlation-request-id"))
+		}
+		for name := range h {
+			if strings.HasPrefix(name, "Access-Control-") {
+				t.Errorf("%s: consents to other origins with %s", target, name)
+			}
+		}
+	}
+	r := httptest.NewRequest("GET", "/api/v1/registries", nil)
+	const theirs = "11111111-2222-4333-8444-555555555555"
+	r.Header.Set("x-ms-correlation-request-id", theirs)
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, r)
+	if got := w.Header().Get("x-ms-correlation-request-id"); got != theirs {
+		t.Errorf("correlation id %q", got)
+	}
+}
+
+// refusal is an error with what faces look for.
+type refusal struct {
+	error
+	challenge string
+}
+
+func (r refusal) Challenge() string { return r.challenge }
+func (r refusal) Unwrap() error     { return r.error }
+
+type throttled struct{ error }
+
+func (throttled) RetryAfter() time.Duration { return 1500 * time.Millisecond }
+func (t throttled) Unwrap() error           { return t.error }
+
+func TestAuthentication(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	unknown := refusal{fault.New(fault.Unauthenticated, "who are you?").WithCode("UNAUTHORIZED"), `Bearer realm="x"`}
+	p.auth = func(r *http.Request, reg tenant.Registry) (string, error) {
+		user, _, _ := r.BasicAuth()
+		switch {
+		case user == "" || r.Header.Get("Cookie") != "":
+			return "", unknown
+		case user == "guesser":
+			return "", throttled{fault.New(fault.Unavailable, "too many wrong passwords").WithCode("TOOMANYREQUESTS")}
+		case user == "broken":
+			return "", errors.New("disk on fire at /var/secret")
+		case user != reg.Name:
+			return "", fault.New(fault.Denied, "not yours")
+		}
+		return user, nil
+	}
+	for _, tt := range []struct {
+		user, target string
+		status       int
+		code         string
+	}{
+		{"", "/api/v1/registries", 401, "AuthenticationFailed"},
+		{"", "/api/v1/registries/contoso", 401, "AuthenticationFailed"},
+		{"", "/api/v1/registries/contoso/nothing", 401, "AuthenticationFailed"},
+		{"", "/api/v1/registries/nosuch", 401, "AuthenticationFailed"}, // does not tell that it is not there
+		{"contoso", "/api/v1/registries/nosuch", 404, "RegistryResourceNotFound"},
+		{"contoso", "/api/v1/registries/contoso", 200, ""},
+		{"contoso", "/api/v1/registries/fabrikam", 403, "AuthorizationFailed"},
+		{"fabrikam", "/api/v1/registries/fabrikam", 200, ""},
+		{"fabrikam", "/api/v1/registries", 200, ""},
+		{"stranger", "/api/v1/registries", 403, "AuthorizationFailed"},
+		{"guesser", "/api/v1/registries/contoso", 429, "TooManyRequests"},
+		{"broken", "/api/v1/registries/contoso", 500, "InternalServerError"},
+	} {
+		r := httptest.NewRequest("GET", tt.target, nil)
+		if tt.user != "" {
+			r.SetBasicAuth(tt.user, "x")
+		}
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, r)
+		var body struct {
+			Error struct{ Code, Message string }
+			Value []struct{ Name string }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+			t.Fatal(err)
+		}
+		if w.Code != tt.status || body.Error.Code != tt.code {
+			t.Errorf("%s %s: %d %s", tt.user, tt.target, w.Code, w.Body)
+		}
+		if challenge := w.Header().Get("WWW-Authenticate"); (challenge == unknown.challenge) != (tt.status == 401) {
+			t.Errorf("%s %s: challenge %q", tt.user, tt.target, challenge)
+		}
+		if after := w.Header().Get("Retry-After"); (after == "2") != (tt.status == 429) {
+			t.Errorf("%s %s: retry after %q", tt.user, tt.target, after)
+		}
+		if strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%s %s: %s", tt.user, tt.target, w.Body)
+		}
+		if tt.user == "fabrikam" && tt.target == "/api/v1/registries" && (len(body.Value) != 1 || body.Value[0].Name != "fabrikam") {
+			t.Errorf("fabrikam sees %v", body.Value)
+		}
+	}
+	if !strings.Contains(p.logged.String(), "disk on fire") {
+		t.Error("the internal error is not in the log")
+	}
+}
+
+// TestQuotaIsForbidden fills a registry of tier Basic.
+func TestQuotaIsForbidden(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	for i, want := range []int{201, 201, 403} {
+		w := p.do("PUT", fmt.Sprintf("/api/v1/registries/fabrikam/webhooks/hook%d", i+1), create)
+		if w.Code != want || strings.Contains(w.Body.String(), `"code":"QuotaExceeded"`) != (want == 403) {
+			t.Errorf("webhook %d: %d %s", i+1, w.Code, w.Body)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package arm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"reflect"
+
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+// maxBody is the largest request body taken, in bytes.
+const maxBody = 1 << 20
+
+// codeInvalidContent is ARM's code for a body it cannot read.
+const codeInvalidContent = "InvalidRequestContent"
+
+// member is a member of a JSON object in its three states: absent, null, or a
+// value.
+type member[T any] struct {
+	present bool
+	value   *T // nil: null
+}
+
+// UnmarshalJSON is called for a member that is present, also with null.
+func (m *member[T]) UnmarshalJSON(b []byte) error {
+	m.present = true
+	return json.Unmarshal(b, &m.value)
+}
+
+// null reports whether the member is there as null.
+func (m member[T]) null() bool { return m.present && m.value == nil }
+
+// orZero returns the value, or the zero T for a member that is absent or null.
+func (m member[T]) orZero() (v T) {
+	if m.value != nil {
+		v = *m.value
+	}
+	return v
+}
+
+// readBody decodes the request's body, one JSON object, into out. Members that
+// out does not have are ignored.
+func readBody(r *http.Request, out any) error {
+	content, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return fault.New(fault.TooLarge, "the request body is larger than %d bytes, the limit of this operation", tooLarge.Limit)
+	case err != nil:
+		return fault.Wrap(err, fault.Invalid, "the request body ended early: send it again").WithCode(codeInvalidContent)
+	}
+	return decode(content, out)
+}
+
+func decode(content []byte, out any) error {
+	if len(bytes.TrimSpace(content)) == 0 {
+		return invalidContent("the request has no body: this operation needs a JSON object")
+	}
+	err := json.Unmarshal(content, out)
+	var syntax *json.SyntaxError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		line, column := position(content, syntax.Offset)
+		return invalidContent("the request body is not valid JSON: %s at line %d, column %d", syntax, line, column)
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return invalidContent("%s is of the wrong type: it must be %s, not %s", wrong.Field, typeWord(wrong.Type), article(wrong.Value))
+	case errors.As(err, &wrong):
+		return invalidContent("the request body must be a JSON object, not %s", article(wrong.Value))
+	case err != nil:
+		return fault.Wrap(err, fault.Invalid, "the request body cannot be read").WithCode(codeInvalidContent)
+	case bytes.Equal(bytes.TrimSpace(content), []byte("null")):
+		return invalidContent("the request body must be a JSON object, not null")
+	}
+	return nil
+}
+
+func invalidContent(format string, args ...any) error {
+	return fault.New(fault.Invalid, format, args...).WithCode(codeInvalidContent)
+}
+
+// position returns line and column, from 1, of the byte before offset.
+func position(content []byte, offset int64) (line, column int) {
+	before := content[:min(max(offset-1, 0), int64(len(content)))]
+	return bytes.Count(before, []byte("\n")) + 1, len(before) - bytes.LastIndexByte(before, '\n')
+}
+
+func typeWord(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		return "an array of strings"
+	case reflect.Map:
+		return "an object whose members are strings"
+	default:
+		return "an object"
+	}
+}
+
+func article(value string) string {
+	switch value {
+	case "array", "object":
+		return "an " + value
+	case "null", "true", "false":
+		return value
+	default:
+		return "a " + value
+	}
+}

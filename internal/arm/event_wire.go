@@ -1,0 +1,71 @@
+package arm
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/outbound"
+)
+
+// The wire forms of one entry of listEvents, which is one attempt.
+type (
+	eventBody struct {
+		ID       string        `json:"id"` // of the event
+		Request  eventRequest  `json:"eventRequestMessage"`
+		Response eventResponse `json:"eventResponseMessage"`
+	}
+	eventRequest struct {
+		Content    json.RawMessage   `json:"content"` // the body as it was sent
+		Headers    map[string]string `json:"headers"`
+		Method     string            `json:"method"`
+		RequestURI string            `json:"requestUri"`
+		Version    string            `json:"version"`
+	}
+	eventResponse struct {
+		Content      string            `json:"content"`
+		Headers      map[string]string `json:"headers,omitempty"`
+		ReasonPhrase string            `json:"reasonPhrase"`
+		StatusCode   string            `json:"statusCode"`
+		Version      string            `json:"version,omitempty"`
+	}
+)
+
+func eventToWire(at delivery.Attempt) eventBody {
+	return eventBody{
+		ID: at.EventID,
+		Request: eventRequest{
+			Content:    at.ACRBody,
+			Headers:    orEmpty(at.Sent.Header),
+			Method:     at.Sent.Method,
+			RequestURI: at.Sent.URI,
+			Version:    at.Sent.Version,
+		},
+		Response: responseToWire(at),
+	}
+}
+
+// responseToWire shows the answer. Where there was none, ACR makes one up for
+// what happened, and so do we: 504 when the time ran out, word for word as ACR's,
+// 502 for whatever else kept an answer from coming.
+func responseToWire(at delivery.Attempt) eventResponse {
+	switch {
+	case at.Answer != nil:
+		return eventResponse{
+			Content:      string(at.Body),
+			Headers:      at.Answer.Header,
+			ReasonPhrase: at.Answer.Reason,
+			StatusCode:   strconv.Itoa(at.Answer.Status),
+			Version:      at.Answer.Version,
+		}
+	case at.Outcome == delivery.Interrupted, at.Class == outbound.Cancelled:
+		return eventResponse{
+			Content:      "Interrupted: the server stopped during this attempt; the receiver may have seen it.",
+			ReasonPhrase: "Interrupted",
+		}
+	case at.Class == outbound.Timeout:
+		return eventResponse{Content: "Operation timed out.", ReasonPhrase: "GatewayTimeout", StatusCode: "504"}
+	default:
+		return eventResponse{Content: at.Message, ReasonPhrase: "BadGateway", StatusCode: "502"}
+	}
+}

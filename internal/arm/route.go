@@ -1,0 +1,98 @@
+package arm
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+// route is one operation and its place within a registry.
+type route struct {
+	method string
+	path   []string // in lower case; "*" stands for a child resource's name
+	run    func(*api, call) (answer, error)
+}
+
+// routes are all operations on a registry. listEvents answers GET as well: that
+// is how clients follow its links to next pages.
+var routes = []route{
+	{http.MethodGet, nil, getRegistry},
+	{http.MethodGet, []string{"webhooks"}, listWebhooks},
+	{http.MethodPut, []string{"webhooks", "*"}, putWebhook},
+	{http.MethodPatch, []string{"webhooks", "*"}, patchWebhook},
+	{http.MethodDelete, []string{"webhooks", "*"}, deleteWebhook},
+	{http.MethodGet, []string{"webhooks", "*"}, getWebhook},
+	{http.MethodPost, []string{"webhooks", "*", "ping"}, pingWebhook},
+	{http.MethodPost, []string{"webhooks", "*", "getcallbackconfig"}, getCallbackConfig},
+	{http.MethodPost, []string{"webhooks", "*", "listevents"}, listEvents},
+	{http.MethodGet, []string{"webhooks", "*", "listevents"}, listEvents},
+}
+
+// findRoute returns the operation for method and path, and the name of the child
+// resource in it. For a path that takes other methods it sets Allow.
+func findRoute(h http.Header, method string, path []string) (found route, name string, err error) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	var allowed []string
+	for _, rt := range routes {
+		name, ok := rt.match(path)
+		if !ok {
+			continue
+		}
+		if rt.method == method {
+			return rt, name, nil
+		}
+		allowed = append(allowed, rt.method)
+	}
+	if allowed == nil {
+		return route{}, "", fault.New(fault.NotFound, "nothing is at %q in a registry: it has webhooks, webhooks/{name}, and below that ping, getCallbackConfig and listEvents", clip(strings.Join(path, "/")))
+	}
+	slices.Sort(allowed)
+	h.Set("Allow", strings.Join(allowed, ", "))
+	what := "the registry itself"
+	if len(path) > 0 {
+		what = clip(strings.Join(path, "/"))
+	}
+	return route{}, "", fault.New(fault.Unsupported, "%s takes %s, not %s", what, strings.Join(allowed, " or "), clip(method))
+}
+
+func (rt route) match(path []string) (name string, ok bool) {
+	if len(path) != len(rt.path) {
+		return "", false
+	}
+	for i, want := range rt.path {
+		if want == "*" {
+			name = path[i]
+		} else if !strings.EqualFold(path[i], want) {
+			return "", false
+		}
+	}
+	return name, true
+}
+
+// cutRoot returns the segments of a path behind Root; ok is false for a path that
+// is not under it.
+func cutRoot(path string) (rest []string, ok bool) {
+	rest = splitPath(path)
+	for _, want := range splitPath(Root) {
+		if len(rest) == 0 || !strings.EqualFold(rest[0], want) {
+			return nil, false
+		}
+		rest = rest[1:]
+	}
+	return rest, true
+}
+
+// splitPath returns the segments of a decoded path. One slash at the end is
+// forgiven. No name in the control plane has a slash, so an encoded one
+// separates like any other.
+func splitPath(path string) []string {
+	path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/")
+	if path == "" {
+		return nil
+	}
+	return strings.Split(path, "/")
+}

@@ -1,0 +1,123 @@
+package arm
+
+import (
+	"time"
+
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+// webhookInput is the body of PUT and of PATCH.
+type webhookInput struct {
+	Location   member[string]            `json:"location"`
+	Tags       member[map[string]string] `json:"tags"`
+	Properties member[webhookInputProps] `json:"properties"`
+}
+
+type webhookInputProps struct {
+	ServiceURI    member[string]            `json:"serviceUri"`
+	CustomHeaders member[map[string]string] `json:"customHeaders"`
+	Status        member[string]            `json:"status"`
+	Scope         member[string]            `json:"scope"`
+	Actions       member[[]string]          `json:"actions"`
+}
+
+// definition reads the body of a PUT, where null is the same as absent. What a
+// webhook cannot be without is for the rules to say: a body that a client read,
+// changed and puts back has no service URI, because none was shown.
+func (in webhookInput) definition() webhook.Definition {
+	p := in.Properties.orZero()
+	return webhook.Definition{
+		Location:      in.Location.orZero(),
+		Tags:          in.Tags.orZero(),
+		ServiceURI:    p.ServiceURI.orZero(),
+		CustomHeaders: p.CustomHeaders.orZero(),
+		Status:        p.Status.orZero(),
+		Scope:         p.Scope.orZero(),
+		Actions:       p.Actions.orZero(),
+	}
+}
+
+// change reads the body of a PATCH: an absent member stays as it is, null clears
+// what a webhook can be without.
+func (in webhookInput) change() (webhook.Change, error) {
+	p := in.Properties.orZero()
+	for _, m := range []struct {
+		name string
+		null bool
+	}{
+		{"properties.serviceUri", p.ServiceURI.null()},
+		{"properties.status", p.Status.null()},
+		{"properties.actions", p.Actions.null()},
+	} {
+		if m.null {
+			return webhook.Change{}, invalidContent("%s cannot be null: a webhook is never without it; leave it out to keep it as it is", m.name)
+		}
+	}
+	c := webhook.Change{
+		Tags:          clearable(in.Tags),
+		ServiceURI:    p.ServiceURI.value,
+		CustomHeaders: clearable(p.CustomHeaders),
+		Status:        p.Status.value,
+		Scope:         p.Scope.value,
+		Actions:       p.Actions.orZero(),
+	}
+	if p.Scope.null() {
+		c.Scope = new("")
+	}
+	if p.Actions.value != nil && c.Actions == nil {
+		c.Actions = []string{} // sent, and empty: for the rules to refuse
+	}
+	return c, nil
+}
+
+// clearable returns nil for an absent map, and an empty one for null.
+func clearable(m member[map[string]string]) map[string]string {
+	if m.null() {
+		return map[string]string{}
+	}
+	return m.orZero()
+}
+
+// The wire forms of a webhook, members in the order Azure sends them.
+type (
+	webhookBody struct {
+		Type       string            `json:"type"`
+		ID         string            `json:"id"`
+		Name       string            `json:"name"`
+		Location   string            `json:"location"`
+		Tags       map[string]string `json:"tags"`
+		SystemData systemData        `json:"systemData"`
+		Properties webhookProperties `json:"properties"`
+	}
+	webhookProperties struct {
+		Status            string   `json:"status"`
+		Scope             string   `json:"scope"`
+		Actions           []string `json:"actions"`
+		ProvisioningState string   `json:"provisioningState"`
+	}
+	callbackBody struct {
+		ServiceURI    string            `json:"serviceUri"`
+		CustomHeaders map[string]string `json:"customHeaders"`
+	}
+	pingBody struct {
+		ID string `json:"id"`
+	}
+	systemData struct {
+		CreatedBy          string `json:"createdBy"`
+		CreatedByType      string `json:"createdByType"`
+		CreatedAt          string `json:"createdAt"`
+		LastModifiedBy     string `json:"lastModifiedBy"`
+		LastModifiedByType string `json:"lastModifiedByType"`
+		LastModifiedAt     string `json:"lastModifiedAt"`
+	}
+)
+
+// callerType is what everyone is who has a name and a password.
+const callerType = "User"
+
+func newSystemData(createdBy string, createdAt time.Time, modifiedBy string, modifiedAt time.Time) systemData {
+	return systemData{
+		CreatedBy: createdBy, CreatedByType: callerType, CreatedAt: wireTime(createdAt),
+		LastModifiedBy: modifiedBy, LastModifiedByType: callerType, LastModifiedAt: wireTime(modifiedAt),
+	}
+}

@@ -1,0 +1,153 @@
+package arm
+
+import (
+	"net/http"
+
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/tenant"
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+// hooksOf is a registry as package webhook sees it.
+func hooksOf(r tenant.Registry) webhook.Registry {
+	return webhook.Registry{
+		ID:        r.ID,
+		Name:      r.Name,
+		SKU:       string(r.SKU),
+		Limit:     r.SKU.WebhookLimit(),
+		Locations: []string{r.Location},
+	}
+}
+
+// putWebhook creates (201) or replaces (200). Clients that poll are told that it
+// is done by the provisioning state.
+func putWebhook(a *api, c call) (answer, error) {
+	var in webhookInput
+	if err := readBody(c.Request, &in); err != nil {
+		return answer{}, err
+	}
+	w, created, err := a.Webhooks.Put(c.Context(), hooksOf(c.registry), c.name, in.definition(), c.user)
+	if err != nil {
+		return answer{}, err
+	}
+	status := http.StatusOK
+	if created {
+		status = http.StatusCreated
+	}
+	return answer{status, webhookToWire(c.registry, w)}, nil
+}
+
+func patchWebhook(a *api, c call) (answer, error) {
+	var in webhookInput
+	if err := readBody(c.Request, &in); err != nil {
+		return answer{}, err
+	}
+	change, err := in.change()
+	if err != nil {
+		return answer{}, err
+	}
+	w, err := a.Webhooks.Patch(c.Context(), hooksOf(c.registry), c.name, change, c.user)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, webhookToWire(c.registry, w)}, nil
+}
+
+// deleteWebhook answers 204 when there was nothing to delete.
+func deleteWebhook(a *api, c call) (answer, error) {
+	err := a.Webhooks.Delete(c.Context(), hooksOf(c.registry), c.name)
+	if fault.Is(err, fault.NotFound) {
+		return answer{status: http.StatusNoContent}, nil
+	}
+	return answer{status: http.StatusOK}, err
+}
+
+func getWebhook(a *api, c call) (answer, error) {
+	w, err := a.Webhooks.Get(c.Context(), hooksOf(c.registry), c.name)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, webhookToWire(c.registry, w)}, nil
+}
+
+// listWebhooks answers all at once: a registry has at most 500.
+func listWebhooks(a *api, c call) (answer, error) {
+	hooks, err := a.Webhooks.List(c.Context(), hooksOf(c.registry))
+	if err != nil {
+		return answer{}, err
+	}
+	list := listBody[webhookBody]{Value: make([]webhookBody, len(hooks))}
+	for i, w := range hooks {
+		list.Value[i] = webhookToWire(c.registry, w)
+	}
+	return answer{http.StatusOK, list}, nil
+}
+
+func pingWebhook(a *api, c call) (answer, error) {
+	id, err := a.Webhooks.Ping(c.Context(), hooksOf(c.registry), a.Source(c.registry), c.name)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, pingBody{id}}, nil
+}
+
+// getCallbackConfig answers what no other operation does: the secrets.
+func getCallbackConfig(a *api, c call) (answer, error) {
+	config, err := a.Webhooks.CallbackConfig(c.Context(), hooksOf(c.registry), c.name)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, callbackBody{config.ServiceURI, orEmpty(config.CustomHeaders)}}, nil
+}
+
+// listEvents shows the newest attempts, newest first, in pages.
+func listEvents(a *api, c call) (answer, error) {
+	token, err := parsePageToken(c.URL.Query())
+	if err != nil {
+		return answer{}, err
+	}
+	w, err := a.Webhooks.Get(c.Context(), hooksOf(c.registry), c.name)
+	if err != nil {
+		return answer{}, err
+	}
+	n := min(eventsPerPage, eventsShown-token.seen)
+	if n <= 0 {
+		return answer{http.StatusOK, listBody[eventBody]{Value: []eventBody{}}}, nil
+	}
+	page, next, err := a.Attempts.Attempts(c.Context(), w.ID, token.after, n)
+	if err != nil {
+		return answer{}, err
+	}
+	list := listBody[eventBody]{Value: make([]eventBody, len(page))}
+	for i, attempt := range page {
+		list.Value[i] = eventToWire(attempt)
+	}
+	if seen := token.seen + len(page); next != "" && seen < eventsShown {
+		list.NextLink = nextLink(c.Request, pageToken{seen, next})
+	}
+	return answer{http.StatusOK, list}, nil
+}
+
+func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {
+	return webhookBody{
+		Type:       "Microsoft.ContainerRegistry/registries/webhooks",
+		ID:         r.ResourceID() + "/webhooks/" + w.Name,
+		Name:       w.Name,
+		Location:   w.Location,
+		Tags:       orEmpty(w.Tags),
+		SystemData: newSystemData(w.CreatedBy, w.CreatedAt, w.UpdatedBy, w.UpdatedAt),
+		Properties: webhookProperties{
+			Status:            string(w.Status),
+			Scope:             w.Scope,
+			Actions:           w.Actions,
+			ProvisioningState: provisioned,
+		},
+	}
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}

@@ -1,0 +1,266 @@
+package arm
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/outbound"
+)
+
+func TestEveryKindHasAStatus(t *testing.T) {
+	t.Parallel()
+	for kind := fault.Internal; kind <= fault.Unavailable; kind++ {
+		status, code := statusAndCode(fault.New(kind, "x"))
+		if status < 400 || code == "" {
+			t.Errorf("%s: %d %q", kind, status, code)
+		}
+		if got, ok := kinds[kind]; !ok || got.status != status {
+			t.Errorf("%s has no entry", kind)
+		}
+	}
+	if len(kinds) != int(fault.Unavailable)+1 {
+		t.Errorf("the table has %d kinds", len(kinds))
+	}
+}
+
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fault *fault.Error
+		want  string
+	}{
+		{fault.New(fault.NotFound, "x").WithCode("RegistryResourceNotFound"), "404 RegistryResourceNotFound"},
+		{fault.New(fault.NotFound, "x"), "404 ResourceNotFound"},
+		{fault.New(fault.Quota, "x"), "403 QuotaExceeded"},
+		{fault.New(fault.Unauthenticated, "x").WithCode("UNAUTHORIZED"), "401 AuthenticationFailed"}, // the data plane's code
+		{fault.As(errors.New("a bug")), "500 InternalServerError"},
+	} {
+		status, code := statusAndCode(tt.fault)
+		if got := fmt.Sprint(status, " ", code); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.fault, got, tt.want)
+		}
+	}
+}
+
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ body, want string }{
+		{``, "the request has no body: this operation needs a JSON object"},
+		{"  \n", "the request has no body: this operation needs a JSON object"},
+		{`null`, "the request body must be a JSON object, not null"},
+		{`[]`, "the request body must be a JSON object, not an array"},
+		{`"x"`, "the request body must be a JSON object, not a string"},
+		{`{`, "the request body is not valid JSON: unexpected end of JSON input at line 1, column 1"},
+		{"{\n  \"location\": local\n}", "the request body is not valid JSON: invalid character 'l' looking for beginning of value at line 2, column 15"},
+		{`{} x`, "the request body is not valid JSON: invalid character 'x' after top-level value at line 1, column 4"},
+		{`{"location": 7}`, "location is of the wrong type: it must be a string, not a number"},
+		{`{"tags": "x"}`, "tags is of the wrong type: it must be an object whose members are strings, not a string"},
+		{`{"tags": {"a": 1}}`, "tags is of the wrong type: it must be a string, not a number"},
+		{`{"properties": []}`, "properties is of the wrong type: it must be an object, not an array"},
+		{`{"properties": {"actions": "push"}}`, "properties.actions is of the wrong type: it must be an array of strings, not a string"},
+		{`{"properties": {"actions": [1]}}`, "properties.actions is of the wrong type: it must be a string, not a number"},
+		{`{"properties": {"status": true}}`, "properties.status is of the wrong type: it must be a string, not a bool"},
+		{`{"properties": {"customHeaders": {"a": {}}}}`, "properties.customHeaders is of the wrong type: it must be a string, not an object"},
+		{`{}`, ""},
+		{`{"unknown": [1, {"x": null}], "Properties": {"Scope": "a:b", "other": 1}}`, ""},
+	} {
+		var in webhookInput
+		err := decode([]byte(tt.body), &in)
+		switch f := fault.As(err); {
+		case tt.want == "" && err != nil:
+			t.Errorf("%s: %v", tt.body, err)
+		case tt.want != "" && (f == nil || f.Kind != fault.Invalid || f.Code != "InvalidRequestContent" || f.Message != tt.want):
+			t.Errorf("%s:\n got %v\nwant %s", tt.body, err, tt.want)
+		}
+	}
+}
+
+func TestBodyLimit(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		size int
+		kind fault.Kind
+	}{{maxBody, fault.Invalid}, {maxBody + 1, fault.TooLarge}} {
+		r := httptest.NewRequest(http.MethodPut, "/", strings.NewReader(strings.Repeat(" ", tt.size)))
+		r.Body = http.MaxBytesReader(httptest.NewRecorder(), r.Body, maxBody)
+		if err := readBody(r, new(webhookInput)); fault.KindOf(err) != tt.kind {
+			t.Errorf("%d bytes: %v", tt.size, err)
+		}
+	}
+	r := httptest.NewRequest(http.MethodPut, "/", io.MultiReader(strings.NewReader("{"), brokenReader{}))
+	if err := readBody(r, new(webhookInput)); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a body that breaks off: %v", err)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestChange shows the three states of a PATCH's members.
+func TestChange(t *testing.T) {
+	t.Parallel()
+	const nothing = `{"Tags":null,"ServiceURI":null,"CustomHeaders":null,"Status":null,"Scope":null,"Actions":null}`
+	for _, tt := range []struct{ body, want string }{
+		{`{}`, nothing},
+		{`{"properties":{}}`, nothing},
+		{`{"properties":null}`, nothing},
+		{`{"location":"elsewhere"}`, nothing},
+		{`{"tags":{"a":"b"},"properties":{"serviceUri":"http://x","customHeaders":{"A":"B"},"status":"disabled","scope":"x:y","actions":["push"]}}`,
+			`{"Tags":{"a":"b"},"ServiceURI":"http://x","CustomHeaders":{"A":"B"},"Status":"disabled","Scope":"x:y","Actions":["push"]}`},
+		{`{"tags":{},"properties":{"customHeaders":{},"scope":"","actions":[]}}`,
+			`{"Tags":{},"ServiceURI":null,"CustomHeaders":{},"Status":null,"Scope":"","Actions":[]}`},
+		{`{"tags":null,"properties":{"customHeaders":null,"scope":null}}`,
+			`{"Tags":{},"ServiceURI":null,"CustomHeaders":{},"Status":null,"Scope":"","Actions":null}`},
+		{`{"properties":{"status":null}}`, "properties.status cannot be null"},
+		{`{"properties":{"serviceUri":null}}`, "properties.serviceUri cannot be null"},
+		{`{"properties":{"actions":null}}`, "properties.actions cannot be null"},
+	} {
+		var in webhookInput
+		if err := decode([]byte(tt.body), &in); err != nil {
+			t.Errorf("%s: %v", tt.body, err)
+			continue
+		}
+		change, err := in.change()
+		if err != nil {
+			if strings.HasPrefix(tt.want, "{") || !strings.HasPrefix(err.Error(), tt.want) {
+				t.Errorf("%s: %v", tt.body, err)
+			}
+			continue
+		}
+		got, err := json.Marshal(change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.body, got, tt.want)
+		}
+	}
+}
+
+// FuzzDecode checks that no body does worse than an Invalid fault with a short
+// message.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{`{}`, `null`, `{"properties":{"actions":[1]}}`, `{"tags":{"a":null}}`, "{\n\"", `[]`, "\xff"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var in webhookInput
+		err := decode(body, &in)
+		if err == nil {
+			in.definition()
+			_, err = in.change()
+		}
+		if err != nil && (!fault.Is(err, fault.Invalid) || len(fault.As(err).Message) > 500) {
+			t.Fatalf("%q: %v", body, err)
+		}
+	})
+}
+
+func TestResponseToWire(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		attempt delivery.Attempt
+		want    string
+	}{
+		{"delivered", delivery.Attempt{Outcome: delivery.Delivered, Answer: &outbound.ResponseHead{Status: 200, Reason: "OK", Version: "1.1", Header: map[string]string{"Date": "x"}}},
+			`{"content":"","headers":{"Date":"x"},"reasonPhrase":"OK","statusCode":"200","version":"1.1"}`},
+		{"refused by the receiver", delivery.Attempt{Outcome: delivery.Refused, Answer: &outbound.ResponseHead{Status: 400, Reason: "Bad Request", Version: "2.0"}, Body: []byte("<no>")},
+			`{"content":"<no>","reasonPhrase":"Bad Request","statusCode":"400","version":"2.0"}`},
+		{"timeout", delivery.Attempt{Outcome: delivery.Failed, Class: outbound.Timeout, Message: "no answer in 5 s"},
+			`{"content":"Operation timed out.","reasonPhrase":"GatewayTimeout","statusCode":"504"}`},
+		{"dns", delivery.Attempt{Outcome: delivery.Failed, Class: outbound.DNS, Message: "hooks.test has no address"},
+			`{"content":"hooks.test has no address","reasonPhrase":"BadGateway","statusCode":"502"}`},
+		{"address policy", delivery.Attempt{Outcome: delivery.Failed, Class: outbound.Refused, Message: "10.0.0.1 is private"},
+			`{"content":"10.0.0.1 is private","reasonPhrase":"BadGateway","statusCode":"502"}`},
+		{"interrupted", delivery.Attempt{Outcome: delivery.Interrupted},
+			`{"content":"Interrupted: the server stopped during this attempt; the receiver may have seen it.","reasonPhrase":"Interrupted","statusCode":""}`},
+		{"shutdown", delivery.Attempt{Outcome: delivery.Failed, Class: outbound.Cancelled},
+			`{"content":"Interrupted: the server stopped during this attempt; the receiver may have seen it.","reasonPhrase":"Interrupted","statusCode":""}`},
+	} {
+		w := httptest.NewRecorder()
+		write(w, answer{200, responseToWire(tt.attempt)})
+		if got := strings.TrimSpace(w.Body.String()); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestCutRoot(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/api/v1/registries":                     "",
+		"/api/v1/registries/":                    "",
+		"/API/V1/Registries/Contoso":             "Contoso",
+		"/api/v1/registries/contoso/webHooks/Ab": "Contoso|webHooks|Ab",
+		"/api/v1/registries//webhooks":           "|webhooks",
+		"/api/v1":                                "no",
+		"/api/v1/registriesx":                    "no",
+		"/":                                      "no",
+		"":                                       "no",
+	} {
+		rest, ok := cutRoot(path)
+		got := strings.Join(rest, "|")
+		if !ok {
+			got = "no"
+		}
+		if !strings.EqualFold(got, want) {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestFindRoute(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		method, path string
+		name, allow  string
+		kind         fault.Kind // Internal: found
+	}{
+		{"GET", "", "", "", fault.Internal},
+		{"HEAD", "webhooks", "", "", fault.Internal},
+		{"GET", "webhooks/MyHook1", "MyHook1", "", fault.Internal},
+		{"POST", "webHooks/MyHook1/LISTEVENTS", "MyHook1", "", fault.Internal},
+		{"GET", "webhooks/MyHook1/listEvents", "MyHook1", "", fault.Internal},
+		{"GET", "webhooks/MyHook1/ping", "", "POST", fault.Unsupported},
+		{"POST", "webhooks/MyHook1", "", "DELETE, GET, PATCH, PUT", fault.Unsupported},
+		{"GET", "replications", "", "", fault.NotFound},
+		{"GET", "webhooks/a/b/c", "", "", fault.NotFound},
+	} {
+		h := http.Header{}
+		_, name, err := findRoute(h, tt.method, splitPath(tt.path))
+		if name != tt.name || h.Get("Allow") != tt.allow || (err != nil && fault.KindOf(err) != tt.kind) || (err == nil) != (tt.kind == fault.Internal) {
+			t.Errorf("%s %s: name %q, allow %q, %v", tt.method, tt.path, name, h.Get("Allow"), err)
+		}
+	}
+}
+
+// FuzzPageToken checks that a token that is taken comes back the same.
+func FuzzPageToken(f *testing.F) {
+	for _, seed := range []string{"100-1.2.3.4", "-1", "1-", "99999999999999999999-x", "0100-x", "+1-x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		token, err := parsePageToken(url.Values{"$skiptoken": {text}})
+		if err != nil {
+			if !fault.Is(err, fault.Invalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := parsePageToken(url.Values{"$skiptoken": {token.String()}})
+		if text != "" && (err != nil || again != token) {
+			t.Fatalf("%q: %+v, then %+v, %v", text, token, again, err)
+		}
+	})
+}
