@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -76,7 +77,7 @@ func Start(t testing.TB, data string, flags ...string) *Server {
 	t.Helper()
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data}, flags...)
 	s := &Server{t: t, cmd: exec.Command(Binary(t), args...), log: &lockedBuffer{}, done: make(chan struct{})}
-	s.cmd.Env = append(os.Environ(), "DOCKBELL_ADMIN_PASSWORD="+Password)
+	s.cmd.Env = append(foreignEnv(), "DOCKBELL_ADMIN_PASSWORD="+Password)
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -108,6 +109,11 @@ func Start(t testing.TB, data string, flags ...string) *Server {
 		t.Fatalf("dockbell serve is not ready after a minute:\n%s", s.log)
 	}
 	return s
+}
+
+// foreignEnv is the environment without settings of ours.
+func foreignEnv() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "DOCKBELL_") })
 }
 
 // Kill ends the process with SIGKILL. Killing it twice is fine.
