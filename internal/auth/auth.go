@@ -32,6 +32,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -81,6 +82,12 @@ type Registry struct {
 	// Realm is scheme and host under which this request reached it, for
 	// example http://localhost:5000: where the caller finds the token endpoint.
 	Realm string
+}
+
+// host is what this caller calls it, as docker login wants it.
+func (r Registry) host() string {
+	_, host, _ := strings.Cut(r.Realm, "://")
+	return host
 }
 
 // Identity is who makes a request. The zero Identity is Anonymous.

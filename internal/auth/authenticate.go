@@ -81,7 +81,7 @@ func (a *Authority) Refresh(registry Registry, token string) (Identity, error) {
 
 func badToken(registry Registry) error {
 	return unauthenticated(registry, invalidToken,
-		"the token is not valid here: it has expired, or is another registry's, or its password has changed; log in again with docker login "+registry.Service)
+		"the token is not valid here: it has expired, or is another registry's, or its password has changed; log in again with docker login "+registry.host())
 }
 
 // identify returns who a token of that kind stands for.

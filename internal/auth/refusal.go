@@ -70,7 +70,7 @@ func (id Identity) Require(registry Registry, wanted ...Access) error {
 	if id.Name != "" && id.actsOn(registry) && id.mayAll(registry, wanted) {
 		return nil
 	}
-	f := fault.New(fault.Unauthenticated, "authentication required: docker login %s", registry.Service).WithCode(oci.CodeUnauthorized)
+	f := fault.New(fault.Unauthenticated, "authentication required: docker login %s", registry.host()).WithCode(oci.CodeUnauthorized)
 	var detail []missing
 	for _, w := range wanted {
 		for _, action := range w.Actions {

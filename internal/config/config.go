@@ -25,6 +25,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -34,7 +35,7 @@ type Config struct {
 	Listen string // host:port; an empty host means every address of the machine
 	Data   string // the folder that holds everything which is not elsewhere
 
-	Domain       string   // registries are <name>.<domain>; a host name in lower case
+	Domain       string   // registries are <name>.<domain>; a host name in lower case, perhaps with :port
 	ExternalURL  *url.URL // scheme and host that clients use; nil: Listen's
 	Aliases      []string // further host names of the default registry, in lower case
 	RegistryName string   // the default registry, and the operator's user name; 5 to 50 lower-case letters and digits
@@ -82,8 +83,9 @@ func Default() *Config {
 // loopback addresses: only while the server is a private thing of its user,
 // listening on loopback alone and known by no other name.
 func (c *Config) LoopbackDestinations() bool {
+	domain, _, _ := strings.Cut(c.Domain, ":")
 	return c.listensOnLoopback() &&
-		c.ExternalURL == nil && len(c.Aliases) == 0 && len(c.TrustedProxies) == 0 && c.Domain == DefaultDomain
+		c.ExternalURL == nil && len(c.Aliases) == 0 && len(c.TrustedProxies) == 0 && domain == DefaultDomain
 }
 
 func (c *Config) listensOnLoopback() bool {

@@ -257,6 +257,7 @@ func TestLoopbackDestinations(t *testing.T) {
 		{"--alias=registry", false},
 		{"--trusted-proxies=127.0.0.1", false},
 		{"--domain=example.com", false},
+		{"--domain=dockbell.localhost:5000", true},
 	} {
 		if got := mustLoad(t, strings.Fields(tt.args), nil, "").LoopbackDestinations(); got != tt.want {
 			t.Errorf("%q: %t", tt.args, got)
@@ -366,6 +367,10 @@ func TestParsers(t *testing.T) {
 		"example.com": "example.com", "Registry": "registry", "my_registry.default.svc": "my_registry.default.svc",
 		"": no, "a..b": no, ".a": no, "a.": no, "-a": no, "a-": no, "a:5000": no, "http://a": no, "10.0.0.1": no, "é": no,
 		strings.Repeat("a", 64): no, strings.Repeat("a.", 127) + "a": no,
+	})
+	table("domain", parseDomain, map[string]string{
+		"Example.com": "example.com", "example.com:5000": "example.com:5000",
+		"": no, ":5000": no, "example.com:": no, "example.com:0": no, "example.com:http": no, "10.0.0.1:5000": no, "a:1:2": no,
 	})
 	table("listen", parseListen, map[string]string{
 		"127.0.0.1:5000": "127.0.0.1:5000", ":0": ":0", "[::1]:80": "[::1]:80", "localhost:65535": "localhost:65535",

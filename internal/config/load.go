@@ -100,7 +100,7 @@ func (l *Loader) table() []group {
 	return []group{
 		{"Addresses", []*setting{
 			one(&c.Listen, parseListen, "listen", "host:port", "address to serve on").defaultsTo(c.Listen),
-			one(&c.Domain, parseDomain, "domain", "name", "registries are <name>.<domain>; with a port, where clients need one that is not --listen's").defaultsTo(c.Domain),
+			one(&c.Domain, parseDomain, "domain", "name", "registries are <name>.<domain>, or <name>.<domain>:port").defaultsTo(c.Domain),
 			one(&c.ExternalURL, parseExternalURL, "external-url", "URL", "scheme and host that clients use, where that is not --listen"),
 			many(&c.Aliases, parseHostName, "alias", "name,...", "further host names of the default registry, for example a cluster service's"),
 			many(&c.TrustedProxies, ParseCIDR, "trusted-proxies", "CIDR,...", "believe X-Forwarded-For, -Host and -Proto of these addresses"),

@@ -92,7 +92,7 @@ func parseListen(text string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%.80q is no address: write host:port, for example 127.0.0.1:5000, or :5000 for every address of this machine", text)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+	if !isPort(port) {
 		return "", fmt.Errorf("%.80q does not end in a port: use a number up to 65535; 0 takes any free one", text)
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "" && !isHostName(host) {
@@ -118,6 +118,26 @@ func parseHostName(text string) (string, error) {
 		return "", fmt.Errorf("%.80q is an address: write a host name, for example registry.example.com", text)
 	}
 	return name, nil
+}
+
+// parseDomain reads a host name that may have a port, and returns it in lower
+// case.
+func parseDomain(text string) (string, error) {
+	host, port, ok := strings.Cut(text, ":")
+	name, err := parseHostName(host)
+	if err != nil || !ok {
+		return name, err
+	}
+	if !isPort(port) || port == "0" {
+		return "", fmt.Errorf("%.80q does not end in a port: write it like registry.example.com:5000", text)
+	}
+	return name + ":" + port, nil
+}
+
+// isPort takes a number as it is usually written.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && strconv.FormatUint(n, 10) == text
 }
 
 // isHostName takes underscores too: names in compose files have them.
