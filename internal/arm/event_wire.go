@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/dockbell/dockbell/internal/delivery"
-	"github.com/dockbell/dockbell/internal/outbound"
 )
 
 // The wire forms of one entry of listEvents, which is one attempt.
@@ -45,6 +44,12 @@ func eventToWire(at delivery.Attempt) eventBody {
 	}
 }
 
+// The classes of attempts without an answer that have an entry of their own.
+const (
+	classTimeout   = "timeout"
+	classCancelled = "cancelled"
+)
+
 // responseToWire shows the answer. Where there was none, ACR makes one up for
 // what happened, and so do we: 504 when the time ran out, word for word as ACR's,
 // 502 for whatever else kept an answer from coming.
@@ -58,12 +63,12 @@ func responseToWire(at delivery.Attempt) eventResponse {
 			StatusCode:   strconv.Itoa(at.Answer.Status),
 			Version:      at.Answer.Version,
 		}
-	case at.Outcome == delivery.Interrupted, at.Class == outbound.Cancelled:
+	case at.Outcome == delivery.Interrupted, at.Class == classCancelled:
 		return eventResponse{
 			Content:      "Interrupted: the server stopped during this attempt; the receiver may have seen it.",
 			ReasonPhrase: "Interrupted",
 		}
-	case at.Class == outbound.Timeout:
+	case at.Class == classTimeout:
 		return eventResponse{Content: "Operation timed out.", ReasonPhrase: "GatewayTimeout", StatusCode: "504"}
 	default:
 		return eventResponse{Content: at.Message, ReasonPhrase: "BadGateway", StatusCode: "502"}

@@ -128,9 +128,6 @@ func Execute(ctx context.Context, root *cobra.Command, args []string) int {
 }
 
 func execute(ctx context.Context, root *cobra.Command, args []string) error {
-	if args == nil {
-		args = []string{} // cobra takes nil for os.Args
-	}
 	cmd, _, err := root.Find(args)
 	if err != nil {
 		return &usageError{err.Error()}
@@ -139,7 +136,7 @@ func execute(ctx context.Context, root *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	root.SetArgs(args)
+	root.SetArgs(args) // never nil, which cobra would take for os.Args
 	return root.ExecuteContext(ctx)
 }
 

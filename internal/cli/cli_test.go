@@ -18,7 +18,14 @@ type shell struct {
 	stdin    string
 	terminal bool
 	ask      func() (string, error)
+
+	// transport stands in for the network, where that must not be used.
+	transport roundTripper
 }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func newShell(t *testing.T) *shell {
 	return &shell{t: t, env: map[string]string{}, dir: t.TempDir()}
@@ -31,6 +38,10 @@ type result struct {
 
 func (s *shell) run(args ...string) result {
 	var out, errs bytes.Buffer
+	client := &http.Client{}
+	if s.transport != nil {
+		client.Transport = s.transport
+	}
 	root := cli.Root(cli.Env{
 		Stdin:          strings.NewReader(s.stdin),
 		Stdout:         &out,
@@ -40,7 +51,7 @@ func (s *shell) run(args ...string) result {
 		ReadPassword:   s.ask,
 		Getenv:         func(name string) string { return s.env[name] },
 		ConfigDir:      s.dir,
-		HTTP:           &http.Client{},
+		HTTP:           client,
 		Version:        "1.2.3",
 	})
 	code := cli.Execute(s.t.Context(), root, args)

@@ -58,7 +58,7 @@ func (l listValue) pairs(flag string) (map[string]string, error) {
 // gather joins the arguments that follow a list flag of cmd into one, up to the
 // next flag, as az takes them.
 func gather(cmd *cobra.Command, args []string) ([]string, error) {
-	var out []string
+	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
 		if args[i] == "--" {
 			return append(out, args[i:]...), nil

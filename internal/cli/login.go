@@ -136,6 +136,9 @@ func (env Env) login(ctx context.Context, server *url.URL, username, password st
 	if err != nil {
 		return err
 	}
+	if len(registries) == 0 {
+		return fault.New(fault.Denied, "%s has no registry that user %s may manage", server, username)
+	}
 	if err := env.storeLogin(login{server.String(), username, password}); err != nil {
 		return err
 	}
@@ -144,7 +147,7 @@ func (env Env) login(ctx context.Context, server *url.URL, username, password st
 		names = append(names, r.Name)
 	}
 	env.hint("logged in to %s as %s: %s", server, username, strings.Join(names, ", "))
-	env.hint("next: dockbell webhook list -r %s", names[0])
+	env.hint("next: dockbell webhook list -r %s", registries[0].Name)
 	return nil
 }
 

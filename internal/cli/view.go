@@ -37,7 +37,7 @@ func callbackView(c controlclient.CallbackConfig) map[string]any {
 
 // registryView lifts whatever properties the server sent.
 func registryView(r controlclient.Registry) map[string]any {
-	view, _ := decoded(r.Raw).(map[string]any)
+	view := decodedObject(r.Raw)
 	properties, _ := view["properties"].(map[string]any)
 	delete(view, "properties")
 	maps.Copy(view, properties)
@@ -46,7 +46,7 @@ func registryView(r controlclient.Registry) map[string]any {
 }
 
 func eventView(e controlclient.Event) map[string]any {
-	view, _ := decoded(e.Raw).(map[string]any)
+	view := decodedObject(e.Raw)
 	request := withNulls(view, "eventRequestMessage", "content", "headers", "method", "requestUri", "version")
 	content := withNulls(request, "content", "action", "actor", "id", "request", "source", "target", "timestamp")
 	withNulls(content, "target", "digest", "length", "mediaType", "name", "repository", "size", "tag", "url", "version")
@@ -96,6 +96,14 @@ func decoded(raw json.RawMessage) any {
 		return nil
 	}
 	return v
+}
+
+// decodedObject returns the JSON object in raw; an empty one if there is none.
+func decodedObject(raw json.RawMessage) map[string]any {
+	if object, ok := decoded(raw).(map[string]any); ok && object != nil {
+		return object
+	}
+	return map[string]any{}
 }
 
 func anys(list []string) []any {

@@ -1,0 +1,351 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/tenant"
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// server is the real control plane with registry contoso, a log of attempts made
+// up by the test, and one user: dockbell, password s3cret.
+type server struct {
+	*httptest.Server
+	attempts []delivery.Attempt
+	sent     []string // method and body of the requests that had one
+}
+
+func newServer(t *testing.T, registries ...string) *server {
+	t.Helper()
+	ctx := t.Context()
+	db, err := sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(t.TempDir(), "dockbell.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	err = db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec("INSERT INTO setting (name, value) VALUES ('subscription', '00000000-0000-0000-0000-000000000001')")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tenants *tenant.Store
+	for _, name := range append(registries, "contoso") {
+		if tenants, err = tenant.Open(ctx, db, tenant.Options{DefaultName: name, DefaultLocation: "westeurope"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, err := seal.New(make([]byte, seal.KeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hooks, err := webhook.Open(ctx, webhook.Options{
+		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}),
+		CheckURL: outbound.Policy{}.CheckURL, Version: "1.2.3",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{}
+	control := arm.New(arm.Config{
+		Tenants:  tenants,
+		Webhooks: hooks,
+		Attempts: s,
+		Authenticate: func(r *http.Request, _ tenant.Registry) (string, error) {
+			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
+				return "", fault.New(fault.Unauthenticated, "authentication required")
+			}
+			return "dockbell", nil
+		},
+		Source: func(r tenant.Registry) event.Registry {
+			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
+		},
+	})
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, err := io.ReadAll(r.Body); err == nil && len(body) > 0 {
+			s.sent = append(s.sent, r.Method+" "+string(body))
+			r.Body = io.NopCloser(bytes.NewReader(body))
+		}
+		control.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// endpoints gives ids and forgets them.
+type endpoints struct{ last int64 }
+
+func (e *endpoints) Add(*sqldb.Tx, string, int64, string) (int64, error) {
+	e.last++
+	return e.last, nil
+}
+func (e *endpoints) Drop(*sqldb.Tx, int64) error    { return nil }
+func (e *endpoints) Changed(*sqldb.Tx, int64) error { return nil }
+
+// Attempts returns one attempt per page, so that commands have links to follow.
+func (s *server) Attempts(_ context.Context, _ int64, after string, _ int) ([]delivery.Attempt, string, error) {
+	i := len(after) // a cursor is as long as it is far
+	if i >= len(s.attempts) {
+		return nil, "", nil
+	}
+	next := ""
+	if i+1 < len(s.attempts) {
+		next = after + "x"
+	}
+	return s.attempts[i : i+1], next, nil
+}
+
+// shell returns a shell whose commands find the server and log in to it.
+func (s *server) shell(t *testing.T) *shell {
+	sh := newShell(t)
+	sh.env = map[string]string{"DOCKBELL_SERVER": s.URL, "DOCKBELL_USERNAME": "dockbell", "DOCKBELL_PASSWORD": "s3cret"}
+	return sh
+}
+
+var (
+	anyTime = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{7})?Z`)
+	anyUUID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+)
+
+// transcript runs commands, whose arguments are separated by blanks or quoted as
+// in a shell, and returns what a terminal would show.
+func transcript(s *shell, lines ...string) string {
+	var b strings.Builder
+	for _, line := range lines {
+		got := s.run(split(line)...)
+		fmt.Fprintf(&b, "$ dockbell %s\n%s%s", line, got.err, got.out)
+		if got.code != 0 {
+			fmt.Fprintf(&b, "(exit %d)\n", got.code)
+		}
+		b.WriteString("\n")
+	}
+	return anyUUID.ReplaceAllString(anyTime.ReplaceAllString(b.String(), "(time)"), "(uuid)")
+}
+
+var word = regexp.MustCompile(`(?:[^\s"']|"[^"]*"|'[^']*')+`)
+
+func split(line string) []string {
+	var args []string
+	for _, w := range word.FindAllString(line, -1) {
+		args = append(args, strings.NewReplacer(`"`, "", `'`, "").Replace(w))
+	}
+	return args
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(path, []byte(got), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (go test -update rewrites it); got\n%s", path, got)
+	}
+}
+
+const create = `webhook create --registry contoso --name deployhook --uri https://hooks.example.net/acr --actions push delete `
+
+// TestWebhookJSON runs the commands of a script.
+func TestWebhookJSON(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	golden(t, "json.txt", transcript(srv.shell(t),
+		"webhook list -r contoso",
+		create+`--headers "Authorization=Bearer a=b" X-Empty --tags team=web --scope 'team/web:*' -g rg1`,
+		"webhook show -r contoso -n DEPLOYHOOK",
+		"webhook list -r contoso",
+		"webhook list -r contoso -o none",
+		"webhook get-config -r contoso -n deployhook",
+		"webhook ping -r contoso -n deployhook",
+		"webhook update -r contoso -n deployhook --status disabled",
+		"webhook list-events -r contoso -n deployhook",
+		"webhook delete -r contoso -n deployhook",
+		"webhook delete -r contoso -n deployhook",
+		"webhook show -r contoso -n deployhook",
+		"registry show -n contoso --query '{name:name,sku:sku.name,loginServer:loginServer,resourceGroup:resourceGroup,properties:properties}'",
+	))
+}
+
+// TestWebhookTerminal runs the commands of a person.
+func TestWebhookTerminal(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	sh := srv.shell(t)
+	sh.terminal = true
+	sh.env["NO_COLOR"] = "1"
+	golden(t, "terminal.txt", transcript(sh,
+		"registry list",
+		"webhook list",
+		create+`--headers X-Env=prod A="b c" --scope 'team/web:*'`,
+		"webhook create -n allhooks -r contoso.azurecr.io --uri http://hooks.example.net --actions push,quarantine --status disabled --scope team/web",
+		"webhook list",
+		"webhook get-config -n deployhook",
+		"webhook ping -n deployhook",
+		"webhook list-events -n deployhook",
+		"webhook update -n deployhook --scope hello-world",
+		"webhook list --query '[].{name:name,state:status}'",
+		"webhook delete -n deployhook",
+		"webhook delete -n deployhook",
+		"webhook show -n deployhook",
+		"webhook create -n prod-hook --uri http://hooks.example.net --actions push",
+	))
+}
+
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	sh := srv.shell(t)
+	sh.run(split(create + "--tags team=web")...)
+	golden(t, "formats.txt", transcript(sh,
+		"webhook list -o yaml --query '[].{name:name,actions:actions,tags:tags,systemData:null,n:length(actions)}'",
+		"webhook list -o tsv --query '[].[name,actions,tags,nosuch]'",
+		"webhook list -o tsv --query '[].{b:status,a:name}'",
+		"webhook list -o tsv --query [0].name",
+		"webhook list -o tsv --query '[].[length(actions) > `1`]'",
+		"webhook show -n deployhook -o tsv --query 'length(actions) > `1`'",
+		"webhook list -o table --query '[].[name,status]'",
+		"webhook show -n deployhook --query nosuch",
+		"webhook show -n deployhook --query scope",
+		"webhook show -n deployhook --query '[broken'",
+		"webhook show -n deployhook -o JSON --query status",
+	))
+}
+
+func TestListEvents(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	sh := srv.shell(t)
+	sh.run(split(create)...)
+	sent := outbound.RequestHead{Method: "POST", URI: "https://hooks.example.net/acr", Version: "1.1", Header: map[string]string{"Authorization": "******"}}
+	body := func(action, target string) []byte {
+		return fmt.Appendf(nil, `{"id":"x","timestamp":"2025-03-14T09:26:53.5897932Z","action":"%s"%s}`, action, target)
+	}
+	ok := &outbound.ResponseHead{Status: 200, Reason: "OK", Version: "1.1", Header: map[string]string{"Content-Length": "0"}}
+	srv.attempts = []delivery.Attempt{
+		{EventID: "e5", Outcome: delivery.Interrupted, Sent: sent, ACRBody: body("push", `,"target":{"repository":"evil","tag":"\u001b[31m"}`)},
+		{EventID: "e4", Outcome: delivery.Failed, Class: outbound.DNS, Message: "hooks.example.net has no address", Sent: sent, ACRBody: body("delete", `,"target":{"digest":"sha256:1f","repository":"hello-world"}`)},
+		{EventID: "e3", Outcome: delivery.Failed, Class: outbound.Timeout, Sent: sent, ACRBody: body("push", `,"target":{"size":1048576000,"repository":"hello-world","tag":"v1"},"request":{"id":"r1","host":"contoso.azurecr.example","method":"PUT","useragent":"docker"}`)},
+		{EventID: "e2", Outcome: delivery.Delivered, Answer: ok, Sent: sent, ACRBody: body("push", `,"target":{"size":524,"repository":"hello-world","tag":"v1"}`)},
+		{EventID: "e1", Outcome: delivery.Delivered, Answer: ok, Sent: sent, ACRBody: body("ping", "")},
+	}
+	got := strings.ReplaceAll(transcript(sh,
+		"webhook list-events -n deployhook -o table",
+		"webhook list-events -n deployhook --query '[2:4]'",
+		"webhook list-events -n deployhook --query '[2].eventRequestMessage.content.target' -o yaml",
+	), srv.URL, "http://server")
+	golden(t, "events.txt", got)
+
+	sh.terminal = true
+	if got := sh.run("webhook", "list-events", "-n", "deployhook"); !strings.Contains(got.out, "\x1b[32m200 OK\x1b[0m") || !strings.Contains(got.out, "\x1b[31m504 GatewayTimeout\x1b[0m") {
+		t.Errorf("colours: %q", got.out)
+	}
+	sh.env["NO_COLOR"] = "1"
+	if got := sh.run("webhook", "list-events", "-n", "deployhook"); strings.Contains(got.out, "\x1b") {
+		t.Errorf("colours, with NO_COLOR: %q", got.out)
+	}
+}
+
+// TestSent shows the bodies that command lines make.
+func TestSent(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	sh := srv.shell(t)
+	for _, tt := range []struct{ line, want string }{
+		{create, `PUT {"location":"westeurope","properties":{"serviceUri":"https://hooks.example.net/acr","status":"enabled","actions":["push","delete"]}}`},
+		{create + `--headers Authorization="Bearer abc=def" X-Empty --scope 'hello-world:*' --status Disabled --tags t=1 -l "West Europe"`,
+			`PUT {"location":"West Europe","tags":{"t":"1"},"properties":{"serviceUri":"https://hooks.example.net/acr","customHeaders":{"Authorization":"Bearer abc=def","X-Empty":""},"status":"disabled","scope":"hello-world:*","actions":["push","delete"]}}`},
+		{"webhook update -n deployhook", `PATCH {}`},
+		{"webhook update -n deployhook --status enabled", `PATCH {"properties":{"status":"enabled"}}`},
+		{"webhook update -n deployhook --set status=enabled", `PATCH {"properties":{"status":"enabled"}}`},
+		{"webhook update -n deployhook --set properties.status=ENABLED scope=x:y", `PATCH {"properties":{"status":"enabled","scope":"x:y"}}`},
+		{"webhook update -n deployhook --headers ''", `PATCH {"properties":{"customHeaders":{}}}`},
+		{"webhook update -n deployhook --headers A=1 B=2", `PATCH {"properties":{"customHeaders":{"A":"1","B":"2"}}}`},
+		{"webhook update -n deployhook --scope ''", `PATCH {"properties":{"scope":""}}`},
+		{"webhook update -n deployhook --tags ''", `PATCH {"tags":{}}`},
+		{"webhook update -n deployhook --tags a=1 b", `PATCH {"tags":{"a":"1","b":""}}`},
+		{"webhook update -n deployhook --actions 'PUSH quarantine'", `PATCH {"properties":{"actions":["push","quarantine"]}}`},
+		{"webhook update -n deployhook --uri http://hooks.example.net", `PATCH {"properties":{"serviceUri":"http://hooks.example.net"}}`},
+		// What is changed in part keeps the rest.
+		{"webhook update -n deployhook --set tags.c=3", `PATCH {"tags":{"a":"1","b":"","c":"3"}}`},
+		{"webhook update -n deployhook --remove tags a --set tags.d=4", `PATCH {"tags":{"b":"","c":"3","d":"4"}}`},
+		{"webhook update -n deployhook --remove tags.b", `PATCH {"tags":{"c":"3","d":"4"}}`},
+		{"webhook update -n deployhook --set custom_headers.C=3", `PATCH {"properties":{"customHeaders":{"A":"1","B":"2","C":"3"}}}`},
+		{"webhook update -n deployhook --add actions delete chart_push", `PATCH {"properties":{"actions":["push","quarantine","delete","chart_push"]}}`},
+		{"webhook update -n deployhook --remove actions 0", `PATCH {"properties":{"actions":["quarantine","delete","chart_push"]}}`},
+		{"webhook update -n deployhook --remove actions delete", `PATCH {"properties":{"actions":["quarantine","chart_push"]}}`},
+		{"webhook update -n deployhook --actions push --add actions delete", `PATCH {"properties":{"actions":["push","delete"]}}`},
+		{"webhook update -n deployhook --remove scope --remove tags --remove customHeaders", `PATCH {"tags":{},"properties":{"customHeaders":{},"scope":""}}`},
+	} {
+		srv.sent = nil
+		if got := sh.run(split(tt.line)...); got.code != 0 {
+			t.Errorf("%s: exit %d: %s", tt.line, got.code, got.err)
+		}
+		if got := strings.Join(srv.sent, "; "); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.line, got, tt.want)
+		}
+	}
+	// JSON values, which the splitting above cannot quote.
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--set", `tags={"a":"b"}`, `actions=["push"]`, `scope="x:y"`}, `PATCH {"tags":{"a":"b"},"properties":{"scope":"x:y","actions":["push"]}}`},
+		{[]string{"--set", `tags.q="x"`, "--force-string"}, `PATCH {"tags":{"a":"b","q":"\"x\""}}`},
+	} {
+		srv.sent = nil
+		if got := sh.run(append([]string{"webhook", "update", "-n", "deployhook"}, tt.args...)...); got.code != 0 {
+			t.Errorf("%s: exit %d: %s", tt.args, got.code, got.err)
+		}
+		if got := strings.Join(srv.sent, "; "); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.args, got, tt.want)
+		}
+	}
+}
+
+func TestRegistryIsFound(t *testing.T) {
+	t.Parallel()
+	two := newServer(t, "fabrikam")
+	sh := two.shell(t)
+	if got := sh.run("webhook", "list"); got.code != 2 || !strings.Contains(got.err, "choose one of contoso, fabrikam with --registry or DOCKBELL_REGISTRY") {
+		t.Errorf("two registries: %+v", got)
+	}
+	sh.env["DOCKBELL_REGISTRY"] = "fabrikam"
+	if got := sh.run("webhook", "list"); got.code != 0 || got.out != "[]\n" {
+		t.Errorf("DOCKBELL_REGISTRY: %+v", got)
+	}
+	if got := sh.run("webhook", "list", "-r", "Contoso.azurecr.io"); got.code != 0 || !strings.HasPrefix(got.err, "warning: the login server suffix .azurecr.io is not part of the registry's name: using Contoso") {
+		t.Errorf("login server: %+v", got)
+	}
+	if got := sh.run("webhook", "list", "-r", "nosuch"); got.code != 1 || got.err != "error: registry \"nosuch\" does not exist on this server: dockbell registry list shows those that do\n" {
+		t.Errorf("unknown registry: %+v", got)
+	}
+}
