@@ -58,8 +58,10 @@ type Writer interface {
 	// AppendUpload adds bytes to a session and returns the new offset. at is
 	// the offset the client means to write at, or -1 for "the end". It fails
 	// with BLOB_UPLOAD_UNKNOWN, BLOB_UPLOAD_INVALID (kind OutOfRange: at is not
-	// the end; the offset returned is the session's), or NoSpace; after any
-	// failure of r or of the disk what did arrive is kept and counted.
+	// the end; the offset returned is the session's; kind Conflict: another
+	// request is writing, which is not waited for), or NoSpace. An error of r
+	// is returned so that errors.Is and errors.As find it; after any failure of
+	// r or of the disk what did arrive is kept and counted.
 	AppendUpload(ctx context.Context, repo Repository, id UploadID, at int64, r io.Reader) (int64, error)
 
 	// CommitUpload adds the last bytes, if any, checks the digest and links

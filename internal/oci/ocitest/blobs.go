@@ -171,6 +171,21 @@ var uploadTests = []test{
 		s.commit(here, id, 8, ", after all", dgst)
 		s.holdsBlob(here, dgst, "in order, after all")
 	}},
+	{"what came before the line broke is kept", func(s *suite) {
+		broken := errors.New("the line broke")
+		for _, n := range []int64{10, 400_000} {
+			id := s.start(here)
+			s.append(here, id, 0, big[:5], 5)
+			_, err := s.AppendUpload(s.ctx, here, id, 5, io.MultiReader(strings.NewReader(big[5:n]), iotest.ErrReader(broken)))
+			if !errors.Is(err, broken) {
+				s.Fatalf("error is %v: want the reader's", err)
+			}
+			s.offsetIs(here, id, n)
+			dgst := oci.FromBytes(oci.SHA256, []byte(big))
+			s.commit(here, id, n, big[n:], dgst)
+			s.holdsBlob(here, dgst, big)
+		}
+	}},
 	{"resumed after the line broke", func(s *suite) {
 		id := s.start(here)
 		s.append(here, id, 0, big[:100_000], 100_000)
@@ -197,6 +212,31 @@ var uploadTests = []test{
 		s.resume(here, id, 10, 200_000)
 		s.commit(here, id, int64(len(big)), "", dgst)
 		s.holdsBlob(here, dgst, big)
+	}},
+	{"one request at a time", func(s *suite) {
+		id := s.start(here)
+		data := "of one request"
+		r, w := io.Pipe()
+		first := make(chan error, 1)
+		go func() {
+			_, err := s.AppendUpload(s.ctx, here, id, 0, r)
+			r.CloseWithError(err) // nobody will read what is still written
+			first <- err
+		}()
+		io.WriteString(w, data[:4]) // returns when the first request has it
+		_, second := s.AppendUpload(s.ctx, here, id, 0, strings.NewReader(data))
+		io.WriteString(w, data[4:])
+		w.Close()
+		errs := []error{<-first, second}
+		if (errs[0] == nil) == (errs[1] == nil) {
+			s.Errorf("two requests at once ended with %v and %v: want one taken", errs[0], errs[1])
+		}
+		for _, err := range errs {
+			if err != nil && !fault.Is(err, fault.OutOfRange) {
+				s.refused(err, fault.Conflict, oci.CodeBlobUploadInvalid)
+			}
+		}
+		s.commit(here, id, -1, "", oci.FromBytes(oci.SHA256, []byte(data)))
 	}},
 	{"of other bytes than the digest says", func(s *suite) {
 		said := oci.FromBytes(oci.SHA256, []byte("what was said"))
