@@ -81,7 +81,7 @@ func parsePath(escaped string) (path, error) {
 		return path{}, noEndpoint(escaped)
 	}
 	if strings.Contains(front, "%") {
-		return path{}, oci.NameInvalid(front, "in a path it is written without percent signs, its slashes too")
+		return path{}, oci.NameInvalid(front, "in a path it is written as it is, without percent escapes")
 	}
 	var err error
 	if p.repo, err = oci.ParseRepository(front); err != nil {

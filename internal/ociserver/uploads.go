@@ -26,6 +26,11 @@ func (c *call) startUpload() error {
 	case query.Has("digest"):
 		return c.pushBlob(query)
 	}
+	return c.offerUpload()
+}
+
+// offerUpload tells the client where to send a blob.
+func (c *call) offerUpload() error {
 	id, err := c.registry.StartUpload(c.r.Context(), c.repo)
 	if err != nil {
 		return err
@@ -54,12 +59,7 @@ func (c *call) mountBlob(query url.Values) error {
 	if !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	id, err := c.registry.StartUpload(c.r.Context(), c.repo)
-	if err != nil {
-		return err
-	}
-	c.uploadAt(id, 0)
-	return c.accept(http.StatusAccepted)
+	return c.offerUpload()
 }
 
 // pushBlob takes a whole blob in one request.
