@@ -58,8 +58,13 @@ func sign(t *testing.T, template, parent *x509.Certificate, key, parentKey *ecds
 	return cert
 }
 
-// serveTLS starts a server with a certificate that change may have spoilt.
+// serveTLS starts a server with a certificate that change may have spoilt. It
+// answers with the protocol it was asked in.
 func serveTLS(t *testing.T, a *authority, config *tls.Config, change func(*x509.Certificate)) string {
+	return serveTLSHandler(t, a, config, change, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) })
+}
+
+func serveTLSHandler(t *testing.T, a *authority, config *tls.Config, change func(*x509.Certificate), h http.HandlerFunc) string {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "receiver"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -73,7 +78,7 @@ func serveTLS(t *testing.T, a *authority, config *tls.Config, change func(*x509.
 		parent, parentKey = a.cert, a.key
 	}
 	cert := sign(t, template, parent, key, parentKey)
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+	s := httptest.NewUnstartedServer(h)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.TLS = config
 	s.TLS.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
@@ -153,5 +158,33 @@ func TestSessionsAreResumed(t *testing.T) {
 	}
 	if first, second := <-resumed, <-resumed; first || !second {
 		t.Errorf("resumed: first %v, second %v; want false, true", first, second)
+	}
+}
+
+// TestHTTP2EndlessBody has a receiver that sends for ever as fast as it can. How
+// much of it this process takes does not depend on that.
+func TestHTTP2EndlessBody(t *testing.T) {
+	t.Parallel()
+	trusted := newAuthority(t)
+	sent := make(chan int, 1)
+	url := serveTLSHandler(t, trusted, &tls.Config{}, func(*x509.Certificate) {}, func(w http.ResponseWriter, _ *http.Request) {
+		total := 0
+		for {
+			n, err := w.Write(make([]byte, 1000))
+			if total += n; err != nil {
+				break
+			}
+		}
+		sent <- total
+	})
+	c := newClient(loopback, nil, trusted.pool)
+	t.Cleanup(c.Close)
+	res := post(t, c, url)
+	want(t, res, None, "")
+	if !res.Cut || len(res.Body) != MaxResponseBody {
+		t.Errorf("kept %d bytes, cut %v", len(res.Body), res.Cut)
+	}
+	if n := <-sent; n > 512<<10 {
+		t.Errorf("the receiver could send %d bytes", n)
 	}
 }

@@ -73,9 +73,9 @@ func TestScopes(t *testing.T) {
 }
 
 // TestWhoIsOwed has what else decides: action, location, registry, status.
-func TestWhoIsOwed(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestWhoIsOwed(t *testing.T) { onEach(t, testWhoIsOwed) }
+
+func testWhoIsOwed(t *testing.T, w *world) {
 	ids := map[int64]string{}
 	put := func(reg Registry, name string, change func(*Definition)) {
 		ids[w.put(reg, name, change).ID] = name
@@ -126,9 +126,9 @@ func TestWhoIsOwed(t *testing.T) {
 
 // TestRulesByPosition changes a webhook between events. Whom an event is owed to
 // is decided when it commits, and is the same from the database.
-func TestRulesByPosition(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestRulesByPosition(t *testing.T) { onEach(t, testRulesByPosition) }
+
+func testRulesByPosition(t *testing.T, w *world) {
 	old := w.InForce()
 	before := w.happen(event.Push, "web", "v1")
 	hook := w.put(contoso, "deployhook", nil)

@@ -23,6 +23,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
 )
 
 // endpoints keeps the rows that package delivery would, and what it was told.
@@ -53,7 +54,6 @@ func (p *endpoints) Changed(tx *sqldb.Tx, id int64) error {
 type world struct {
 	*Store
 	t         *testing.T
-	path      string
 	endpoints *endpoints
 
 	mu   sync.Mutex
@@ -72,15 +72,23 @@ var (
 	dataKey = bytes.Repeat([]byte{7}, seal.KeySize)
 )
 
+func TestMain(m *testing.M) { sqldbtest.Main(m) }
+
+// onEach runs test on SQLite and on PostgreSQL.
+func onEach(t *testing.T, test func(*testing.T, *world)) {
+	t.Parallel()
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		w := &world{t: t, endpoints: &endpoints{}}
+		w.open(open())
+		test(t, w)
+	})
+}
+
+// newWorld is for tests of what does not depend on the engine.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "dockbell.db"), endpoints: &endpoints{}}
-	db, err := sqldb.Open(t.Context(), sqldb.Config{Path: w.path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	w.open(db)
+	w := &world{t: t, endpoints: &endpoints{}}
+	w.open(sqldbtest.SQLite(t)())
 	return w
 }
 
@@ -178,9 +186,9 @@ func fails(t *testing.T, err error, kind fault.Kind, code, message string) {
 	}
 }
 
-func TestLifeOfAWebhook(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestLifeOfAWebhook(t *testing.T) { onEach(t, testLifeOfAWebhook) }
+
+func testLifeOfAWebhook(t *testing.T, w *world) {
 	ctx := t.Context()
 
 	made, created, err := w.Put(ctx, contoso, "DeployHook", Definition{
@@ -258,9 +266,9 @@ func TestLifeOfAWebhook(t *testing.T) {
 	}
 }
 
-func TestReplaceKeeps(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestReplaceKeeps(t *testing.T) { onEach(t, testReplaceKeeps) }
+
+func testReplaceKeeps(t *testing.T, w *world) {
 	ctx := t.Context()
 	first := w.put(contoso, "DeployHook", func(d *Definition) {
 		d.Tags, d.Scope, d.Status = map[string]string{"a": "b"}, "web:*", "disabled"
@@ -302,9 +310,9 @@ func TestReplaceKeeps(t *testing.T) {
 	}
 }
 
-func TestList(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestList(t *testing.T) { onEach(t, testList) }
+
+func testList(t *testing.T, w *world) {
 	if list, err := w.List(t.Context(), contoso); err != nil || len(list) != 0 {
 		t.Errorf("empty: %v, %v", list, err)
 	}
@@ -325,9 +333,9 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestQuota(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestQuota(t *testing.T) { onEach(t, testQuota) }
+
+func testQuota(t *testing.T, w *world) {
 	for _, tt := range []struct {
 		reg  Registry
 		want string
@@ -356,9 +364,9 @@ func TestQuota(t *testing.T) {
 
 // TestQuotaUnderConcurrency has many create at once: exactly as many succeed
 // as the tier allows.
-func TestQuotaUnderConcurrency(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestQuotaUnderConcurrency(t *testing.T) { onEach(t, testQuotaUnderConcurrency) }
+
+func testQuotaUnderConcurrency(t *testing.T, w *world) {
 	var done sync.WaitGroup
 	errs := make([]error, 20)
 	for i := range errs {
@@ -570,9 +578,9 @@ func TestPatchRules(t *testing.T) {
 	}
 }
 
-func TestPing(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestPing(t *testing.T) { onEach(t, testPing) }
+
+func testPing(t *testing.T, w *world) {
 	hook := w.put(contoso, "deployhook", func(d *Definition) {
 		d.Status, d.Location, d.Scope = "disabled", "westeurope", "web:1"
 	})
@@ -627,9 +635,9 @@ func TestWanted(t *testing.T) {
 
 // TestRestart opens the store again and finds all as it was, and nothing with
 // another key.
-func TestRestart(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
+func TestRestart(t *testing.T) { onEach(t, testRestart) }
+
+func testRestart(t *testing.T, w *world) {
 	hook := w.put(contoso, "deployhook", func(d *Definition) { d.Scope = "web:*" })
 	w.put(contoso, "otherhook", func(d *Definition) { d.Status = "disabled" })
 	e := happened(event.Push, "web", "1")
@@ -656,7 +664,14 @@ func TestRestart(t *testing.T) {
 // TestSecretsAreSealed looks for what was given in the bytes of the database.
 func TestSecretsAreSealed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "dockbell.db")
+	db, err := sqldb.Open(t.Context(), sqldb.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	w := &world{t: t, endpoints: &endpoints{}}
+	w.open(db)
 	w.put(contoso, "deployhook", func(d *Definition) {
 		d.ServiceURI = "https://us3r:p4ssw0rd@hooks.example.net/p4th?code=qu3ry"
 		d.CustomHeaders = map[string]string{"Authorization": "Bearer t0k3n"}
@@ -668,7 +683,7 @@ func TestSecretsAreSealed(t *testing.T) {
 	}
 	var stored []byte
 	for _, suffix := range []string{"", "-wal"} {
-		content, err := os.ReadFile(w.path + suffix)
+		content, err := os.ReadFile(path + suffix)
 		if err != nil {
 			t.Fatal(err)
 		}
