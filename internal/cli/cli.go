@@ -99,7 +99,6 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 	root.SetErr(env.Stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpFunc(help)
-	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true}) // --help is enough
 	root.AddCommand(more...)
 	root.AddCommand(
 		loginCommand(env),

@@ -74,9 +74,9 @@ func TestWrongUsage(t *testing.T) {
 		{"webhook show -r contoso --name=", `error: dockbell webhook show needs --name/-n: see dockbell webhook show --help`},
 		{create + "--actions --scope x", `error: --actions needs at least one value: see dockbell webhook create --help`},
 		{create + "--actions psuh", `error: --actions: "psuh" is not one of push, delete, quarantine, chart_push, chart_delete, did you mean push?`},
-		{create + "--actions=", `error: --actions names no action: choose from push, delete, quarantine, chart_push, chart_delete`},
+		{create + "--actions=", `error: --actions: choose at least one of push, delete, quarantine, chart_push, chart_delete`},
 		{create + "--actions push --status on", `error: --status: "on" is not one of enabled, disabled`},
-		{create + "--actions push --headers =x", `error: "=x" of --headers has no name before the '=': write name=value`},
+		{create + "--actions push --headers =x", `error: --headers: "=x" has no name before the '=': write name=value`},
 		{"webhook update -r contoso -n deployhook --set status", `error: --set status has no value: write name=value`},
 		{"webhook update -r contoso -n deployhook --set stauts=enabled", `error: a webhook has no property stauts that can be changed, did you mean status?: there are status, scope, serviceUri, customHeaders, actions, tags`},
 		{"webhook update -r contoso -n deployhook --remove status", `error: --remove status: a webhook cannot be without it`},
@@ -101,12 +101,20 @@ func TestWrongUsage(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	for _, line := range []string{"--help", "", "webhook", "webhook --help", "webhook create --help", "webhook update --help", "webhook list-events -h", "registry list --help", "login --help"} {
+	for _, line := range []string{"--help", "", "webhook", "webhook --help", "webhook create --help", "webhook update --help", "webhook list-events -h", "registry list --help", "login --help", "help webhook ping"} {
 		got := s.run(strings.Fields(line)...)
 		t.Logf("$ dockbell %s\n%s", line, got.out)
 		if got.code != 0 || got.err != "" || !strings.Contains(got.out, "\nExample:\n  dockbell ") {
 			t.Errorf("dockbell %s: exit %d\n%s%s", line, got.code, got.out, got.err)
 		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	got := newShell(t).run("__complete", "webhook", "list-")
+	if got.code != 0 || !strings.HasPrefix(got.out, "list-events\t") {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -2,58 +2,70 @@ package cli
 
 import (
 	"errors"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
-// listValue is a flag that takes several values: --actions push delete. Each
-// occurrence of the flag is one element.
-type listValue [][]string
+// A list flag takes several values: --actions push delete. gather joins those of
+// one occurrence, which is one call of Set.
+const (
+	listType = "list" // what Type returns for such a flag
 
-// separator joins the values of one occurrence on their way through the flag
-// parser. No argument of a process can hold it.
-const separator = "\x00"
+	// separator joins the values on their way through the flag parser. No
+	// argument of a process can hold it.
+	separator = "\x00"
+)
 
-// Set adds an occurrence; gather has joined its values.
-func (l *listValue) Set(s string) error {
-	*l = append(*l, strings.Split(s, separator))
+// wordList is a list flag of words from a closed set, in any case, separated by
+// blanks or commas too.
+type wordList struct {
+	allowed []string
+	words   []string // as allowed has them
+}
+
+// Set adds words; there must be at least one.
+func (l *wordList) Set(s string) error {
+	words, err := chooseAll(strings.Split(s, separator), l.allowed)
+	l.words = append(l.words, words...)
+	return err
+}
+
+// String returns nothing, which is the default that help shows.
+func (l *wordList) String() string { return "" }
+
+// Type returns the word for the value in help.
+func (l *wordList) Type() string { return listType }
+
+// pairList is a list flag of key[=value] elements. Later ones win; an empty
+// element counts for nothing, so that "" alone makes an empty map.
+type pairList struct {
+	pairs map[string]string // nil while the flag was not given
+}
+
+// Set adds pairs.
+func (l *pairList) Set(s string) error {
+	if l.pairs == nil {
+		l.pairs = map[string]string{}
+	}
+	for element := range strings.SplitSeq(s, separator) {
+		key, value, _ := strings.Cut(element, "=")
+		if key == "" && element != "" {
+			return Usage("%q has no name before the '=': write name=value", element)
+		}
+		if key != "" {
+			l.pairs[key] = value
+		}
+	}
 	return nil
 }
 
 // String returns nothing, which is the default that help shows.
-func (l *listValue) String() string { return "" }
+func (l *pairList) String() string { return "" }
 
 // Type returns the word for the value in help.
-func (l *listValue) Type() string { return "list" }
-
-// values returns the values of all occurrences.
-func (l listValue) values() []string { return slices.Concat(l...) }
-
-// words splits the values at commas and blanks, for flags whose values hold
-// neither.
-func (l listValue) words() []string {
-	return strings.FieldsFunc(strings.Join(l.values(), " "), func(r rune) bool { return r == ',' || r == ' ' })
-}
-
-// pairs reads key[=value] elements. Later ones win; an empty element counts for
-// nothing, so that "" alone makes an empty map.
-func (l listValue) pairs(flag string) (map[string]string, error) {
-	m := map[string]string{}
-	for _, v := range l.values() {
-		if v == "" {
-			continue
-		}
-		key, value, _ := strings.Cut(v, "=")
-		if key == "" {
-			return nil, Usage("%q of --%s has no name before the '=': write name=value", v, flag)
-		}
-		m[key] = value
-	}
-	return m, nil
-}
+func (l *pairList) Type() string { return listType }
 
 // gather joins the arguments that follow a list flag of cmd into one, up to the
 // next flag, as az takes them.
@@ -68,7 +80,7 @@ func gather(cmd *cobra.Command, args []string) ([]string, error) {
 			name, values = flag, []string{value}
 		}
 		flag := lookup(cmd, name)
-		if flag == nil || flag.Value.Type() != "list" {
+		if flag == nil || flag.Value.Type() != listType {
 			out = append(out, args[i])
 			if flag != nil && flag.NoOptDefVal == "" && values == nil && i+1 < len(args) {
 				i++ // its value, whatever it looks like
@@ -135,6 +147,22 @@ func choose(s string, allowed []string) (string, error) {
 	return "", Usage("%q is not one of %s%s", s, strings.Join(allowed, ", "), didYouMean(s, allowed))
 }
 
+// chooseAll returns those of allowed that the texts name; there must be one.
+func chooseAll(texts, allowed []string) ([]string, error) {
+	var chosen []string
+	for _, word := range strings.FieldsFunc(strings.Join(texts, " "), func(r rune) bool { return r == ',' || r == ' ' }) {
+		c, err := choose(word, allowed)
+		if err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, c)
+	}
+	if chosen == nil {
+		return nil, Usage("choose at least one of %s", strings.Join(allowed, ", "))
+	}
+	return chosen, nil
+}
+
 // flagError turns what the flag parser says into an error of ours.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
@@ -165,7 +193,7 @@ func require(cmd *cobra.Command, names ...string) error {
 	var missing []string
 	for _, name := range names {
 		f := cmd.Flag(name)
-		if f.Changed && f.Value.String() != "" || f.Changed && f.Value.Type() == "list" {
+		if f.Changed && f.Value.String() != "" || f.Changed && f.Value.Type() == listType {
 			continue
 		}
 		dashed := "--" + f.Name

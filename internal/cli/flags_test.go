@@ -10,9 +10,20 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// rawList is a list flag that keeps its values.
+type rawList struct {
+	wordList // String and Type
+	values   []string
+}
+
+func (l *rawList) Set(s string) error {
+	l.values = append(l.values, strings.Split(s, separator)...)
+	return nil
+}
+
 // listCommand has flags of every kind that gather tells apart.
-func listCommand() (cmd *cobra.Command, actions, headers *listValue) {
-	actions, headers = new(listValue), new(listValue)
+func listCommand() (cmd *cobra.Command, actions, headers *rawList) {
+	actions, headers = new(rawList), new(rawList)
 	parent := &cobra.Command{Use: "dockbell"}
 	cmd = &cobra.Command{Use: "create", Run: func(*cobra.Command, []string) {}}
 	parent.AddCommand(cmd)
@@ -67,11 +78,11 @@ func TestGather(t *testing.T) {
 				rest = append(rest, arg)
 			}
 		}
-		got := func(l *listValue) string {
-			if *l == nil {
+		got := func(l *rawList) string {
+			if l.values == nil {
 				return nothing
 			}
-			return strings.Join(l.values(), "|")
+			return strings.Join(l.values, "|")
 		}
 		if got(actions) != tt.actions || got(headers) != tt.headers || strings.Join(rest, "|") != tt.rest {
 			t.Errorf("%s:\n got actions %q, headers %q, rest %q\nwant actions %q, headers %q, rest %q", tt.args,
@@ -92,39 +103,57 @@ func TestGatherRefusesAListWithoutValues(t *testing.T) {
 	}
 }
 
-func TestWords(t *testing.T) {
+func TestWordList(t *testing.T) {
 	t.Parallel()
-	for _, l := range []listValue{
-		{{"push", "delete"}},
-		{{"push"}, {"delete"}},
-		{{"push,delete"}},
-		{{"push delete"}},
-		{{" push , delete "}, {""}},
+	for _, occurrences := range [][]string{
+		{"push\x00delete"},
+		{"push", "delete"},
+		{"push,delete"},
+		{"push delete"},
+		{" PUSH , Delete \x00"},
 	} {
-		if got := l.words(); !slices.Equal(got, []string{"push", "delete"}) {
-			t.Errorf("%q: %q", l, got)
+		l := wordList{allowed: webhookActions}
+		for _, o := range occurrences {
+			if err := l.Set(o); err != nil {
+				t.Errorf("%q: %v", occurrences, err)
+			}
+		}
+		if !slices.Equal(l.words, []string{"push", "delete"}) {
+			t.Errorf("%q: %q", occurrences, l.words)
+		}
+	}
+	for _, occurrence := range []string{"", " ", ",", "push\x00pul"} {
+		l := wordList{allowed: webhookActions}
+		if err := l.Set(occurrence); err == nil {
+			t.Errorf("%q is taken as %q", occurrence, l.words)
 		}
 	}
 }
 
-func TestPairs(t *testing.T) {
+func TestPairList(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
-		in   listValue
-		want map[string]string
+		occurrences []string
+		want        map[string]string
 	}{
-		{listValue{{""}}, map[string]string{}},
-		{listValue{{"Authorization=Bearer a=b", "X-Empty"}}, map[string]string{"Authorization": "Bearer a=b", "X-Empty": ""}},
-		{listValue{{"a=1", "a=2"}}, map[string]string{"a": "2"}},
-		{listValue{{"a=1"}, {"b=2"}}, map[string]string{"a": "1", "b": "2"}},
-		{listValue{{"a="}}, map[string]string{"a": ""}},
+		{nil, nil},
+		{[]string{""}, map[string]string{}},
+		{[]string{"Authorization=Bearer a=b\x00X-Empty"}, map[string]string{"Authorization": "Bearer a=b", "X-Empty": ""}},
+		{[]string{"a=1\x00a=2"}, map[string]string{"a": "2"}},
+		{[]string{"a=1", "b=2, c d"}, map[string]string{"a": "1", "b": "2, c d"}},
+		{[]string{"a="}, map[string]string{"a": ""}},
 	} {
-		got, err := tt.in.pairs("headers")
-		if err != nil || got == nil || !maps.Equal(got, tt.want) {
-			t.Errorf("%q: %v, %v; want %v", tt.in, got, err, tt.want)
+		var l pairList
+		for _, o := range tt.occurrences {
+			if err := l.Set(o); err != nil {
+				t.Errorf("%q: %v", tt.occurrences, err)
+			}
+		}
+		if !maps.Equal(l.pairs, tt.want) || (l.pairs == nil) != (tt.want == nil) {
+			t.Errorf("%q: %v, want %v", tt.occurrences, l.pairs, tt.want)
 		}
 	}
-	if _, err := (listValue{{"=x"}}).pairs("headers"); err == nil {
+	if err := new(pairList).Set("=x"); err == nil {
 		t.Error("a pair without a name is taken")
 	}
 }

@@ -33,12 +33,13 @@ func (h *webhooks) update() *cobra.Command {
 		Group(flags, "As az update commands have it")
 	}
 	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
-		u, err := s.changes(cmd.Flags())
-		if err != nil {
-			return err
+		u := s.changes(cmd.Flags())
+		e := editor{
+			update:      &u,
+			forceString: forceString,
+			webhook:     func() (controlclient.Webhook, error) { return c.Webhook(ctx, registry, h.name) },
+			config:      func() (controlclient.CallbackConfig, error) { return c.CallbackConfig(ctx, registry, h.name) },
 		}
-		e := editor{&u, forceString, func() (controlclient.Webhook, error) { return c.Webhook(ctx, registry, h.name) },
-			func() (controlclient.CallbackConfig, error) { return c.CallbackConfig(ctx, registry, h.name) }}
 		for _, g := range generic {
 			if err := e.apply(g); err != nil {
 				return err
@@ -56,7 +57,10 @@ func (h *webhooks) update() *cobra.Command {
 }
 
 // changes returns what the flags that were given change.
-func (s *settings) changes(given *pflag.FlagSet) (u controlclient.WebhookUpdate, err error) {
+func (s *settings) changes(given *pflag.FlagSet) controlclient.WebhookUpdate {
+	u := controlclient.WebhookUpdate{Tags: s.tags.pairs}
+	u.Properties.CustomHeaders = s.headers.pairs
+	u.Properties.Actions = s.actions.words
 	if given.Changed("uri") {
 		u.Properties.ServiceURI = &s.uri
 	}
@@ -66,22 +70,7 @@ func (s *settings) changes(given *pflag.FlagSet) (u controlclient.WebhookUpdate,
 	if given.Changed("status") {
 		u.Properties.Status = &s.status.value
 	}
-	if given.Changed("actions") {
-		if u.Properties.Actions, err = s.checkedActions(); err != nil {
-			return u, err
-		}
-	}
-	if given.Changed("headers") {
-		if u.Properties.CustomHeaders, err = s.headers.pairs("headers"); err != nil {
-			return u, err
-		}
-	}
-	if given.Changed("tags") {
-		if u.Tags, err = s.tags.pairs("tags"); err != nil {
-			return u, err
-		}
-	}
-	return u, nil
+	return u
 }
 
 // verb is what a generic change does.
@@ -115,7 +104,7 @@ func (v *changeValue) Set(s string) error {
 func (v *changeValue) String() string { return "" }
 
 // Type returns the word for the value in help.
-func (v *changeValue) Type() string { return "list" }
+func (v *changeValue) Type() string { return listType }
 
 // editor applies generic changes to an update. Whoever changes one member of a
 // map or list means to keep the others, so those are asked for first.
@@ -192,8 +181,8 @@ func (e *editor) set(path, value string) error {
 		p.ServiceURI = new(e.text(value))
 	case "actions":
 		var actions []string
-		if json.Unmarshal([]byte(value), &actions) != nil {
-			actions = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+		if e.forceString || json.Unmarshal([]byte(value), &actions) != nil {
+			actions = []string{value}
 		}
 		return e.setActions(actions)
 	case "tags", "customHeaders":
@@ -269,10 +258,9 @@ func (e *editor) text(value string) string {
 }
 
 func (e *editor) setActions(names []string) error {
-	s := settings{actions: listValue{names}}
-	actions, err := s.checkedActions()
+	actions, err := chooseAll(names, webhookActions)
 	if err != nil {
-		return err
+		return Usage("actions: %s", err)
 	}
 	e.update.Properties.Actions = actions
 	return nil

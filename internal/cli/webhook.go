@@ -85,13 +85,13 @@ func (h *webhooks) command(cmd *cobra.Command, required []string, define func(*c
 // settings are the flags that say what a webhook does.
 type settings struct {
 	uri, scope    string
-	actions       listValue
-	headers, tags listValue
+	actions       wordList
+	headers, tags pairList
 	status        choiceValue
 }
 
 func (s *settings) flags(cmd *cobra.Command) {
-	s.status.allowed = webhookStatuses
+	s.actions.allowed, s.status.allowed = webhookActions, webhookStatuses
 	flags := cmd.Flags()
 	flags.StringVar(&s.uri, "uri", "", "`URI` to ring, for example https://hooks.example.net/acr; kept secret")
 	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(webhookActions, " "))
@@ -99,22 +99,6 @@ func (s *settings) flags(cmd *cobra.Command) {
 	flags.StringVar(&s.scope, "scope", "", "which images ring: `repo:tag`, repo:*, or empty for all; repo alone is repo:latest")
 	flags.Var(&s.status, "status", "whether it rings")
 	flags.Var(&s.tags, "tags", `tags of the webhook, as name=value separated by blanks; "" for none`)
-}
-
-// checkedActions returns the actions in lower case.
-func (s *settings) checkedActions() ([]string, error) {
-	actions := []string{}
-	for _, word := range s.actions.words() {
-		action, err := choose(word, webhookActions)
-		if err != nil {
-			return nil, Usage("--actions: %s", err)
-		}
-		actions = append(actions, action)
-	}
-	if len(actions) == 0 {
-		return nil, Usage("--actions names no action: choose from %s", strings.Join(webhookActions, ", "))
-	}
-	return actions, nil
 }
 
 // warnOfScope says what a scope without a tag means, which surprises.
@@ -137,11 +121,8 @@ func (h *webhooks) create() *cobra.Command {
 		cmd.Flags().StringVarP(&location, "location", "l", "", "`region` whose changes ring; else the registry's")
 	}
 	run := func(ctx context.Context, c *connected, registry string) error {
-		def, err := s.definition()
-		if err != nil {
-			return err
-		}
 		h.warnOfScope(s.scope)
+		def := s.definition()
 		def.Location = location
 		if location == "" {
 			r, err := c.Registry(ctx, registry)
@@ -161,29 +142,17 @@ func (h *webhooks) create() *cobra.Command {
 }
 
 // definition returns the body of a create; location is left to the caller.
-func (s *settings) definition() (controlclient.WebhookCreate, error) {
-	var def controlclient.WebhookCreate
-	actions, err := s.checkedActions()
-	if err != nil {
-		return def, err
+func (s *settings) definition() controlclient.WebhookCreate {
+	return controlclient.WebhookCreate{
+		Tags: s.tags.pairs,
+		Properties: controlclient.WebhookCreateProperties{
+			ServiceURI:    s.uri,
+			CustomHeaders: s.headers.pairs,
+			Status:        s.status.value,
+			Scope:         s.scope,
+			Actions:       s.actions.words,
+		},
 	}
-	headers, err := s.headers.pairs("headers")
-	if err != nil {
-		return def, err
-	}
-	tags, err := s.tags.pairs("tags")
-	if err != nil {
-		return def, err
-	}
-	def.Tags = tags
-	def.Properties = controlclient.WebhookCreateProperties{
-		ServiceURI:    s.uri,
-		CustomHeaders: headers,
-		Status:        s.status.value,
-		Scope:         s.scope,
-		Actions:       actions,
-	}
-	return def, nil
 }
 
 func (h *webhooks) list() *cobra.Command {
