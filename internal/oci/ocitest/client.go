@@ -253,14 +253,14 @@ func (c *client) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		return oci.ManifestResult{}, err
 	}
 	if got := res.header.Values("OCI-Tag"); len(got) != len(query["tag"]) {
-		return oci.ManifestResult{}, fmt.Errorf("OCI-Tag says %q for a push of tags %q", got, query["tag"])
+		return oci.ManifestResult{}, fmt.Errorf("header OCI-Tag says %q for a push of tags %q", got, query["tag"])
 	}
 	dgst, err := oci.ParseDigest(res.header.Get("Docker-Content-Digest"))
 	if err != nil {
 		return oci.ManifestResult{}, err
 	}
 	if got, want := res.header.Get("Location"), manifestPath(repo, oci.Reference{Digest: dgst}); got != want {
-		return oci.ManifestResult{}, fmt.Errorf("Location is %q, not %q", got, want)
+		return oci.ManifestResult{}, fmt.Errorf("header Location is %q, not %q", got, want)
 	}
 	head, err := c.do(ctx, request{method: "HEAD", path: res.header.Get("Location"), want: []int{200}})
 	if err != nil {
@@ -330,7 +330,7 @@ func (c *client) list(ctx context.Context, path, artifactType, last string, n in
 	}
 	link := res.header.Get("Link")
 	if link != "" && !strings.HasPrefix(link, "<"+path+"?") {
-		return false, fmt.Errorf("Link %q does not lead to %s", link, path)
+		return false, fmt.Errorf("header Link %q does not lead to %s", link, path)
 	}
 	return link != "", nil
 }
@@ -338,10 +338,10 @@ func (c *client) list(ctx context.Context, path, artifactType, last string, n in
 // created describes a blob that the server says it has, by asking for it.
 func (c *client) created(ctx context.Context, repo oci.Repository, res response, dgst oci.Digest) (oci.Descriptor, error) {
 	if got, want := res.header.Get("Location"), blobPath(repo, dgst); got != want {
-		return oci.Descriptor{}, fmt.Errorf("Location is %q, not %q", got, want)
+		return oci.Descriptor{}, fmt.Errorf("header Location is %q, not %q", got, want)
 	}
 	if got := res.header.Get("Docker-Content-Digest"); got != string(dgst) {
-		return oci.Descriptor{}, fmt.Errorf("Docker-Content-Digest is %q, not %q", got, dgst)
+		return oci.Descriptor{}, fmt.Errorf("header Docker-Content-Digest is %q, not %q", got, dgst)
 	}
 	return c.StatBlob(ctx, repo, dgst)
 }
@@ -375,7 +375,7 @@ func offset(res response) (int64, error) {
 	end, ok := strings.CutPrefix(res.header.Get("Range"), "0-")
 	n, err := strconv.ParseInt(end, 10, 64)
 	if !ok || err != nil {
-		return 0, fmt.Errorf("Range %q is not that of an upload", res.header.Get("Range"))
+		return 0, fmt.Errorf("header Range %q is not that of an upload", res.header.Get("Range"))
 	}
 	if n == 0 {
 		return 0, nil
@@ -387,7 +387,7 @@ func offset(res response) (int64, error) {
 func uploadID(res response) (oci.UploadID, error) {
 	_, id, ok := strings.Cut(res.header.Get("Location"), "/blobs/uploads/")
 	if !ok {
-		return "", fmt.Errorf("Location %q is not that of an upload", res.header.Get("Location"))
+		return "", fmt.Errorf("header Location %q is not that of an upload", res.header.Get("Location"))
 	}
 	return oci.UploadID(id), nil
 }
