@@ -52,7 +52,7 @@ func (l *pairList) Set(s string) error {
 	for element := range strings.SplitSeq(s, separator) {
 		key, value, _ := strings.Cut(element, "=")
 		if key == "" && element != "" {
-			return Usage("%q has no name before the '=': write name=value", element)
+			return Usage("a value has no name before its '=': write name=value") // it may be secret
 		}
 		if key != "" {
 			l.pairs[key] = value

@@ -204,7 +204,7 @@ func (e *editor) set(path, value string) error {
 func (e *editor) setMap(property, value string) error {
 	m := map[string]string{}
 	if err := json.Unmarshal([]byte(value), &m); err != nil || m == nil {
-		return Usage(`--set %s=%s: give a JSON object of strings like '{"team":"core"}', or one member like %s.team=core`, property, value, property)
+		return Usage(`--set %s needs a JSON object of strings like '{"name":"value"}', or one member like %s.name=value`, property, property) // the value may be secret
 	}
 	*e.stringMap(property) = m
 	return nil
