@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -38,7 +39,7 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 			there = true
 		}
 	}()
-	req, there := e.Destinations.Request(j.ep.id, j.entry.Event, j.entry.ACRBody, started)
+	req, there := e.destinations.Request(j.ep.id, j.entry.Event, j.entry.ACRBody, started)
 	if !there {
 		return res, false
 	}
@@ -68,6 +69,8 @@ func (e *Engine) conclude(j *job, res outbound.Result) {
 	case Failed:
 		end.due = time.Now().Add(retryPause(j.n, res, rand.Float64()))
 		switch {
+		case j.entry.Event.Action == event.Ping:
+			// Whoever asked looks at the log now; hours later it would be noise.
 		case j.n >= defaultMaxAttempts:
 			end.dead = fmt.Sprintf("given up after %d attempts", j.n)
 		case end.due.After(j.expires):

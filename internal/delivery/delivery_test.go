@@ -67,9 +67,9 @@ func (r *rig) start() {
 	}
 	life := &life{rig: r, down: make(chan struct{})}
 	r.db, r.down, r.crashed = db, life.down, false
-	r.engine = New(Options{DB: db, Destinations: life, Poster: life, Log: quiet, Node: "test"})
+	r.engine = New(Options{DB: db, Poster: life, Log: quiet, Node: "test"})
 	r.outbox = outbox.New(r.engine.Committed)
-	if err := r.engine.Start(ctx); err != nil {
+	if err := r.engine.Start(ctx, life); err != nil {
 		r.t.Fatal(err)
 	}
 }

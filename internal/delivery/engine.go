@@ -58,10 +58,9 @@ type Poster interface {
 
 // Options are what an Engine is made of.
 type Options struct {
-	DB           *sqldb.DB
-	Destinations Destinations
-	Poster       Poster
-	Log          *slog.Logger
+	DB     *sqldb.DB
+	Poster Poster
+	Log    *slog.Logger
 
 	// Node names this process in attempts.
 	Node string
@@ -82,6 +81,7 @@ const (
 // Engine delivers events. Start it once, after which Committed feeds it.
 type Engine struct {
 	Options
+	destinations Destinations
 
 	// mu guards everything below. It is held for bookkeeping only, never over
 	// a request or a transaction.
@@ -127,9 +127,11 @@ func New(o Options) *Engine {
 	}
 }
 
-// Start puts on record what a crash left open, and starts delivering. Events
-// must not be committed before it returns.
-func (e *Engine) Start(ctx context.Context) error {
+// Start puts on record what a crash left open, and starts delivering to the
+// endpoints that destinations own. Events must not be committed before it
+// returns.
+func (e *Engine) Start(ctx context.Context, destinations Destinations) error {
+	e.destinations = destinations
 	if err := e.recover(ctx); err != nil {
 		return err
 	}
@@ -169,7 +171,7 @@ func (e *Engine) Stop(ctx context.Context) {
 // Committed takes an event that has just become durable. It never blocks: what
 // does not fit in memory is read from the outbox later. It fits outbox.New.
 func (e *Engine) Committed(entry outbox.Entry) {
-	in := intake{entry, e.Destinations.InForce()}
+	in := intake{entry, e.destinations.InForce()}
 	e.mu.Lock()
 	if len(e.intake) < maxIntake {
 		e.intake = append(e.intake, in)
@@ -252,7 +254,7 @@ func (e *Engine) expandFromOutbox(ctx context.Context, upTo int64) bool {
 			}
 			owners = make([][]int64, len(entries))
 			for i, entry := range entries {
-				if owners[i], err = e.Destinations.MatchAt(tx, entry.Event); err != nil {
+				if owners[i], err = e.destinations.MatchAt(tx, entry.Event); err != nil {
 					return err
 				}
 			}

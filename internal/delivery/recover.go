@@ -65,7 +65,7 @@ func (e *Engine) recoverEvents(ctx context.Context) error {
 // recoverEvent records an interrupted attempt for every endpoint that the event
 // is owed to and that has no result for it.
 func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry) error {
-	owners, err := e.Destinations.MatchAt(tx, entry.Event)
+	owners, err := e.destinations.MatchAt(tx, entry.Event)
 	if err != nil {
 		return err
 	}
