@@ -17,9 +17,9 @@ import (
 // Request is one POST.
 type Request struct {
 	URL     string      // http or https; userinfo in it is sent as Basic authorization
-	Header  http.Header // as given, beside Content-Length
+	Header  http.Header // as given, beside Content-Length and Accept-Encoding; not changed
 	Body    []byte
-	Timeout time.Duration // over DNS, connect, TLS, headers and body together
+	Timeout time.Duration // must be positive; over DNS, connect, TLS, headers and body together
 
 	// Public names the header fields whose values may be kept and shown; all
 	// others are kept as ******.
@@ -64,7 +64,7 @@ type RequestHead struct {
 	Method  string            `json:"method"`
 	URI     string            `json:"uri"` // without userinfo, query values masked
 	Version string            `json:"version"`
-	Header  map[string]string `json:"header"` // secret values as ******
+	Header  map[string]string `json:"header"` // secret values as ******; without User-Agent and Accept-Encoding
 }
 
 // ResponseHead is what is kept of an answer.

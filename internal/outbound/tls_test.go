@@ -162,12 +162,13 @@ func TestSessionsAreResumed(t *testing.T) {
 }
 
 // TestHTTP2EndlessBody has a receiver that sends for ever as fast as it can. How
-// much of it this process takes does not depend on that.
+// much of it this process takes unread does not depend on that.
 func TestHTTP2EndlessBody(t *testing.T) {
 	t.Parallel()
 	trusted := newAuthority(t)
-	sent := make(chan int, 1)
+	sent := make(chan int, 2)
 	url := serveTLSHandler(t, trusted, &tls.Config{}, func(*x509.Certificate) {}, func(w http.ResponseWriter, _ *http.Request) {
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(brief))
 		total := 0
 		for {
 			n, err := w.Write(make([]byte, 1000))
@@ -184,7 +185,19 @@ func TestHTTP2EndlessBody(t *testing.T) {
 	if !res.Cut || len(res.Body) != MaxResponseBody {
 		t.Errorf("kept %d bytes, cut %v", len(res.Body), res.Cut)
 	}
-	if n := <-sent; n > 512<<10 {
-		t.Errorf("the receiver could send %d bytes", n)
+	<-sent
+
+	// The same with nobody reading.
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := c.transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if n := <-sent; n > 4*maxStreamBuffer {
+		t.Errorf("the receiver could send %d bytes that nobody read", n)
 	}
 }
