@@ -236,8 +236,25 @@ func (s *Server) close() error {
 // source returns a registry as events tell of it.
 func (s *Server) source(r tenant.Registry) event.Registry {
 	return event.Registry{
-		ID: r.ID, Name: r.Name, LoginServer: r.LoginServer(s.cfg.Domain), ResourceID: r.ResourceID(), Location: r.Location,
+		ID: r.ID, Name: r.Name, LoginServer: s.loginServer(r), ResourceID: r.ResourceID(), Location: r.Location,
 	}
+}
+
+// loginServer returns the name that clients log in to: <registry>.<domain>, with
+// the port they need, or for the default registry the external URL's.
+func (s *Server) loginServer(r tenant.Registry) string {
+	if external := s.cfg.ExternalURL; external != nil {
+		if r.ID == s.tenants.Default().ID {
+			return external.Host
+		}
+		return r.LoginServer(s.cfg.Domain)
+	}
+	domain := s.cfg.Domain
+	_, port, err := net.SplitHostPort(s.Addr().String())
+	if err == nil && port != "443" && port != "80" && !strings.Contains(domain, ":") {
+		domain = net.JoinHostPort(domain, port)
+	}
+	return r.LoginServer(domain)
 }
 
 // lockFolder keeps two servers from using one data folder. The lock goes with

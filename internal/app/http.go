@@ -49,6 +49,12 @@ func (s *Server) handler() http.Handler {
 			h.Set("X-Ms-Client-Request-Id", c)
 		}
 		h.Set("X-Content-Type-Options", "nosniff")
+		if !probe(r) {
+			if _, err := s.hosts.Resolve(r.Host); err != nil {
+				misdirected(w, err)
+				return
+			}
+		}
 		// Not through the mux, which would redirect uploads to cleaned paths.
 		if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 			images.ServeHTTP(w, r)
@@ -56,6 +62,20 @@ func (s *Server) handler() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// probe reports whether r is a health check, which whatever runs the process
+// makes to an address, under whatever name.
+func probe(r *http.Request) bool { return r.URL.Path == "/healthz" || r.URL.Path == "/readyz" }
+
+// misdirected answers a request for a host that is no registry here (RFC 9110,
+// section 15.5.20), in a body that clients of every face can read.
+func misdirected(w http.ResponseWriter, err error) {
+	f := fault.As(err)
+	entry := map[string]string{"code": f.Code, "message": f.Message}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(http.StatusMisdirectedRequest)
+	json.NewEncoder(w).Encode(map[string]any{"errors": []any{entry}, "error": entry})
 }
 
 // maxRequestID bounds what is echoed of a client's own ids, in bytes.
@@ -146,7 +166,7 @@ func (s *Server) door(r *http.Request, reg tenant.Registry) auth.Registry {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	return auth.Registry{ID: reg.ID, Name: reg.Name, Service: reg.LoginServer(s.cfg.Domain), Realm: scheme + "://" + r.Host}
+	return auth.Registry{ID: reg.ID, Name: reg.Name, Service: s.loginServer(reg), Realm: scheme + "://" + r.Host}
 }
 
 // authRegistry is the registry that a request to the token service means.

@@ -20,10 +20,18 @@ func (e *Engine) attempt(j *job) {
 	if j.ep.active[j.key]--; j.ep.active[j.key] == 0 {
 		delete(j.ep.active, j.key)
 	}
-	if !there || j.ep.gone {
-		e.forget(j)
-	} else {
-		e.conclude(j, res)
+	switch {
+	case j.ep.gone:
+		// Its rows go with the others of the endpoint.
+		if j.owed != nil {
+			j.owed.open--
+			e.noteExpanded()
+		}
+	case !there:
+		e.conclude(j, nil, settled{dead: "the webhook was disabled before this was sent"})
+	default:
+		j.ep.heard(classify(res), res)
+		e.conclude(j, &res, j.decide(res))
 	}
 	e.end(j.ep, 1)
 }
@@ -46,24 +54,10 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 	return e.Poster.Post(e.attempts, req), true
 }
 
-// forget drops a job whose endpoint was deleted; its row goes with the others of
-// the endpoint.
-func (e *Engine) forget(j *job) {
-	if j.owed != nil {
-		j.owed.open--
-		e.noteExpanded()
-	}
-}
-
-// conclude decides what follows from an attempt and has it written down. Callers
-// hold e.mu.
-func (e *Engine) conclude(j *job, res outbound.Result) {
-	ep := j.ep
-	outcome := classify(res)
-	ep.heard(outcome, res)
-
-	end := settled{outcome: outcome}
-	switch outcome {
+// decide tells what becomes of the delivery after an attempt.
+func (j *job) decide(res outbound.Result) settled {
+	end := settled{outcome: classify(res)}
+	switch end.outcome {
 	case Interrupted:
 		end.again, end.due = true, time.Now()
 	case Failed:
@@ -79,20 +73,26 @@ func (e *Engine) conclude(j *job, res outbound.Result) {
 			end.again = true
 		}
 	}
+	return end
+}
+
+// conclude has it written down what an attempt, if one was made, came to, and
+// keeps the picture in memory true. Callers hold e.mu.
+func (e *Engine) conclude(j *job, res *outbound.Result, end settled) {
+	ep := j.ep
 	switch {
 	case end.again && !j.row:
 		ep.addRow(j.key)
 	case !end.again && j.row:
 		ep.dropRow(j.key)
 	}
-	if end.again {
-		e.enqueue(e.settleOp(j, res, end, false))
-		e.spillKey(ep, j.key) // what came later for the same key must not overtake it
-		return
-	}
-	// The next row of the key may go, unless something older waits in memory.
-	release := ep.hasRows(j.key) && !ep.queued(j.key)
+	// The next row of the key may go, unless this one or something older that
+	// waits in memory goes first.
+	release := !end.again && ep.hasRows(j.key) && !ep.queued(j.key)
 	e.enqueue(e.settleOp(j, res, end, release))
+	if end.again {
+		e.spillKey(ep, j.key) // what came later for the same key must not overtake it
+	}
 }
 
 // settled is what becomes of a delivery after an attempt.
@@ -105,14 +105,16 @@ type settled struct {
 
 // settleOp writes an attempt and its consequence. release says that rows of the
 // same key may wait behind it.
-func (e *Engine) settleOp(j *job, res outbound.Result, end settled, release bool) op {
+func (e *Engine) settleOp(j *job, res *outbound.Result, end settled, release bool) op {
 	var next time.Time
 	return op{
 		health: j.ep,
 		run: func(tx *sqldb.Tx) error {
 			next = time.Time{}
-			if err := insertAttempt(tx, j, res, end.outcome, e.Node); err != nil {
-				return err
+			if res != nil {
+				if err := insertAttempt(tx, j, *res, end.outcome, e.Node); err != nil {
+					return err
+				}
 			}
 			switch {
 			case end.again && j.row:

@@ -122,7 +122,8 @@ func deliveriesAfter(tx *sqldb.Tx, after int64) (id int64, err error) {
 // endpoint, or that it is owed.
 func hasResult(tx *sqldb.Tx, endpoint, pos int64) (found bool, err error) {
 	err = tx.Get(`SELECT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2)
-		OR EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2)`, []any{endpoint, pos}, &found)
+		OR EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2)
+		OR EXISTS (SELECT 1 FROM dead_letter WHERE endpoint = $1 AND pos_from <= $2 AND pos_to >= $2)`, []any{endpoint, pos}, &found)
 	return found, err
 }
 

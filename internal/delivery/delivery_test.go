@@ -26,11 +26,12 @@ type rig struct {
 	outbox *outbox.Outbox
 	engine *Engine
 
-	mu      sync.Mutex
-	answer  func(endpoint int64, e *event.Event) outbound.Result // what receivers do
-	rang    []ring
-	crashed bool
-	down    chan struct{} // closed by crash: the world ends
+	mu       sync.Mutex
+	disabled bool
+	answer   func(endpoint int64, e *event.Event) outbound.Result // what receivers do
+	rang     []ring
+	crashed  bool
+	down     chan struct{} // closed by crash: the world ends
 }
 
 // ring is one request that a receiver saw.
@@ -117,7 +118,9 @@ func (l *life) owners(e *event.Event) []int64 {
 func (l *life) MatchAt(_ *sqldb.Tx, e *event.Event) ([]int64, error) { return l.owners(e), nil }
 
 func (l *life) Request(endpoint int64, e *event.Event, body []byte, at time.Time) (outbound.Request, bool) {
-	return outbound.Request{URL: fmt.Sprintf("%d %d", endpoint, e.Pos), Body: body}, true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return outbound.Request{URL: fmt.Sprintf("%d %d", endpoint, e.Pos), Body: body}, !l.disabled
 }
 
 func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {
@@ -267,6 +270,51 @@ func TestRefusedIsFinal(t *testing.T) {
 		}
 		if n := r.rowCount("dead_letter") + r.rowCount("delivery"); n != 0 {
 			t.Errorf("%d rows left for a refused event", n)
+		}
+	})
+}
+
+// What is still owed when an endpoint is disabled is given up, with the reason.
+func TestDisabledTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result { return status(503) }
+		for range 3 {
+			r.push(1, "latest")
+		}
+		synctest.Wait()
+		r.mu.Lock()
+		r.disabled = true
+		r.mu.Unlock()
+		rang := len(r.rang)
+		r.push(1, "other")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(r.rang) > rang {
+			t.Errorf("a disabled endpoint was rung %d times", len(r.rang)-rang)
+		}
+		if d, l := r.rowCount("delivery"), r.rowCount("dead_letter"); d != 0 || l != 4 {
+			t.Errorf("%d rows and %d dead letters, want 0 and 4", d, l)
+		}
+	})
+}
+
+// A ping is not tried again: whoever asked looks at the log at once.
+func TestPingIsTriedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result { return status(500) }
+		e := &event.Event{Action: event.Ping, Registry: event.Registry{ID: 1}, OwedTo: 1}
+		err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, e) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if len(r.rang) != 1 || r.rowCount("delivery")+r.rowCount("dead_letter") != 0 {
+			t.Errorf("%d rings, %d rows, %d dead letters: want one ring and nothing else", len(r.rang), r.rowCount("delivery"), r.rowCount("dead_letter"))
 		}
 	})
 }

@@ -47,7 +47,7 @@ type Destinations interface {
 	MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error)
 
 	// Request returns what to send to an endpoint for an event, signed for the
-	// moment at; false if the endpoint is gone.
+	// moment at; false if the endpoint takes nothing any more.
 	Request(endpoint int64, e *event.Event, acrBody []byte, at time.Time) (outbound.Request, bool)
 }
 

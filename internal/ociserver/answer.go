@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
@@ -44,7 +46,12 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &challenger) {
 		h.Set("WWW-Authenticate", challenger.Challenge())
 	}
-	if f.Kind == fault.Unavailable {
+	var throttled interface{ RetryAfter() time.Duration }
+	switch {
+	case errors.As(err, &throttled):
+		a.status = http.StatusTooManyRequests
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter().Seconds()))))
+	case f.Kind == fault.Unavailable:
 		h.Set("Retry-After", "5")
 	}
 	e := specError{Code: f.Code, Message: f.Message, Detail: f.Detail}

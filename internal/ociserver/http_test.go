@@ -128,7 +128,7 @@ func TestHostilePaths(t *testing.T) {
 	}{
 		"/v2/a/../b/tags/list":               {400, oci.CodeNameInvalid},
 		"/v2/a/%2e%2e/b/tags/list":           {400, oci.CodeNameInvalid},
-		"/v2/a%2fb/tags/list":                {400, oci.CodeNameInvalid},
+		"/v2/a%2f..%2fb/tags/list":           {400, oci.CodeNameInvalid},
 		"/v2//a/tags/list":                   {400, oci.CodeNameInvalid},
 		"/v2/a//tags/list":                   {400, oci.CodeNameInvalid},
 		"/v2/UPPER/tags/list":                {400, oci.CodeNameInvalid},

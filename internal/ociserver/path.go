@@ -31,9 +31,10 @@ type path struct {
 	last     string // digest, tag or upload id: not empty where the endpoint has one, not yet checked
 }
 
-// parsePath reads an escaped path. Only the last segment may hold escapes
-// (clients write the colon of a digest as %3A); in a name they could only hide a
-// slash or a dot from whatever stands in front of this server.
+// parsePath reads an escaped path. Azure's SDK for JavaScript escapes the
+// slashes of a name and the colon of a digest, so both are unescaped, once, and
+// only after the path was taken apart: what was escaped separates nothing, and
+// has to be a name or digest when it is plain.
 func parsePath(escaped string) (path, error) {
 	rest, ok := strings.CutPrefix(escaped, "/v2/")
 	if !ok {
@@ -80,11 +81,11 @@ func parsePath(escaped string) (path, error) {
 	if last == "" && p.endpoint != atUploads {
 		return path{}, noEndpoint(escaped)
 	}
-	if strings.Contains(front, "%") {
-		return path{}, oci.NameInvalid(front, "in a path it is written as it is, without percent escapes")
+	name, err := url.PathUnescape(front)
+	if err != nil {
+		return path{}, oci.NameInvalid(front, "it has a broken percent escape")
 	}
-	var err error
-	if p.repo, err = oci.ParseRepository(front); err != nil {
+	if p.repo, err = oci.ParseRepository(name); err != nil {
 		return path{}, err
 	}
 	if p.last, err = url.PathUnescape(p.last); err != nil {

@@ -23,6 +23,7 @@ func TestParsePath(t *testing.T) {
 		"/v2/_catalog":                       {endpoint: atCatalog},
 		"/v2/a/tags/list":                    {atTags, "a", ""},
 		"/v2/a/b/c/tags/list":                {atTags, "a/b/c", ""},
+		"/v2/a%2Fb%2fc/tags/list":            {atTags, "a/b/c", ""},
 		"/v2/a/referrers/" + someDigest:      {atReferrers, "a", someDigest},
 		"/v2/a/manifests/latest":             {atManifest, "a", "latest"},
 		"/v2/a/manifests/" + someDigest:      {atManifest, "a", someDigest},
@@ -84,8 +85,9 @@ func TestParsePathRefuses(t *testing.T) {
 		"/v2/../tags/list":         oci.CodeNameInvalid,
 		"/v2/./tags/list":          oci.CodeNameInvalid,
 		"/v2/a/%2e%2e/tags/list":   oci.CodeNameInvalid,
-		"/v2/a%2fb/tags/list":      oci.CodeNameInvalid,
-		"/v2/a%2Fb/tags/list":      oci.CodeNameInvalid,
+		"/v2/a%2f/tags/list":       oci.CodeNameInvalid,
+		"/v2/a%252Fb/tags/list":    oci.CodeNameInvalid,
+		"/v2/a%2/tags/list":        oci.CodeNameInvalid,
 		"/v2/a%252fb/tags/list":    oci.CodeNameInvalid,
 		"/v2/a%00/tags/list":       oci.CodeNameInvalid,
 		`/v2/a\b/tags/list`:        oci.CodeNameInvalid,
@@ -137,7 +139,7 @@ func FuzzParsePath(f *testing.F) {
 			}
 			return
 		}
-		if !nameGrammar.MatchString(string(p.repo)) || !strings.HasPrefix(escaped, "/v2/"+string(p.repo)+"/") {
+		if !nameGrammar.MatchString(string(p.repo)) || !strings.HasPrefix(unescaped, "/v2/"+string(p.repo)+"/") {
 			t.Fatalf("%q is in repository %q", escaped, p.repo)
 		}
 		middle := map[endpoint][]string{

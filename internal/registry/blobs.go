@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -106,7 +107,7 @@ func (h *handle) MountBlob(ctx context.Context, repo oci.Repository, dgst oci.Di
 			size, err = statBlob(tx, h.reg.ID, from, dgst)
 		}
 		if errors.Is(err, sqldb.ErrNoRow) {
-			return oci.BlobUnknown(from, dgst)
+			return oci.BlobUnknown(cmp.Or(from, repo), dgst)
 		}
 		if err != nil {
 			return err

@@ -115,16 +115,24 @@ func TestRequestsAreApart(t *testing.T) {
 }
 
 // TestRequestFollowsTheWebhook has a delivery wait while its webhook changes: it
-// goes to the new address, and nowhere once the webhook is gone.
+// goes to the new address, only pings go to one that is disabled, and nothing to
+// one that is gone.
 func TestRequestFollowsTheWebhook(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	hook := w.put(contoso, "deployhook", nil)
 	e := happened(event.Push, "web", "v1")
 	uri, disabled := "https://new.example.net/", "disabled"
-	w.patch(contoso, "deployhook", Change{ServiceURI: &uri, Status: &disabled})
+	w.patch(contoso, "deployhook", Change{ServiceURI: &uri})
 	if r, ok := w.Request(hook.ID, e, nil, time.Now()); !ok || r.URL != uri {
 		t.Errorf("request to %s, %v", r.URL, ok)
+	}
+	w.patch(contoso, "deployhook", Change{Status: &disabled})
+	if _, ok := w.Request(hook.ID, e, nil, time.Now()); ok {
+		t.Error("there is a request for a disabled webhook")
+	}
+	if _, ok := w.Request(hook.ID, happened(event.Ping, "", ""), nil, time.Now()); !ok {
+		t.Error("there is no request for the ping of a disabled webhook")
 	}
 	if err := w.Delete(t.Context(), contoso, "deployhook"); err != nil {
 		t.Fatal(err)

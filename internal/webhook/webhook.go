@@ -315,13 +315,17 @@ func (s *Store) Wanted(registry int64, action event.Action) bool {
 }
 
 // Request returns the request that brings e to a webhook, signed for the moment
-// at. It returns false if the webhook is gone.
+// at. It returns false if the webhook is gone, or is disabled and e is no ping.
 func (s *Store) Request(endpoint int64, e *event.Event, acrBody []byte, at time.Time) (outbound.Request, bool) {
 	of := s.rules.Load().registries[e.Registry.ID]
-	if of == nil || of.hooks[endpoint] == nil {
+	if of == nil {
 		return outbound.Request{}, false
 	}
-	return of.hooks[endpoint].request(e.ID, acrBody, at), true
+	h := of.hooks[endpoint]
+	if h == nil || !h.rule.enabled && e.Action != event.Ping {
+		return outbound.Request{}, false
+	}
+	return h.request(e.ID, acrBody, at), true
 }
 
 // change runs a transaction that changes webhooks.
