@@ -113,6 +113,9 @@ func TestLoadFile(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key file: mode %v, %v; want readable by its owner only", info.Mode(), err)
 	}
+	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+		t.Errorf("beside the key file there is more: %v, %v", entries, err)
+	}
 	loaded, err := LoadFile(path)
 	if err != nil {
 		t.Fatal(err)

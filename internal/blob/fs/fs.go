@@ -3,7 +3,7 @@
 //
 // Durable in the sense of package blob: contents are flushed before the rename
 // that keeps them, and the folder is flushed after it. No name given by a caller
-// can leave the folder.
+// can leave its subfolder, and no symbolic link in it can lead out of the folder.
 package fs
 
 import (
@@ -13,6 +13,8 @@ import (
 	iofs "io/fs"
 	"os"
 	"path"
+	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/dockbell/dockbell/internal/blob"
@@ -23,36 +25,73 @@ import (
 // Store is a folder of blobs.
 type Store struct {
 	root *os.Root
+
+	mu      sync.Mutex
+	durable map[string]bool // folders whose names this process has flushed
 }
 
 var _ blob.Store = (*Store)(nil)
 
+const (
+	stagedFolder = "uploads"
+	keptFolder   = "blobs"
+)
+
 // Open opens the store in dir, making the folder if need be.
 func Open(dir string) (*Store, error) {
-	for _, sub := range []string{"", "uploads", "blobs"} {
-		if err := os.MkdirAll(path.Join(dir, sub), 0o700); err != nil {
-			return nil, fmt.Errorf("blob folder: %w", err)
-		}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("blob folder: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("blob folder: %w", err)
 	}
-	return &Store{root}, nil
+	s := &Store{root: root, durable: map[string]bool{}}
+	if err := errors.Join(s.makeDir(stagedFolder), s.makeDir(keptFolder)); err != nil {
+		root.Close()
+		return nil, fmt.Errorf("blob folder: %w", err)
+	}
+	return s, nil
 }
 
 // Close releases the folder.
 func (s *Store) Close() error { return s.root.Close() }
 
-func staged(upload string) string { return path.Join("uploads", upload) }
+// staged returns the file that an upload is staged in.
+func staged(upload string) (string, error) {
+	if !plain(upload) {
+		return "", fmt.Errorf("%q is no name for an upload", upload)
+	}
+	return path.Join(stagedFolder, upload), nil
+}
+
+// plain reports whether a name is made of letters, digits and dashes.
+func plain(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
+	})
+}
+
+// checkKept refuses a name that Keep cannot have returned. The folder holds more
+// than blobs: other parts of the server keep what is theirs beside them.
+func checkKept(file string) error {
+	if path.Clean(file) != file || !strings.HasPrefix(file, keptFolder+"/") {
+		return fault.New(fault.NotFound, "%q is no content of the blob folder", file)
+	}
+	return nil
+}
 
 // Stage implements blob.Store.
 func (s *Store) Stage(upload string, at int64) (blob.Staged, error) {
+	name, err := staged(upload)
+	if err != nil {
+		return nil, err
+	}
 	flags := os.O_WRONLY
 	if at == 0 {
 		flags |= os.O_CREATE
 	}
-	f, err := s.root.OpenFile(staged(upload), flags, 0o600)
+	f, err := s.root.OpenFile(name, flags, 0o600)
 	if err != nil {
 		return nil, wrap(err)
 	}
@@ -60,7 +99,7 @@ func (s *Store) Stage(upload string, at int64) (blob.Staged, error) {
 		f.Close()
 		return nil, err
 	}
-	return stagedFile{f}, nil
+	return &stagedFile{store: s, file: f, isNew: at == 0}, nil
 }
 
 func continueAt(f *os.File, at int64) error {
@@ -80,48 +119,75 @@ func continueAt(f *os.File, at int64) error {
 	return wrap(err)
 }
 
-type stagedFile struct{ *os.File }
+// stagedFile is not an *os.File, whose further methods would get round wrap.
+type stagedFile struct {
+	store *Store
+	file  *os.File
+	isNew bool // its name may not be durable yet
+}
 
-func (f stagedFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
+func (f *stagedFile) Write(p []byte) (int, error) {
+	n, err := f.file.Write(p)
 	return n, wrap(err)
 }
 
-func (f stagedFile) Sync() error { return wrap(f.File.Sync()) }
+func (f *stagedFile) Sync() error {
+	if err := f.file.Sync(); err != nil || !f.isNew {
+		return wrap(err)
+	}
+	err := f.store.syncFile(stagedFolder)
+	f.isNew = err != nil
+	return err
+}
 
-// Keep implements blob.Store: fsync(file), rename(file), fsync(folder), and for
-// a new folder fsync(its parent) as well.
+func (f *stagedFile) Close() error { return wrap(f.file.Close()) }
+
+// Keep implements blob.Store: fsync(file), rename(file), fsync(folder), after
+// fsync(its parent) for a folder that this process has not used yet.
 func (s *Store) Keep(upload string, dgst oci.Digest) (string, error) {
-	if err := s.syncFile(staged(upload)); err != nil {
+	from, err := staged(upload)
+	if err != nil {
+		return "", err
+	}
+	if err := s.syncFile(from); err != nil {
 		return "", err
 	}
 	hex := dgst.Encoded()
-	dir := path.Join("blobs", dgst.Algorithm(), hex[:2])
+	dir := path.Join(keptFolder, dgst.Algorithm(), hex[:2])
 	if err := s.makeDir(dir); err != nil {
 		return "", err
 	}
 	file := path.Join(dir, hex+"."+upload)
-	if err := s.root.Rename(staged(upload), file); err != nil {
+	if err := s.root.Rename(from, file); err != nil {
 		return "", wrap(err)
 	}
 	return file, s.syncFile(dir)
 }
 
-// makeDir makes dir and flushes each folder in which it made one.
+// makeDir makes dir, and flushes the folder that holds its name. It does so once
+// also for a dir that is there: whoever made it may have ended before the flush.
 func (s *Store) makeDir(dir string) error {
-	err := s.root.Mkdir(dir, 0o700)
-	switch {
-	case err == nil:
-		return s.syncFile(path.Dir(dir))
-	case errors.Is(err, iofs.ErrExist):
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.makeDirLocked(dir)
+}
+
+func (s *Store) makeDirLocked(dir string) error {
+	if dir == "." || s.durable[dir] {
 		return nil
-	case errors.Is(err, iofs.ErrNotExist) && path.Dir(dir) != ".":
-		if err := s.makeDir(path.Dir(dir)); err != nil {
-			return err
-		}
-		return s.makeDir(dir)
 	}
-	return wrap(err)
+	parent := path.Dir(dir)
+	if err := s.makeDirLocked(parent); err != nil {
+		return err
+	}
+	if err := s.root.Mkdir(dir, 0o700); err != nil && !errors.Is(err, iofs.ErrExist) {
+		return wrap(err)
+	}
+	if err := s.syncFile(parent); err != nil {
+		return err
+	}
+	s.durable[dir] = true
+	return nil
 }
 
 // syncFile flushes a file or folder.
@@ -134,10 +200,21 @@ func (s *Store) syncFile(name string) error {
 }
 
 // Discard implements blob.Store.
-func (s *Store) Discard(upload string) error { return s.remove(staged(upload)) }
+func (s *Store) Discard(upload string) error {
+	name, err := staged(upload)
+	if err != nil {
+		return err
+	}
+	return s.remove(name)
+}
 
 // Remove implements blob.Store.
-func (s *Store) Remove(file string) error { return s.remove(file) }
+func (s *Store) Remove(file string) error {
+	if err := checkKept(file); err != nil {
+		return err
+	}
+	return s.remove(file)
+}
 
 func (s *Store) remove(name string) error {
 	if err := s.root.Remove(name); err != nil && !errors.Is(err, iofs.ErrNotExist) {
@@ -149,6 +226,9 @@ func (s *Store) remove(name string) error {
 // Open implements blob.Store. The content is an *os.File, which a server can
 // hand to the kernel.
 func (s *Store) Open(file string) (io.ReadSeekCloser, error) {
+	if err := checkKept(file); err != nil {
+		return nil, err
+	}
 	f, err := s.root.Open(file)
 	if err != nil {
 		return nil, wrap(err)
@@ -158,7 +238,15 @@ func (s *Store) Open(file string) (io.ReadSeekCloser, error) {
 
 // OpenStaged implements blob.Store.
 func (s *Store) OpenStaged(upload string) (io.ReadCloser, error) {
-	return s.Open(staged(upload))
+	name, err := staged(upload)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.root.Open(name)
+	if err != nil {
+		return nil, wrap(err)
+	}
+	return f, nil
 }
 
 // wrap gives an error of the file system its meaning.
