@@ -170,7 +170,7 @@ func checkEvents(t *testing.T, data string, history []*change) (events []outbox.
 		if err != nil {
 			return err
 		}
-		return tx.Each("SELECT r.name, t.name, t.digest FROM tag t JOIN repository r ON r.id = t.repository", nil, func(scan sqldb.Scan) error {
+		return tx.Each("SELECT r.name, t.name, m.digest FROM tag t JOIN repository r ON r.id = t.repository JOIN manifest m ON m.id = t.manifest", nil, func(scan sqldb.Scan) error {
 			var repo, tag, dgst string
 			err := scan(&repo, &tag, &dgst)
 			tags[repo+":"+tag] = dgst

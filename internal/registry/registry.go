@@ -140,11 +140,12 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		if err := checkReferences(tx, repo, id, m.References); err != nil {
 			return err
 		}
-		if err := putManifest(tx, id, row, m.References); err != nil {
+		manifest, err := putManifest(tx, id, row, m.References)
+		if err != nil {
 			return err
 		}
 		for _, tag := range put.Tags {
-			if err := moveTag(tx, id, tag, dgst); err != nil {
+			if err := moveTag(tx, id, tag, manifest); err != nil {
 				return err
 			}
 		}

@@ -67,7 +67,7 @@ func newManifestRow(m *oci.ParsedManifest, dgst oci.Digest, data []byte) manifes
 
 func readManifest(tx *sqldb.Tx, registry int64, repo oci.Repository, ref oci.Reference) (*oci.Manifest, error) {
 	const columns = "SELECT m.digest, m.media_type, m.data FROM repository r "
-	query, arg := columns+`JOIN tag t ON t.repository = r.id JOIN manifest m ON m.repository = r.id AND m.digest = t.digest
+	query, arg := columns+`JOIN tag t ON t.repository = r.id JOIN manifest m ON m.id = t.manifest
 		WHERE r.registry = $1 AND r.name = $2 AND t.name = $3`, string(ref.Tag)
 	if ref.Digest != "" {
 		query, arg = columns+`JOIN manifest m ON m.repository = r.id
@@ -137,29 +137,30 @@ func checkSome(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.M
 	return nil
 }
 
-// putManifest stores a manifest and what it refers to; pushing it again changes
-// at most the media type, where the manifest leaves that to the request.
-func putManifest(tx *sqldb.Tx, repository int64, m manifestRow, refs []oci.ManifestReference) error {
-	var id int64
-	err := tx.Get(`INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at)
+// putManifest stores a manifest and what it refers to, and returns its row id.
+// Pushing it again changes at most the media type, where the manifest leaves
+// that to the request.
+func putManifest(tx *sqldb.Tx, repository int64, m manifestRow, refs []oci.ManifestReference) (id int64, err error) {
+	err = tx.Get(`INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (repository, digest) DO UPDATE SET media_type = excluded.media_type
 		WHERE manifest.media_type <> excluded.media_type RETURNING id`,
 		[]any{repository, string(m.digest), m.mediaType, m.artifactType, m.subject, m.annotations, len(m.data), m.data, tx.Now().UnixNano()}, &id)
-	if errors.Is(err, sqldb.ErrNoRow) {
-		return nil // it is there already
+	if errors.Is(err, sqldb.ErrNoRow) { // it is there already, and the same
+		err = tx.Get("SELECT id FROM manifest WHERE repository = $1 AND digest = $2", []any{repository, string(m.digest)}, &id)
+		return id, err
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, r := range refs {
 		_, err := tx.Exec("INSERT INTO manifest_reference (manifest, kind, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 			id, string(r.Kind), string(r.Descriptor.Digest))
 		if err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return id, nil
 }
 
 // deleteManifest removes a manifest and the tags that name it. It returns
@@ -174,16 +175,17 @@ func deleteManifest(tx *sqldb.Tx, repository int64, dgst oci.Digest) (mediaType,
 	if _, err := tx.Exec("DELETE FROM manifest_reference WHERE manifest = $1", id); err != nil {
 		return "", "", err
 	}
-	_, err = tx.Exec("DELETE FROM tag WHERE repository = $1 AND digest = $2", repository, string(dgst))
+	_, err = tx.Exec("DELETE FROM tag WHERE manifest = $1", id)
 	return mediaType, artifactType, err
 }
 
-// moveTag points a tag at a digest and remembers where it pointed before.
-func moveTag(tx *sqldb.Tx, repository int64, tag oci.Tag, dgst oci.Digest) error {
-	_, err := tx.Exec(`INSERT INTO tag (repository, name, digest, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
-		ON CONFLICT (repository, name) DO UPDATE SET digest = excluded.digest, updated_at = excluded.updated_at,
-		previous = CASE WHEN tag.digest = excluded.digest THEN tag.previous ELSE tag.digest END`,
-		repository, string(tag), string(dgst), tx.Now().UnixNano())
+// moveTag points a tag at a manifest and remembers where it pointed before.
+func moveTag(tx *sqldb.Tx, repository int64, tag oci.Tag, manifest int64) error {
+	_, err := tx.Exec(`INSERT INTO tag (repository, name, manifest, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
+		ON CONFLICT (repository, name) DO UPDATE SET manifest = excluded.manifest, updated_at = excluded.updated_at,
+		previous = CASE WHEN tag.manifest = excluded.manifest THEN tag.previous
+			ELSE (SELECT digest FROM manifest WHERE id = tag.manifest) END`,
+		repository, string(tag), manifest, tx.Now().UnixNano())
 	return err
 }
 

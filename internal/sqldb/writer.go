@@ -172,6 +172,10 @@ func (w *writer) try(group []*work) error {
 		return err
 	}
 	now := time.Now().UTC()
+	run := w.runOne
+	if len(group) == 1 {
+		run = w.runAlone
+	}
 	var kept int
 	for _, job := range group {
 		job.err, job.after = nil, nil
@@ -179,7 +183,7 @@ func (w *writer) try(group []*work) error {
 			job.err = err // nobody waits for it any more, and nothing was done
 			continue
 		}
-		if err := w.runOne(job, now); err != nil {
+		if err := run(job, now); err != nil {
 			w.conn.exec("ROLLBACK", nil) // fails if SQLite already did
 			return err
 		}
@@ -188,8 +192,8 @@ func (w *writer) try(group []*work) error {
 		}
 	}
 	if kept == 0 {
-		_, err := w.conn.exec("ROLLBACK", nil)
-		return err
+		w.conn.exec("ROLLBACK", nil) // fails if SQLite already did
+		return nil
 	}
 	if _, err := w.conn.exec("COMMIT", nil); err != nil {
 		w.conn.exec("ROLLBACK", nil)
@@ -229,6 +233,13 @@ func (w *writer) runOne(job *work, now time.Time) error {
 	if job.err == nil {
 		job.after = tx.after
 	}
+	return nil
+}
+
+// runAlone runs the only piece of work of its transaction.
+func (w *writer) runAlone(job *work, now time.Time) error {
+	tx := &Tx{conn: w.conn, now: now}
+	job.err, job.after = call(job.fn, tx), tx.after
 	return nil
 }
 

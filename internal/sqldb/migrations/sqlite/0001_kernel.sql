@@ -60,9 +60,8 @@ CREATE TABLE blob_link (
     repository INTEGER NOT NULL,
     digest     TEXT    NOT NULL,
     linked_at  INTEGER NOT NULL,
-    PRIMARY KEY (repository, digest)
+    PRIMARY KEY (digest, repository)
 ) WITHOUT ROWID;
-CREATE INDEX blob_link_digest ON blob_link (digest);
 
 CREATE TABLE manifest (
     id            INTEGER PRIMARY KEY,
@@ -86,16 +85,18 @@ CREATE TABLE manifest_reference (
     PRIMARY KEY (manifest, kind, digest)
 ) WITHOUT ROWID;
 
+-- A tag names its manifest by row id: new tags mostly name new manifests, so
+-- their index grows at its end.
 CREATE TABLE tag (
     repository INTEGER NOT NULL,
-    name       TEXT    NOT NULL,
-    digest     TEXT    NOT NULL,
+    name       TEXT NOT NULL,
+    manifest   INTEGER NOT NULL,
     previous   TEXT, -- the digest before the last move
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (repository, name)
 ) WITHOUT ROWID;
-CREATE INDEX tag_digest ON tag (repository, digest);
+CREATE INDEX tag_manifest ON tag (manifest);
 
 CREATE TABLE upload (
     id         TEXT    PRIMARY KEY,
