@@ -139,6 +139,22 @@ func (s *Server) Stop() {
 // Log returns what the process wrote to standard error.
 func (s *Server) Log() string { return s.log.String() }
 
+// PeakMemory returns the most memory that the process had in RAM so far, in
+// bytes. It works on Linux only.
+func (s *Server) PeakMemory() int64 {
+	s.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var kib int64
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		s.t.Fatalf("VmHWM: %v in\n%s", err, status)
+	}
+	return kib << 10
+}
+
 // Do sends a request as the operator and returns status and body. An error
 // means that no whole answer came.
 func (s *Server) Do(ctx context.Context, method, path string, header http.Header, body []byte) (int, []byte, error) {
