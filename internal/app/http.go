@@ -75,7 +75,9 @@ func misdirected(w http.ResponseWriter, err error) {
 	entry := map[string]string{"code": f.Code, "message": f.Message}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(http.StatusMisdirectedRequest)
-	json.NewEncoder(w).Encode(map[string]any{"errors": []any{entry}, "error": entry})
+	body := json.NewEncoder(w)
+	body.SetEscapeHTML(false)
+	body.Encode(map[string]any{"errors": []any{entry}, "error": entry})
 }
 
 // maxRequestID bounds what is echoed of a client's own ids, in bytes.
