@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -321,9 +322,9 @@ func TestOneTagStaysInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.endpoints(1)
-		var failing bool
+		var failing atomic.Bool
 		r.answer = func(_ int64, e *event.Event) outbound.Result {
-			if failing {
+			if failing.Load() {
 				return status(503)
 			}
 			res := status(200)
@@ -337,9 +338,9 @@ func TestOneTagStaysInOrder(t *testing.T) {
 			r.push(1, fmt.Sprint("other", i))
 		}
 		time.Sleep(5 * time.Second)
-		failing = true
+		failing.Store(true)
 		time.Sleep(20 * time.Second)
-		failing = false
+		failing.Store(false)
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		delivered := map[int64]bool{}
@@ -446,7 +447,7 @@ func TestPostgres(t *testing.T) {
 // TestCrashes runs seeded histories of pushes, failures and crashes, and checks
 // the promises at the end.
 func TestCrashes(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { crashHistory(t, seed) })
 		})
@@ -459,9 +460,9 @@ func crashHistory(t *testing.T, seed uint64) {
 	chance := func(n int) int { rmu.Lock(); defer rmu.Unlock(); return rnd.IntN(n) }
 	r := newRig(t)
 	r.endpoints(3)
-	calm := false
+	var calm atomic.Bool
 	r.answer = func(endpoint int64, _ *event.Event) outbound.Result {
-		if calm {
+		if calm.Load() {
 			return status(200)
 		}
 		switch chance(5) {
@@ -490,7 +491,7 @@ func crashHistory(t *testing.T, seed uint64) {
 		r.crash()
 		r.start()
 	}
-	calm = true
+	calm.Store(true)
 	time.Sleep(24 * time.Hour)
 	synctest.Wait()
 
