@@ -82,13 +82,19 @@ func newPassword() string {
 }
 
 // WriteCredentials writes user name and password to path, readable by the owner
-// alone, in place of any file there.
+// alone, in place of any file there. Where they are there already nothing is
+// written, which lets a server start on a full disk.
 func WriteCredentials(path, name, password string) error {
+	text := fmt.Sprintf("username: %s\npassword: %s\n", name, password)
+	err := os.Chmod(path, 0o600)
+	if old, rerr := os.ReadFile(path); err == nil && rerr == nil && string(old) == text {
+		return nil
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return fmt.Errorf("write the operator's credentials: %w", err)
 	}
-	_, err = fmt.Fprintf(f, "username: %s\npassword: %s\n", name, password)
+	_, err = f.WriteString(text)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)

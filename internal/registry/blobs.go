@@ -253,6 +253,10 @@ func (h *handle) AppendUpload(ctx context.Context, repo oci.Repository, id oci.U
 		return putUpload(tx, s.row)
 	})
 	if err != nil {
+		if s.row.file && !u.file && !fault.Is(err, fault.Unavailable) {
+			// No row names this file, and on a full disk its space is missed.
+			err = errors.Join(err, h.Blobs.Discard(u.id))
+		}
 		return u.size, err
 	}
 	return s.row.size, failed
@@ -433,6 +437,7 @@ func (s *stream) spill() error {
 	}
 	if _, err := staged.Write(s.row.data); err != nil {
 		staged.Close()
+		s.blobs.Discard(s.row.id)
 		return s.unspill(err)
 	}
 	s.staged, s.row.file, s.row.data = staged, true, nil

@@ -15,6 +15,8 @@ import (
 
 	sqlitedriver "modernc.org/sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
+
+	"github.com/dockbell/dockbell/internal/fault"
 )
 
 // minSQLite is the first version without the WAL-reset race, which can corrupt
@@ -61,6 +63,9 @@ func openSQLite(ctx context.Context, cfg Config, commits *atomic.Int64) (_ *sqli
 	pool.SetMaxIdleConns(readers + 2)
 
 	if err := migrate(ctx, pool, "sqlite"); err != nil {
+		if noRoomToOpen(err) {
+			return nil, fault.Wrap(err, fault.NoSpace, "the database %s cannot be opened: its disk is full; free some space there and start again", cfg.Path)
+		}
 		return nil, fmt.Errorf("database %s: %w", cfg.Path, err)
 	}
 	db := &sqliteDB{pool: pool, log: cfg.Log, readers: make(chan *sqliteConn, readers)}
@@ -246,6 +251,13 @@ func (c *sqliteConn) fault(err error) error {
 		}
 	}
 	return err
+}
+
+// noRoomToOpen reports whether err means that there was no room for the files
+// that SQLite makes beside a database when it opens it.
+func noRoomToOpen(err error) bool {
+	var e *sqlitedriver.Error
+	return errors.As(err, &e) && (e.Code() == sqlitelib.SQLITE_IOERR_SHMSIZE || e.Code()&0xff == sqlitelib.SQLITE_FULL)
 }
 
 // brokenFlush reports whether err means that SQLite could not make a commit
