@@ -109,6 +109,7 @@ func (e *Engine) settleOp(j *job, res *outbound.Result, end settled, release boo
 	var next time.Time
 	return op{
 		health: j.ep,
+		lazy:   !j.row && !end.again && !release,
 		run: func(tx *sqldb.Tx) error {
 			next = time.Time{}
 			if res != nil {

@@ -95,6 +95,7 @@ type Engine struct {
 	next      int64       // position of the next event to expand
 	owed      owedList    // expanded events with first attempts not yet on record
 	ops       []op        // for the settler
+	urgent    bool        // some of them should not wait
 	stopping  bool
 
 	expand chan struct{} // wake the expander
@@ -349,6 +350,6 @@ const saveExpandedEvery = 1000
 func (e *Engine) noteExpanded() {
 	e.owed.advance()
 	if e.owed.marked-e.owed.saved >= saveExpandedEvery {
-		e.enqueue(op{})
+		e.enqueue(op{lazy: true})
 	}
 }

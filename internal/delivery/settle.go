@@ -15,28 +15,60 @@ type op struct {
 	run    func(*sqldb.Tx) error // may run twice; nil: nothing but the mark
 	done   func()                // after the commit, with e.mu held
 	health *endpoint             // whose health may have changed
+	lazy   bool                  // nothing waits for it
 }
 
 // enqueue hands an op to the settler. Callers hold e.mu.
 func (e *Engine) enqueue(o op) {
 	e.ops = append(e.ops, o)
+	if !o.lazy || len(e.ops) >= maxOps {
+		e.urgent = true
+	}
 	wake(e.settle)
 }
 
-// maxOps is how many ops one transaction writes: about 5 ms of work.
-const maxOps = 256
+const (
+	// maxOps is how many ops one transaction writes: about 5 ms of work.
+	maxOps = 256
+
+	// gather is how long lazy ops wait for company. What was delivered is on
+	// record a little later, and pushes, which share the database's writer, get
+	// more of it. A crash within that time rings these once more, as an
+	// interrupted attempt each.
+	gather = 10 * time.Millisecond
+)
 
 // runSettler writes ops until it is told to stop, and then those that are left.
 func (e *Engine) runSettler(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	gathering := false
 	for {
 		select {
 		case <-e.settle:
+			if e.takeUrgent() {
+				e.settleAll(ctx)
+			} else if !gathering {
+				gathering = true
+				timer.Reset(gather)
+			}
+		case <-timer.C:
+			gathering = false
 			e.settleAll(ctx)
 		case <-ctx.Done():
 			e.settleAll(ctx)
 			return
 		}
 	}
+}
+
+// takeUrgent reports whether something waits for the ops to be written.
+func (e *Engine) takeUrgent() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	urgent := e.urgent
+	e.urgent = false
+	return urgent
 }
 
 // settleAll writes until nothing is left. A database that takes no writes is
