@@ -1,79 +1,27 @@
 package acrserver
 
 import (
-	"encoding/json"
-	"errors"
 	"net/http"
-	"strconv"
-	"time"
 
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
 )
 
-// answers says what becomes of each kind of fault: the status, and the code of
-// one that has none.
-var answers = [...]struct {
-	status int
-	code   string
-}{
-	fault.Internal:        {http.StatusInternalServerError, oci.CodeUnknown},
-	fault.Invalid:         {http.StatusBadRequest, oci.CodeUnsupported},
-	fault.Unauthenticated: {http.StatusUnauthorized, oci.CodeUnauthorized},
-	fault.Denied:          {http.StatusForbidden, oci.CodeDenied},
-	fault.NotFound:        {http.StatusNotFound, oci.CodeNameUnknown},
-	fault.Conflict:        {http.StatusConflict, oci.CodeDenied},
-	fault.OutOfRange:      {http.StatusRequestedRangeNotSatisfiable, oci.CodeUnsupported},
-	fault.TooLarge:        {http.StatusRequestEntityTooLarge, oci.CodeSizeInvalid},
-	fault.Quota:           {http.StatusForbidden, oci.CodeDenied},
-	fault.Unsupported:     {http.StatusMethodNotAllowed, oci.CodeUnsupported},
-	fault.NoSpace:         {http.StatusInsufficientStorage, oci.CodeUnavailable},
-	fault.Unavailable:     {http.StatusServiceUnavailable, oci.CodeUnavailable},
-}
-
-type errorBody struct {
-	Errors []errorEntry `json:"errors"`
-}
-
-type errorEntry struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Detail  any    `json:"detail,omitempty"`
-}
-
+// writeError answers with err, and logs what only the operator may know.
 func (s *server) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	f := fault.As(err)
-	if f.Kind == fault.Internal {
+	w.Header().Set("Cache-Control", "no-store")
+	if oci.WriteError(w, err) >= http.StatusInternalServerError {
 		s.Log.ErrorContext(r.Context(), "a request could not be answered", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	answer := answers[f.Kind]
-	if f.Code != "" {
-		answer.code = f.Code
-	}
-	var challenged interface{ Challenge() string }
-	if errors.As(err, &challenged) {
-		w.Header().Set("Www-Authenticate", challenged.Challenge())
-	}
-	var throttled interface{ RetryAfter() time.Duration }
-	if errors.As(err, &throttled) {
-		answer.status = http.StatusTooManyRequests
-		w.Header().Set("Retry-After", strconv.Itoa(int(throttled.RetryAfter()/time.Second)))
-	}
-	s.writeJSON(w, r, answer.status, errorBody{[]errorEntry{{answer.code, f.Message, f.Detail}}})
 }
 
-func (s *server) writeJSON(w http.ResponseWriter, r *http.Request, status int, body any) {
-	b, err := json.Marshal(body)
-	if err != nil {
-		s.Log.ErrorContext(r.Context(), "an answer could not be encoded", "path", r.URL.Path, "error", err)
-		http.Error(w, "", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	w.Write(b) // whoever went away needs no answer
+// writeJSON answers 200 with a document that nobody may keep: it has a token.
+func writeJSON(w http.ResponseWriter, document any) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	w.Write(oci.EncodeJSON(document)) // whoever went away needs no answer
 }
 
 func wrongMethod(allowed string) endpoint {

@@ -70,7 +70,7 @@ func (s *server) answerAccess(w http.ResponseWriter, r *http.Request, registry a
 	if err != nil {
 		return err
 	}
-	s.writeJSON(w, r, http.StatusOK, accessAnswer{token})
+	writeJSON(w, accessAnswer{token})
 	return nil
 }
 
@@ -102,7 +102,7 @@ func (s *server) exchange(w http.ResponseWriter, r *http.Request, registry auth.
 	if err != nil {
 		return err
 	}
-	s.writeJSON(w, r, http.StatusOK, refreshAnswer{token})
+	writeJSON(w, refreshAnswer{token})
 	return nil
 }
 

@@ -5,6 +5,7 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -64,6 +65,7 @@ func Clean() {
 type Server struct {
 	URL  string // http://127.0.0.1:port
 	Host string // 127.0.0.1:port
+	User string // name of the operator; empty is dockbell
 
 	t    testing.TB
 	cmd  *exec.Cmd
@@ -165,7 +167,7 @@ func (s *Server) Do(ctx context.Context, method, path string, header http.Header
 	for name, values := range header {
 		req.Header[name] = values
 	}
-	req.SetBasicAuth("dockbell", Password)
+	req.SetBasicAuth(cmp.Or(s.User, "dockbell"), Password)
 	res, err := client.Do(req)
 	if err != nil {
 		return 0, nil, err

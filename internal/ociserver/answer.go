@@ -1,95 +1,33 @@
 package ociserver
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"log/slog"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
 )
 
-// answers says what becomes of each kind of fault; the code is for faults that
-// bring none.
-var answers = [...]struct {
-	status int
-	code   string
-}{
-	fault.Internal:        {http.StatusInternalServerError, oci.CodeUnknown},
-	fault.Invalid:         {http.StatusBadRequest, oci.CodeUnsupported},
-	fault.Unauthenticated: {http.StatusUnauthorized, oci.CodeUnauthorized},
-	fault.Denied:          {http.StatusForbidden, oci.CodeDenied},
-	fault.NotFound:        {http.StatusNotFound, oci.CodeNameUnknown},
-	fault.Conflict:        {http.StatusConflict, oci.CodeDenied},
-	fault.OutOfRange:      {http.StatusRequestedRangeNotSatisfiable, oci.CodeSizeInvalid},
-	fault.TooLarge:        {http.StatusRequestEntityTooLarge, oci.CodeSizeInvalid},
-	fault.Quota:           {http.StatusForbidden, oci.CodeDenied}, // 429 would make clients try again
-	fault.Unsupported:     {http.StatusMethodNotAllowed, oci.CodeUnsupported},
-	fault.NoSpace:         {http.StatusInsufficientStorage, oci.CodeUnavailable},
-	fault.Unavailable:     {http.StatusServiceUnavailable, oci.CodeUnavailable},
-}
-
 // fail turns an error into a response. It is the only place that does.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	f := fault.As(err)
-	a := answers[f.Kind]
 	h := w.Header()
 	h.Del("ETag") // what a handler said of the content does not go with a refusal
 	h.Del("Cache-Control")
-	var challenger interface{ Challenge() string }
-	if errors.As(err, &challenger) {
-		h.Set("WWW-Authenticate", challenger.Challenge())
+	status := oci.WriteError(w, err)
+	if status < http.StatusInternalServerError {
+		return
 	}
-	var throttled interface{ RetryAfter() time.Duration }
-	switch {
-	case errors.As(err, &throttled):
-		a.status = http.StatusTooManyRequests
-		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter().Seconds()))))
-	case f.Kind == fault.Unavailable:
-		h.Set("Retry-After", "5")
+	level := slog.LevelError
+	if r.Context().Err() != nil {
+		level = slog.LevelDebug // the client left, and whatever ran for it was stopped
 	}
-	e := specError{Code: f.Code, Message: f.Message, Detail: f.Detail}
-	if e.Code == "" {
-		e.Code = a.code
-	}
-	if a.status >= http.StatusInternalServerError {
-		level := slog.LevelError
-		if r.Context().Err() != nil {
-			level = slog.LevelDebug // the client left, and whatever ran for it was stopped
-		}
-		s.Log.Log(r.Context(), level, "request failed",
-			"method", r.Method, "path", r.URL.EscapedPath(), "status", a.status, "error", err)
-	}
-	if f.Kind == fault.Internal {
-		e = specError{Code: oci.CodeUnknown, Message: "internal error: the server's log has the details"}
-	}
-	body := encodeJSON(specErrors{[]specError{e}})
-	h.Set("Content-Type", "application/json; charset=utf-8")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(a.status)
-	w.Write(body)
-}
-
-// specErrors is the body of a refusal (Distribution 1.1, "Error Codes").
-type specErrors struct {
-	Errors []specError `json:"errors"`
-}
-
-type specError struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
-	Detail  any    `json:"detail,omitempty"`
+	s.Log.Log(r.Context(), level, "request failed", "method", r.Method, "path", r.URL.EscapedPath(), "status", status, "error", err)
 }
 
 // writeJSON answers 200 with a document.
 func (c *call) writeJSON(contentType string, document any) error {
-	return c.write(contentType, encodeJSON(document))
+	return c.write(contentType, oci.EncodeJSON(document))
 }
 
 // write answers 200 with a body, which a HEAD request does not get.
@@ -109,18 +47,6 @@ func (c *call) accept(status int) error {
 	}
 	c.w.WriteHeader(status)
 	return nil
-}
-
-// encodeJSON ends the document with a newline, for terminals, and writes <, >
-// and & as they are: nothing here is put into a page.
-func encodeJSON(document any) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(document); err != nil {
-		panic("ociserver: document without JSON form: " + err.Error()) // a fault's Detail must marshal
-	}
-	return b.Bytes()
 }
 
 // describe sets the headers that go with content: its digest, also as entity

@@ -82,10 +82,7 @@ func (h *handle) StatBlob(ctx context.Context, repo oci.Repository, dgst oci.Dig
 // nothing links it.
 func (h *handle) DeleteBlob(ctx context.Context, repo oci.Repository, dgst oci.Digest) error {
 	return h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-		id, err := lockRepository(tx, h.reg.ID, repo)
-		if errors.Is(err, sqldb.ErrNoRow) {
-			return oci.NameUnknown(repo)
-		}
+		id, err := h.lock(tx, repo)
 		if err != nil {
 			return err
 		}

@@ -117,6 +117,15 @@ func (h *handle) missing(tx *sqldb.Tx, repo oci.Repository, unknown error) error
 	return unknown
 }
 
+// lock returns the id of a repository that is to be changed.
+func (h *handle) lock(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
+	id, err := lockRepository(tx, h.reg.ID, repo)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		err = oci.NameUnknown(repo)
+	}
+	return id, err
+}
+
 // PutManifest implements oci.Writer.
 func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.ManifestPut) (oci.ManifestResult, error) {
 	algorithm := oci.SHA256
@@ -196,10 +205,7 @@ func (h *handle) record(tx *sqldb.Tx, action event.Action, target event.Target) 
 // DeleteManifest implements oci.Deleter.
 func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst oci.Digest) error {
 	return h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-		id, err := lockRepository(tx, h.reg.ID, repo)
-		if errors.Is(err, sqldb.ErrNoRow) {
-			return oci.NameUnknown(repo)
-		}
+		id, err := h.lock(tx, repo)
 		if err != nil {
 			return err
 		}
@@ -219,10 +225,7 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 // DeleteTag implements oci.Deleter.
 func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) error {
 	return h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-		id, err := lockRepository(tx, h.reg.ID, repo)
-		if errors.Is(err, sqldb.ErrNoRow) {
-			return oci.NameUnknown(repo)
-		}
+		id, err := h.lock(tx, repo)
 		if err != nil {
 			return err
 		}

@@ -80,4 +80,3 @@ func dumpPostgres(tx *sqldb.Tx) ([]string, error) {
 	slices.Sort(lines)
 	return lines, err
 }
-
