@@ -86,6 +86,7 @@ func TestKill9(t *testing.T) {
 	events := checkEvents(t, data, history)
 	s := harness.Start(t, data)
 	bell.await(t, len(events))
+	awaitSettled(t, data) // what was interrupted rings once more
 	s.Stop()
 	checkDeliveries(t, data, events, bell)
 	t.Logf("%d kills, %d changes acknowledged of %d asked for, %d events, %d rings", kills, acked(history), len(history), len(events), bell.total())
@@ -138,7 +139,7 @@ func (c *change) do(ctx context.Context, s *harness.Server, method, ref string, 
 	return c.acked
 }
 
-// read runs fn on the database of a server that is down.
+// read runs fn on the database of a server.
 func read(t *testing.T, data string, fn func(*sqldb.Tx) error) {
 	t.Helper()
 	ctx := context.Background()
@@ -265,6 +266,18 @@ func (b *bell) await(t *testing.T, n int) {
 		case <-b.more:
 		case <-deadline:
 			t.Fatalf("%d of %d events rang", have, n)
+		}
+	}
+}
+
+// awaitSettled waits until nothing is owed any more.
+func awaitSettled(t *testing.T, data string) {
+	t.Helper()
+	owed := 1
+	for deadline := time.Now().Add(2 * time.Minute); owed > 0; time.Sleep(20 * time.Millisecond) {
+		read(t, data, func(tx *sqldb.Tx) error { return tx.Get("SELECT count(*) FROM delivery", nil, &owed) })
+		if time.Now().After(deadline) {
+			t.Fatalf("%d deliveries are still owed", owed)
 		}
 	}
 }
