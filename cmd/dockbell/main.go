@@ -45,6 +45,7 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	loader.Flags(cmd.Flags())
+	cli.HelpWith(cmd, loader.Usages)
 	return cmd
 }
 

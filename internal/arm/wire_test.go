@@ -92,7 +92,7 @@ func TestBodyLimit(t *testing.T) {
 	}{{maxBody, fault.Invalid}, {maxBody + 1, fault.TooLarge}} {
 		r := httptest.NewRequest(http.MethodPut, "/", strings.NewReader(strings.Repeat(" ", tt.size)))
 		r.Body = http.MaxBytesReader(httptest.NewRecorder(), r.Body, maxBody)
-		if err := readBody(r, new(webhookInput)); fault.KindOf(err) != tt.kind {
+		if err := readBody(r, new(webhookInput)); fault.As(err).Kind != tt.kind {
 			t.Errorf("%d bytes: %v", tt.size, err)
 		}
 	}
@@ -239,7 +239,7 @@ func TestFindRoute(t *testing.T) {
 	} {
 		h := http.Header{}
 		_, name, err := findRoute(h, tt.method, splitPath(tt.path))
-		if name != tt.name || h.Get("Allow") != tt.allow || (err != nil && fault.KindOf(err) != tt.kind) || (err == nil) != (tt.kind == fault.Internal) {
+		if name != tt.name || h.Get("Allow") != tt.allow || (err != nil && fault.As(err).Kind != tt.kind) || (err == nil) != (tt.kind == fault.Internal) {
 			t.Errorf("%s %s: name %q, allow %q, %v", tt.method, tt.path, name, h.Get("Allow"), err)
 		}
 	}

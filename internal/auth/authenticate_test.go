@@ -130,7 +130,7 @@ func TestBackoff(t *testing.T) {
 	fail := func(t *testing.T, addr string) {
 		t.Helper()
 		wrong++
-		if err := login(addr, fmt.Sprint("wrong", wrong)); retry(t, err) != 0 || fault.KindOf(err) != fault.Unauthenticated {
+		if err := login(addr, fmt.Sprint("wrong", wrong)); retry(t, err) != 0 || fault.As(err).Kind != fault.Unauthenticated {
 			t.Fatalf("wrong password %d: %v", wrong, err)
 		}
 	}

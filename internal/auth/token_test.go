@@ -293,7 +293,7 @@ func TestSignedButWrong(t *testing.T) {
 		"no expiry":   func(c *claims) { c.Expires = 0 },
 		"other owner": func(c *claims) { c.Subject = "someone" },
 	} {
-		if _, err := try(change); fault.KindOf(err) != fault.Unauthenticated {
+		if _, err := try(change); fault.As(err).Kind != fault.Unauthenticated {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -25,6 +25,20 @@ func Group(flags *pflag.FlagSet, heading string) {
 // help prints a sentence, an example, the commands below, and the flags under
 // their headings.
 func help(cmd *cobra.Command, _ []string) {
+	helpIntroduction(cmd)
+	helpCommands(cmd.OutOrStdout(), cmd)
+	helpFlags(cmd.OutOrStdout(), cmd)
+}
+
+// HelpWith has help for cmd show usages, made elsewhere, in place of the flags.
+func HelpWith(cmd *cobra.Command, usages func() string) {
+	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		helpIntroduction(cmd)
+		fmt.Fprint(cmd.OutOrStdout(), "\n"+usages())
+	})
+}
+
+func helpIntroduction(cmd *cobra.Command) {
 	out := cmd.OutOrStdout()
 	text := cmd.Long
 	if text == "" {
@@ -34,8 +48,6 @@ func help(cmd *cobra.Command, _ []string) {
 	if cmd.Example != "" {
 		fmt.Fprintf(out, "\nExample:\n%s\n", strings.TrimRight(cmd.Example, "\n"))
 	}
-	helpCommands(out, cmd)
-	helpFlags(out, cmd)
 }
 
 func helpCommands(out io.Writer, cmd *cobra.Command) {

@@ -108,15 +108,6 @@ func As(err error) *Error {
 	return &Error{Kind: Internal, Message: "internal error: the server's log has the details", Err: err}
 }
 
-// KindOf returns the kind of err; Internal for an error that is no fault.
-func KindOf(err error) Kind {
-	var f *Error
-	if errors.As(err, &f) {
-		return f.Kind
-	}
-	return Internal
-}
-
 // Is reports whether err is a fault of the given kind.
 func Is(err error, kind Kind) bool {
 	var f *Error

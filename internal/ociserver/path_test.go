@@ -124,7 +124,7 @@ func FuzzParsePath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, escaped string) {
 		p, err := parsePath(escaped)
 		if err != nil {
-			if k := fault.KindOf(err); k != fault.NotFound && k != fault.Invalid {
+			if k := fault.As(err).Kind; k != fault.NotFound && k != fault.Invalid {
 				t.Fatalf("%q: kind %v", escaped, k)
 			}
 			return

@@ -248,8 +248,8 @@ func TestCheckURL(t *testing.T) {
 			}
 			continue
 		}
-		if err == nil || err.Error() != tt.want || fault.KindOf(err) != tt.kind {
-			t.Errorf("CheckURL(%.80q)\n got %v (%v)\nwant %s (%v)", tt.raw, err, fault.KindOf(err), tt.want, tt.kind)
+		if err == nil || err.Error() != tt.want || fault.As(err).Kind != tt.kind {
+			t.Errorf("CheckURL(%.80q)\n got %v (%v)\nwant %s (%v)", tt.raw, err, fault.As(err).Kind, tt.want, tt.kind)
 		}
 	}
 	if err := (Policy{Loopback: true}).CheckURL("http://localhost:5000/"); err != nil {
@@ -291,7 +291,7 @@ func FuzzCheckURL(f *testing.F) {
 		if err == nil {
 			return
 		}
-		if k := fault.KindOf(err); k != fault.Invalid && k != fault.Denied {
+		if k := fault.As(err).Kind; k != fault.Invalid && k != fault.Denied {
 			t.Fatalf("CheckURL(%q): kind %v", raw, k)
 		}
 		if strings.Contains(err.Error(), secret) {

@@ -125,7 +125,6 @@ func (t postgresTx) fault(err error) error { return postgresFault(err) }
 
 // SQLSTATE codes (PostgreSQL documentation, appendix A).
 const (
-	pgUniqueViolation      = "23505"
 	pgSerializationFailure = "40001"
 	pgDeadlockDetected     = "40P01"
 	pgReadOnlyTransaction  = "25006"
@@ -145,8 +144,6 @@ func postgresFault(err error) error {
 		return err
 	}
 	switch e.Code {
-	case pgUniqueViolation:
-		return fmt.Errorf("%w: %w", errUnique, err)
 	case pgDiskFull:
 		return noSpace(err)
 	case pgReadOnlyTransaction:

@@ -223,11 +223,6 @@ func firstLine(query string) string {
 	return line
 }
 
-// Unique reports whether err says that a row with that key exists already.
-func Unique(err error) bool { return errors.Is(err, errUnique) }
-
-var errUnique = errors.New("the key exists already")
-
 // noSpace is what a full disk is to a caller.
 func noSpace(err error) error {
 	return fault.Wrap(err, fault.NoSpace, "the server's disk is full: nothing was changed; free space in its data folder and try again")

@@ -149,22 +149,6 @@ func TestCancelledWorkIsNotDone(t *testing.T) {
 	})
 }
 
-func TestUniqueIsRecognised(t *testing.T) {
-	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
-		db := open()
-		insert := func(tx *sqldb.Tx) error {
-			_, err := tx.Exec("INSERT INTO setting (name, value) VALUES ('a', '')")
-			return err
-		}
-		if err := db.Write(bg, sqldb.Change, insert); err != nil {
-			t.Fatal(err)
-		}
-		if err := db.Write(bg, sqldb.Change, insert); !sqldb.Unique(err) {
-			t.Errorf("a second row of the same key fails with %v", err)
-		}
-	})
-}
-
 func TestClosedTakesNoWrites(t *testing.T) {
 	db := sqldbtest.SQLite(t)()
 	db.Close()

@@ -245,10 +245,6 @@ func (c *sqliteConn) fault(err error) error {
 	case sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_IOERR,
 		sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB, sqlitelib.SQLITE_BUSY:
 		return unavailable(err)
-	case sqlitelib.SQLITE_CONSTRAINT:
-		if c := e.Code(); c == sqlitelib.SQLITE_CONSTRAINT_UNIQUE || c == sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY {
-			return fmt.Errorf("%w: %w", errUnique, err)
-		}
 	}
 	return err
 }

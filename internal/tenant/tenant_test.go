@@ -119,7 +119,7 @@ func TestParseName(t *testing.T) {
 			t.Errorf("ParseName(%q) = %q, %v; want %q", tt.in, got, err, tt.want)
 		}
 		if err != nil && !fault.Is(err, fault.Invalid) {
-			t.Errorf("ParseName(%q) fails with kind %v", tt.in, fault.KindOf(err))
+			t.Errorf("ParseName(%q) fails with kind %v", tt.in, fault.As(err).Kind)
 		}
 	}
 }

@@ -182,7 +182,7 @@ func fails(t *testing.T, err error, kind fault.Kind, code, message string) {
 	t.Helper()
 	f := fault.As(err)
 	if f == nil || f.Kind != kind || f.Code != code || f.Message != message {
-		t.Errorf("got  %v %q: %v\nwant %v %q: %s", fault.KindOf(err), fault.As(cmp.Or(err, errors.New(""))).Code, err, kind, code, message)
+		t.Errorf("got  %v %q: %v\nwant %v %q: %s", fault.As(err).Kind, fault.As(cmp.Or(err, errors.New(""))).Code, err, kind, code, message)
 	}
 }
 
