@@ -119,7 +119,7 @@ func (e *Engine) settleOp(j *job, res *outbound.Result, end settled, release boo
 			}
 			switch {
 			case end.again && j.row:
-				return rescheduleDelivery(tx, j, end)
+				return rescheduleDelivery(tx, j, j.n, end.due)
 			case end.again:
 				return insertRetry(tx, j, end)
 			case j.row:

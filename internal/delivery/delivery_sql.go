@@ -92,9 +92,11 @@ func insertRetry(tx *sqldb.Tx, j *job, end settled) error {
 	return insertDelivery(tx, &next, false, end.due)
 }
 
-func rescheduleDelivery(tx *sqldb.Tx, j *job, end settled) error {
+// rescheduleDelivery makes a row in flight pending again, with so many attempts
+// made.
+func rescheduleDelivery(tx *sqldb.Tx, j *job, attempts int, due time.Time) error {
 	_, err := tx.Exec("UPDATE delivery SET state = $4, due_at = $5, attempts = $6 WHERE endpoint = $1 AND pos = $2 AND replay_no = $3",
-		j.ep.id, j.pos, j.replayNo, statePending, end.due.UnixNano(), j.n)
+		j.ep.id, j.pos, j.replayNo, statePending, due.UnixNano(), attempts)
 	return err
 }
 

@@ -213,9 +213,6 @@ func (e *Engine) end(ep *endpoint, n int) {
 	ep.inFlight -= n
 	e.inFlight -= n
 	if e.stopping {
-		if e.inFlight == 0 {
-			close(e.idle)
-		}
 		return
 	}
 	turn := e.waiting
@@ -241,7 +238,7 @@ func (e *Engine) wait(ep *endpoint) {
 // launch runs the attempt. Its slots are taken already.
 func (e *Engine) launch(j *job) {
 	j.ep.active[j.key]++
-	go e.attempt(j)
+	e.running.Go(func() { e.attempt(j) })
 }
 
 // claim takes due rows of ep, if there are any and slots to send them. Half of
@@ -270,6 +267,10 @@ func (e *Engine) claim(ep *endpoint) {
 		done: func() {
 			ep.claiming = false
 			e.setDueExactly(ep, due)
+			if e.stopping {
+				e.unclaim(claimed)
+				return
+			}
 			for _, j := range claimed {
 				e.launch(j)
 			}
@@ -278,6 +279,16 @@ func (e *Engine) claim(ep *endpoint) {
 			}
 		},
 	})
+}
+
+// unclaim puts back rows that were claimed when the engine was told to stop: no
+// attempt was made for them.
+func (e *Engine) unclaim(claimed []*job) {
+	for _, j := range claimed {
+		e.enqueue(op{run: func(tx *sqldb.Tx) error {
+			return rescheduleDelivery(tx, j, j.n-1, tx.Now())
+		}})
+	}
 }
 
 // setDue says that a row of ep is due at t, if none is due earlier.

@@ -101,9 +101,9 @@ type Engine struct {
 	expand chan struct{} // wake the expander
 	settle chan struct{} // wake the settler
 	clock  chan struct{} // wake the clock: the earliest due time changed
-	idle   chan struct{} // stopping, and nothing is in flight
 
 	attempts context.Context // of all requests
+	running  sync.WaitGroup  // attempts
 	cancel   context.CancelFunc
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
@@ -124,7 +124,6 @@ func New(o Options) *Engine {
 		expand:    make(chan struct{}, 1),
 		settle:    make(chan struct{}, 1),
 		clock:     make(chan struct{}, 1),
-		idle:      make(chan struct{}),
 	}
 }
 
@@ -154,16 +153,10 @@ func (e *Engine) Stop(ctx context.Context) {
 	for _, ep := range e.endpoints {
 		e.spillQueue(ep)
 	}
-	if e.inFlight == 0 {
-		close(e.idle)
-	}
 	e.mu.Unlock()
-	select {
-	case <-e.idle:
-	case <-ctx.Done():
-		e.cancel()
-		<-e.idle
-	}
+	stopCutting := context.AfterFunc(ctx, e.cancel)
+	e.running.Wait()
+	stopCutting()
 	e.stop()
 	e.loops.Wait()
 	e.cancel()
