@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,7 +93,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 		return nil, err
 	}
 	s.db, err = sqldb.Open(ctx, sqldb.Config{
-		Path: filepath.Join(cfg.Data, "dockbell.db"), PostgresURL: cfg.Database.Reveal(), Log: log,
+		Path: databaseFile(cfg), PostgresURL: cfg.Database.Reveal(), Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -170,11 +171,14 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // URL returns where clients on this machine reach the server.
 func (s *Server) URL() string {
-	scheme := "http"
+	return s.scheme() + "://" + s.listener.Addr().String()
+}
+
+func (s *Server) scheme() string {
 	if s.cfg.TLSCert != "" {
-		scheme = "https"
+		return "https"
 	}
-	return scheme + "://" + s.listener.Addr().String()
+	return "http"
 }
 
 // Operator returns the operator's user name.
@@ -294,7 +298,18 @@ func dataKey(cfg *config.Config) (*seal.Key, error) {
 	if text := cfg.DataKey.Reveal(); text != "" {
 		return seal.Parse(text)
 	}
-	return seal.LoadFile(filepath.Join(cfg.Data, "data-key"))
+	path := filepath.Join(cfg.Data, "data-key")
+	if !exists(path) && exists(databaseFile(cfg)) {
+		return nil, fmt.Errorf("the data folder %s has a database but no data-key, without which its secrets cannot be read: put the file back, or set DOCKBELL_DATA_KEY", cfg.Data)
+	}
+	return seal.LoadFile(path)
+}
+
+func databaseFile(cfg *config.Config) string { return filepath.Join(cfg.Data, "dockbell.db") }
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // nodeName names this process in the log of attempts.
@@ -314,5 +329,19 @@ func (s *Server) Announce(out io.Writer) {
 	if s.FirstStart && s.cfg.AdminPassword.Reveal() == "" {
 		fmt.Fprintf(out, "operator %s, password %s (printed this once; kept in %s)\n", s.Operator(), s.Password, s.credentials())
 	}
-	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s -u %s\n\n", s.Addr(), s.Operator(), s.URL(), s.Operator())
+	host := s.reachable()
+	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s\n\n", host, s.Operator(), s.scheme(), host, s.Operator())
+}
+
+// reachable returns a host and port that a client can use: the external URL's,
+// the address that is listened on, or localhost if that is all addresses.
+func (s *Server) reachable() string {
+	if s.cfg.ExternalURL != nil {
+		return s.cfg.ExternalURL.Host
+	}
+	host, port, err := net.SplitHostPort(s.Addr().String())
+	if ip, perr := netip.ParseAddr(host); err == nil && perr == nil && ip.IsUnspecified() {
+		return net.JoinHostPort("localhost", port)
+	}
+	return s.Addr().String()
 }

@@ -100,10 +100,10 @@ func (s *Server) believeProxies(r *http.Request) {
 		if client, ok := s.forwardedClient(r); ok {
 			r.RemoteAddr = client
 		}
-		if host := r.Header.Get("X-Forwarded-Host"); host != "" {
+		if host := lastHop(r, "X-Forwarded-Host"); host != "" {
 			r.Host = host
 		}
-		if r.Header.Get("X-Forwarded-Proto") == "https" && r.TLS == nil {
+		if lastHop(r, "X-Forwarded-Proto") == "https" && r.TLS == nil {
 			r.TLS = &tls.ConnectionState{}
 		}
 	}
@@ -112,12 +112,27 @@ func (s *Server) believeProxies(r *http.Request) {
 	}
 }
 
+// hops returns the values of a field to which each proxy on the way adds one.
+func hops(r *http.Request, name string) []string {
+	all := strings.Split(strings.Join(r.Header.Values(name), ","), ",")
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i])
+	}
+	return all
+}
+
+// lastHop returns what the proxy says that this server trusts: the last value.
+func lastHop(r *http.Request, name string) string {
+	all := hops(r, name)
+	return all[len(all)-1]
+}
+
 // forwardedClient returns the last address in X-Forwarded-For that is no trusted
 // proxy: the ones before it are the client's own claims.
 func (s *Server) forwardedClient(r *http.Request) (string, bool) {
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(hops) - 1; i >= 0; i-- {
-		addr, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+	all := hops(r, "X-Forwarded-For")
+	for i := len(all) - 1; i >= 0; i-- {
+		addr, err := hopAddr(all[i])
 		if err != nil {
 			return "", false
 		}
@@ -126,6 +141,16 @@ func (s *Server) forwardedClient(r *http.Request) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// hopAddr reads an address that a proxy wrote; some, Azure's gateways among
+// them, add the port.
+func hopAddr(text string) (netip.Addr, error) {
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Addr().WithZone(""), nil
+	}
+	addr, err := netip.ParseAddr(text)
+	return addr.WithZone(""), err
 }
 
 func (s *Server) trusted(addr netip.Addr) bool {
