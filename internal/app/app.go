@@ -10,6 +10,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -85,6 +86,10 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	if s.lock, err = lockFolder(cfg.Data); err != nil {
 		return nil, err
 	}
+	certificates, err := loadCertificates(cfg)
+	if err != nil {
+		return nil, err
+	}
 	if s.listener, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
@@ -109,6 +114,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
+		TLSConfig:         &tls.Config{Certificates: certificates},
 		ReadHeaderTimeout: 20 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -191,7 +197,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
 		if s.cfg.TLSCert != "" {
-			served <- s.http.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
+			served <- s.http.ServeTLS(s.listener, "", "")
 		} else {
 			served <- s.http.Serve(s.listener)
 		}
@@ -291,6 +297,18 @@ func listen(address string) (net.Listener, error) {
 	}
 	defer free.Close()
 	return nil, fmt.Errorf("port %s is taken: try --listen %s", port, free.Addr())
+}
+
+// loadCertificates returns the server's certificate, or none for plain HTTP.
+func loadCertificates(cfg *config.Config) ([]tls.Certificate, error) {
+	if cfg.TLSCert == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s cannot be used: %w", cfg.TLSCert, cfg.TLSKey, err)
+	}
+	return []tls.Certificate{cert}, nil
 }
 
 // dataKey returns the key that secrets in the database are sealed with.

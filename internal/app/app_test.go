@@ -3,7 +3,10 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -515,6 +518,47 @@ func TestStopWaitsForAnswers(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// TestTLS: with a certificate everything the server says of itself is https.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	donor := httptest.NewUnstartedServer(nil)
+	donor.StartTLS()
+	pair, pool := donor.TLS.Certificates[0], x509.NewCertPool()
+	pool.AddCert(donor.Certificate())
+	donor.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: key}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with := func(cert, key string) *config.Config {
+		return settings(t.TempDir(), func(c *config.Config) { c.TLSCert, c.TLSKey = cert, key })
+	}
+	s := start(t, with(certFile, keyFile))
+	s.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
+	_, header, _ := s.do("GET", "/v2/", nil)
+	if want := `Bearer realm="https://` + s.Addr().String() + `/oauth2/token"`; !strings.HasPrefix(header.Get("WWW-Authenticate"), want) {
+		t.Errorf("challenge %s, want %s", header.Get("WWW-Authenticate"), want)
+	}
+	s.push("app", "v1")
+	var told bytes.Buffer
+	s.Announce(&told)
+	if !strings.Contains(told.String(), "dockbell login https://"+s.Addr().String()) {
+		t.Errorf("told:\n%s", &told)
+	}
+	for _, pair := range [][2]string{{filepath.Join(dir, "none.pem"), keyFile}, {certFile, certFile}, {keyFile, keyFile}} {
+		if _, err := app.Open(t.Context(), with(pair[0], pair[1]), quiet); err == nil || !strings.Contains(err.Error(), "--tls-cert "+pair[0]) {
+			t.Errorf("with %v: %v", pair, err)
+		}
+	}
 }
 
 func TestDemo(t *testing.T) {
