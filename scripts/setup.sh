@@ -1,6 +1,6 @@
 #!/bin/sh
-# Gets what the tests need beside Go: PostgreSQL's server programs and a C
-# compiler for the race detector. On Debian, as root, it installs what is
+# Gets what the tests need beside Go: PostgreSQL's server programs, strace, which
+# shows in which order files are flushed, and a C compiler for the race detector. On Debian, as root, it installs what is
 # missing; elsewhere it says what to install. With CI set, missing is failing.
 set -eu
 
@@ -36,6 +36,9 @@ has_postgres() {
 
 has_postgres || install postgresql || missing \
 	"PostgreSQL (Debian: apt-get install postgresql; or DOCKBELL_TEST_POSTGRES=postgres://…): half of the database tests prove nothing without it"
+
+command -v strace >/dev/null || install strace || missing \
+	"strace (Debian: apt-get install strace): nothing shows that files are flushed before they count"
 
 command -v "$(go env CC)" >/dev/null || install gcc libc6-dev || missing \
 	"a C compiler (Debian: apt-get install gcc libc6-dev): the tests run without the race detector"

@@ -138,8 +138,9 @@ func (p *plane) do(method, target, body string) *httptest.ResponseRecorder {
 }
 
 var (
-	anyTime = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z`)
-	anyUUID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	anyTime   = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z`)
+	anyUUID   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	anySecret = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`)
 )
 
 // transcript is requests and answers as text, with times and ids made equal.
@@ -160,7 +161,7 @@ func (tr *transcript) exchange(method, target, body string) {
 			fmt.Fprintf(tr, "< %s: %s\n", name, w.Header().Get(name))
 		}
 	}
-	answer := anyUUID.ReplaceAllString(anyTime.ReplaceAllString(w.Body.String(), "(time)"), "(uuid)")
+	answer := anySecret.ReplaceAllString(anyUUID.ReplaceAllString(anyTime.ReplaceAllString(w.Body.String(), "(time)"), "(uuid)"), "(secret)")
 	fmt.Fprintf(tr, "%s\n", answer)
 }
 

@@ -98,6 +98,7 @@ type (
 	callbackBody struct {
 		ServiceURI    string            `json:"serviceUri"`
 		CustomHeaders map[string]string `json:"customHeaders"`
+		SigningSecret string            `json:"signingSecret"` // not ACR's
 	}
 	pingBody struct {
 		ID string `json:"id"`

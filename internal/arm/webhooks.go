@@ -97,7 +97,7 @@ func getCallbackConfig(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{http.StatusOK, callbackBody{config.ServiceURI, orEmpty(config.CustomHeaders)}}, nil
+	return answer{http.StatusOK, callbackBody{config.ServiceURI, orEmpty(config.CustomHeaders), config.SigningSecret}}, nil
 }
 
 // listEvents shows the newest attempts, newest first, in pages.

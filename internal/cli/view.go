@@ -32,6 +32,7 @@ func callbackView(c controlclient.CallbackConfig) map[string]any {
 	return map[string]any{
 		"customHeaders": anyMap(c.CustomHeaders),
 		"serviceUri":    c.ServiceURI,
+		"signingSecret": c.SigningSecret,
 	}
 }
 

@@ -126,8 +126,9 @@ func (s *server) shell(t *testing.T) *shell {
 }
 
 var (
-	anyTime = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{7})?Z`)
-	anyUUID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	anyTime   = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{7})?Z`)
+	anyUUID   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	anySecret = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`)
 )
 
 // transcript runs commands, whose arguments are separated by blanks or quoted as
@@ -142,7 +143,7 @@ func transcript(s *shell, lines ...string) string {
 		}
 		b.WriteString("\n")
 	}
-	return anyUUID.ReplaceAllString(anyTime.ReplaceAllString(b.String(), "(time)"), "(uuid)")
+	return anySecret.ReplaceAllString(anyUUID.ReplaceAllString(anyTime.ReplaceAllString(b.String(), "(time)"), "(uuid)"), "(secret)")
 }
 
 var word = regexp.MustCompile(`(?:[^\s"']|"[^"]*"|'[^']*')+`)

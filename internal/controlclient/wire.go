@@ -94,6 +94,7 @@ func (p WebhookUpdateProperties) IsZero() bool {
 type CallbackConfig struct {
 	ServiceURI    string            `json:"serviceUri"`
 	CustomHeaders map[string]string `json:"customHeaders"`
+	SigningSecret string            `json:"signingSecret"` // of Standard Webhooks, whsec_…
 }
 
 // Event is one attempt to deliver an event to a webhook.

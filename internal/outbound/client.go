@@ -183,7 +183,9 @@ func (c *Client) post(parent context.Context, r *Request, res *Result) {
 		return
 	}
 	res.Answer, res.Body, res.Cut = keepAnswer(answer), body, cut
-	res.Sent.Version = res.Answer.Version
+	if answer.ProtoMajor == 2 {
+		res.Sent.Version = res.Answer.Version
+	}
 }
 
 // idempotent reports whether net/http takes a POST for one that may be repeated.

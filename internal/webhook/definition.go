@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"net/textproto"
 	"slices"
@@ -178,11 +177,8 @@ func isToken(s string) bool {
 
 // overQuota is what the webhook beyond a tier's limit meets.
 func overQuota(reg Registry, have int) error {
-	way := "delete one"
-	if next := map[string]string{"Basic": "Standard", "Standard": "Premium"}[reg.SKU]; next != "" {
-		way += fmt.Sprintf(" or move to %s with dockbell registry update -n %s --sku %s", next, reg.Name, next)
-	}
-	return fault.New(fault.Quota, "registry %s (%s) has %d of %d webhooks: %s", reg.Name, reg.SKU, have, reg.Limit, way).WithCode("QuotaExceeded")
+	return fault.New(fault.Quota, "registry %s (%s) has %d of %d webhooks: delete one first", reg.Name, reg.SKU, have, reg.Limit).
+		WithCode("QuotaExceeded")
 }
 
 func unknown(reg Registry, name string) error {
