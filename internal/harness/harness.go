@@ -141,6 +141,18 @@ func (s *Server) Stop() {
 // Log returns what the process wrote to standard error.
 func (s *Server) Log() string { return s.log.String() }
 
+// AwaitLog waits until the process has written text to standard error, which
+// reaches us a moment later than its answers do.
+func (s *Server) AwaitLog(text string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(s.Log(), text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Errorf("the log does not say %q:\n%s", text, s.Log())
+			return
+		}
+	}
+}
+
 // PeakMemory returns the most memory that the process had in RAM so far, in
 // bytes. It works on Linux only.
 func (s *Server) PeakMemory() int64 {
