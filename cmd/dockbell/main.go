@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -50,6 +51,11 @@ func serveCommand() *cobra.Command {
 }
 
 func serve(ctx context.Context, cfg *config.Config) error {
+	if os.Getenv("GOMAXPROCS") == "" {
+		// SQLite's writer spends much of its time in flushes, and the scheduler
+		// takes a while to see that the processor it holds meanwhile is free.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 	server, err := app.Open(ctx, cfg, logger(cfg))
 	if err != nil {
 		return err

@@ -4,7 +4,8 @@
 // It owns the tables event and event_position. Who wants an event and what
 // became of it is for package delivery. Invariants: an event exists if and only
 // if its change committed; positions are dense from 1, and an event with a
-// greater position was not committed before one with a smaller.
+// greater position was not committed before one with a smaller. The newest event is
+// never removed: the next position follows from it.
 package outbox
 
 import (
@@ -41,17 +42,17 @@ func (o *Outbox) Append(tx *sqldb.Tx, e *event.Event) error {
 		e.ID = uuid.NewString()
 	}
 	e.At = tx.Now()
-	if err := tx.Get("UPDATE event_position SET last = last + 1 WHERE only_row = 1 RETURNING last", nil, &e.Pos); err != nil {
-		return fmt.Errorf("outbox: next position: %w", err)
-	}
 	record, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("outbox: encode event: %w", err)
 	}
 	entry := Entry{Event: e, ACRBody: event.ACRBody(e)}
-	_, err = tx.Exec(`INSERT INTO event (pos, id, at, registry, location, action, repository, tag, digest, record, acr_body)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-		e.Pos, e.ID, e.At.UnixNano(), e.Registry.ID, e.Registry.Location, string(e.Action),
+	if err := tx.Serialise(); err != nil {
+		return fmt.Errorf("outbox: append: %w", err)
+	}
+	e.Pos, _, err = tx.Insert("pos", `INSERT INTO event (pos, id, at, registry, location, action, repository, tag, digest, record, acr_body)
+		SELECT coalesce(max(pos), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM event`,
+		e.ID, e.At.UnixNano(), e.Registry.ID, e.Registry.Location, string(e.Action),
 		e.Target.Repository, e.Target.Tag, e.Target.Digest, record, entry.ACRBody)
 	if err != nil {
 		return fmt.Errorf("outbox: append: %w", err)
@@ -63,7 +64,7 @@ func (o *Outbox) Append(tx *sqldb.Tx, e *event.Event) error {
 // Last returns the position of the newest event, 0 for none.
 func Last(tx *sqldb.Tx) (int64, error) {
 	var last int64
-	err := tx.Get("SELECT last FROM event_position WHERE only_row = 1", nil, &last)
+	err := tx.Get("SELECT coalesce(max(pos), 0) FROM event", nil, &last)
 	return last, err
 }
 

@@ -109,7 +109,7 @@ func (h *handle) MountBlob(ctx context.Context, repo oci.Repository, dgst oci.Di
 		if err != nil {
 			return err
 		}
-		id, err := touchRepository(tx, h.reg.ID, repo)
+		id, err := h.touch(tx, repo)
 		if err != nil {
 			return err
 		}
@@ -317,7 +317,7 @@ func (h *handle) keep(ctx context.Context, repo oci.Repository, u uploadRow, sto
 				return err
 			}
 		}
-		id, err := touchRepository(tx, h.reg.ID, repo)
+		id, err := h.touch(tx, repo)
 		if err != nil {
 			return err
 		}

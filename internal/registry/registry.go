@@ -43,11 +43,12 @@ type Options struct {
 type Store struct {
 	Options
 	uploads openUploads
+	known   knownRepositories
 }
 
 // New returns a Store.
 func New(o Options) *Store {
-	return &Store{Options: o, uploads: openUploads{ids: map[string]bool{}}}
+	return &Store{Options: o, uploads: openUploads{ids: map[string]bool{}}, known: knownRepositories{ids: map[repositoryKey]int64{}}}
 }
 
 // Caller is whose request a handle serves, as the event will tell it.
@@ -117,6 +118,22 @@ func (h *handle) missing(tx *sqldb.Tx, repo oci.Repository, unknown error) error
 	return unknown
 }
 
+// touch returns the id of a repository that is to be changed, making it if need
+// be, and marks it as changed.
+func (h *handle) touch(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
+	key := repositoryKey{h.reg.ID, repo}
+	if id, ok := h.known.get(key); ok {
+		if there, err := touchKnown(tx, id); there || err != nil {
+			return id, err
+		}
+	}
+	id, err := touchRepository(tx, h.reg.ID, repo)
+	if err == nil {
+		tx.AfterCommit(func() { h.known.put(key, id) })
+	}
+	return id, err
+}
+
 // lock returns the id of a repository that is to be changed.
 func (h *handle) lock(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
 	id, err := lockRepository(tx, h.reg.ID, repo)
@@ -142,7 +159,7 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 	}
 	row := newManifestRow(m, dgst, put.Data)
 	err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-		id, err := touchRepository(tx, h.reg.ID, repo)
+		id, err := h.touch(tx, repo)
 		if err != nil {
 			return err
 		}
@@ -306,4 +323,35 @@ func (o *openUploads) leave(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.ids, id)
+}
+
+// knownRepositories remembers row ids, which saves the writer a look-up. An id
+// that is wrong by now touches no row, and is then looked up.
+type knownRepositories struct {
+	mu  sync.Mutex
+	ids map[repositoryKey]int64
+}
+
+type repositoryKey struct {
+	registry int64
+	name     oci.Repository
+}
+
+// maxKnown bounds the memory; beyond it the map starts anew.
+const maxKnown = 10_000
+
+func (k *knownRepositories) get(key repositoryKey) (int64, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	id, ok := k.ids[key]
+	return id, ok
+}
+
+func (k *knownRepositories) put(key repositoryKey, id int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.ids) >= maxKnown {
+		clear(k.ids)
+	}
+	k.ids[key] = id
 }

@@ -3,7 +3,6 @@ package registry
 import (
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -15,6 +14,13 @@ import (
 func repositoryID(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, err error) {
 	err = tx.Get("SELECT id FROM repository WHERE registry = $1 AND name = $2", []any{registry, string(repo)}, &id)
 	return id, err
+}
+
+// touchKnown marks a repository as changed whose row id is id; it reports
+// whether there is one.
+func touchKnown(tx *sqldb.Tx, id int64) (bool, error) {
+	n, err := tx.Exec("UPDATE repository SET updated_at = $2 WHERE id = $1", id, tx.Now().UnixNano())
+	return n > 0, err
 }
 
 // touchRepository makes the repository if need be and marks it as changed. Its
@@ -141,17 +147,14 @@ func checkSome(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.M
 // Pushing it again changes at most the media type, where the manifest leaves
 // that to the request.
 func putManifest(tx *sqldb.Tx, repository int64, m manifestRow, refs []oci.ManifestReference) (id int64, err error) {
-	err = tx.Get(`INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-		ON CONFLICT (repository, digest) DO UPDATE SET media_type = excluded.media_type
-		WHERE manifest.media_type <> excluded.media_type RETURNING id`,
-		[]any{repository, string(m.digest), m.mediaType, m.artifactType, m.subject, m.annotations, len(m.data), m.data, tx.Now().UnixNano()}, &id)
-	if errors.Is(err, sqldb.ErrNoRow) { // it is there already, and the same
-		err = tx.Get("SELECT id FROM manifest WHERE repository = $1 AND digest = $2", []any{repository, string(m.digest)}, &id)
-		return id, err
-	}
+	id, inserted, err := tx.Insert("id", `INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (repository, digest) DO NOTHING`,
+		repository, string(m.digest), m.mediaType, m.artifactType, m.subject, m.annotations, len(m.data), m.data, tx.Now().UnixNano())
 	if err != nil {
 		return 0, err
+	}
+	if !inserted {
+		return pushedAgain(tx, repository, m)
 	}
 	for _, r := range refs {
 		_, err := tx.Exec("INSERT INTO manifest_reference (manifest, kind, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
@@ -161,6 +164,17 @@ func putManifest(tx *sqldb.Tx, repository int64, m manifestRow, refs []oci.Manif
 		}
 	}
 	return id, nil
+}
+
+// pushedAgain returns the row id of a manifest that is there already, and gives
+// it the media type it was pushed with this time.
+func pushedAgain(tx *sqldb.Tx, repository int64, m manifestRow) (id int64, err error) {
+	var mediaType string
+	err = tx.Get("SELECT id, media_type FROM manifest WHERE repository = $1 AND digest = $2", []any{repository, string(m.digest)}, &id, &mediaType)
+	if err == nil && mediaType != m.mediaType {
+		_, err = tx.Exec("UPDATE manifest SET media_type = $2 WHERE id = $1", id, m.mediaType)
+	}
+	return id, err
 }
 
 // deleteManifest removes a manifest and the tags that name it. It returns

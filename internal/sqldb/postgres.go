@@ -121,6 +121,21 @@ func (t postgresTx) query(query string, args []any) (*sql.Rows, error) {
 	return t.tx.QueryContext(t.ctx, query, args...)
 }
 
+func (t postgresTx) insert(key, query string, args []any) (id int64, inserted bool, err error) {
+	err = t.tx.QueryRowContext(t.ctx, query+" RETURNING "+key, args...).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, false, nil
+	}
+	return id, err == nil, err
+}
+
+// serialise takes a lock that its holder keeps until the end of the transaction.
+func (t postgresTx) serialise() error {
+	const lock = 0x646f636b62656c6c // "dockbell"
+	_, err := t.tx.ExecContext(t.ctx, "SELECT pg_advisory_xact_lock($1)", int64(lock))
+	return err
+}
+
 func (t postgresTx) fault(err error) error { return postgresFault(err) }
 
 // SQLSTATE codes (PostgreSQL documentation, appendix A).

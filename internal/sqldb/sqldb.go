@@ -129,6 +129,8 @@ type Tx struct {
 type runner interface {
 	exec(query string, args []any) (sql.Result, error)
 	query(query string, args []any) (*sql.Rows, error)
+	insert(key, query string, args []any) (id int64, inserted bool, err error)
+	serialise() error
 	fault(err error) error
 }
 
@@ -145,6 +147,18 @@ func (tx *Tx) Exec(query string, args ...any) (int64, error) {
 	n, err := res.RowsAffected()
 	return n, tx.wrap(err, query)
 }
+
+// Insert runs an INSERT of at most one row and returns the value of its integer
+// primary key, column key; inserted is false when ON CONFLICT DO NOTHING left
+// the table as it was. On SQLite it costs a third of a RETURNING clause.
+func (tx *Tx) Insert(key, query string, args ...any) (id int64, inserted bool, err error) {
+	id, inserted, err = tx.conn.insert(key, query, args)
+	return id, inserted, tx.wrap(err, query)
+}
+
+// Serialise makes transactions that call it run one after the other, from here
+// to their commit. On SQLite all of them do.
+func (tx *Tx) Serialise() error { return tx.wrap(tx.conn.serialise(), "serialise") }
 
 // Get scans the first row into dest. It returns ErrNoRow if there is none.
 func (tx *Tx) Get(query string, args []any, dest ...any) error {

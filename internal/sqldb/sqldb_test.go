@@ -114,7 +114,7 @@ func TestAfterCommitRunsInCommitOrder(t *testing.T) {
 		wg.Go(func() {
 			err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
 				var pos int64
-				err := tx.Get("UPDATE event_position SET last = last + 1 RETURNING last", nil, &pos)
+				err := tx.Get("UPDATE event_position SET expanded = expanded + 1 RETURNING expanded", nil, &pos)
 				tx.AfterCommit(func() { order = append(order, pos) })
 				return err
 			})

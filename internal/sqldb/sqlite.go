@@ -226,6 +226,21 @@ func (c *sqliteConn) query(query string, args []any) (*sql.Rows, error) {
 	return s.QueryContext(context.Background(), args...)
 }
 
+// insert relies on the key being the row id, which an INTEGER PRIMARY KEY is.
+func (c *sqliteConn) insert(_, query string, args []any) (id int64, inserted bool, err error) {
+	res, err := c.exec(query, args)
+	if err != nil {
+		return 0, false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		return 0, false, err
+	}
+	id, err = res.LastInsertId()
+	return id, true, err
+}
+
+func (c *sqliteConn) serialise() error { return nil }
+
 func (c *sqliteConn) close() error {
 	for _, s := range c.stmts {
 		s.Close()

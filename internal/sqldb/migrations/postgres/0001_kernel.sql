@@ -112,14 +112,13 @@ CREATE TABLE upload (
 );
 CREATE INDEX upload_updated ON upload (updated_at);
 
--- package outbox. Positions are dense and in commit order: the row of
--- event_position is taken by the transaction that appends.
+-- package outbox. Positions are dense and in commit order: an event takes the
+-- one after the newest, which therefore is never removed.
 CREATE TABLE event_position (
     only_row BIGINT PRIMARY KEY CHECK (only_row = 1),
-    last     BIGINT NOT NULL, -- position of the newest event
-    expanded BIGINT NOT NULL  -- every event up to here has its deliveries on record
+    expanded BIGINT NOT NULL -- every event up to here has its deliveries on record
 );
-INSERT INTO event_position (only_row, last, expanded) VALUES (1, 0, 0);
+INSERT INTO event_position (only_row, expanded) VALUES (1, 0);
 
 CREATE TABLE event (
     pos        BIGINT PRIMARY KEY,
