@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,17 +52,28 @@ func serveCommand() *cobra.Command {
 }
 
 func serve(ctx context.Context, cfg *config.Config) error {
-	if os.Getenv("GOMAXPROCS") == "" {
-		// SQLite's writer spends much of its time in flushes, and the scheduler
-		// takes a while to see that the processor it holds meanwhile is free.
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	}
+	tune()
 	server, err := app.Open(ctx, cfg, logger(cfg))
 	if err != nil {
 		return err
 	}
 	server.Announce(os.Stdout)
 	return server.Serve(ctx)
+}
+
+// tune sets what the Go runtime cannot know of this program, unless the
+// environment says otherwise.
+func tune() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		// SQLite's writer spends much of its time in flushes, and the scheduler
+		// takes a while to see that the processor it holds meanwhile is free.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
+	if os.Getenv("GOGC") == "" {
+		// The heap is some ten MiB: collecting it less often costs little
+		// memory and saves a tenth of the time of a push.
+		debug.SetGCPercent(300)
+	}
 }
 
 func logger(cfg *config.Config) *slog.Logger {
