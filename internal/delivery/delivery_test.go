@@ -299,6 +299,41 @@ func TestDisabledTakesNothing(t *testing.T) {
 	})
 }
 
+// A new endpoint has nothing of a deleted one: neither its log nor its rows.
+func TestDeletedEndpointIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result { return status(503) }
+		for i := range 5 {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		synctest.Wait()
+		err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.engine.Drop(tx, 1) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		rang := len(r.rang)
+		r.endpoints(1)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(r.rang) > rang {
+			t.Errorf("%d rings after the endpoint was deleted", len(r.rang)-rang)
+		}
+		if n := r.rowCount("delivery"); n != 0 {
+			t.Errorf("%d rows left", n)
+		}
+		var id int64
+		err = r.db.Read(context.Background(), func(tx *sqldb.Tx) error { return tx.Get("SELECT max(id) FROM endpoint", nil, &id) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if log := r.attempts(id); len(log) > 0 {
+			t.Errorf("a new endpoint has %d attempts on record", len(log))
+		}
+	})
+}
+
 // A ping is not tried again: whoever asked looks at the log at once.
 func TestPingIsTriedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

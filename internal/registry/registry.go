@@ -166,7 +166,7 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		if err := checkReferences(tx, repo, id, m.References); err != nil {
 			return err
 		}
-		manifest, err := putManifest(tx, id, row, m.References)
+		manifest, err := putManifest(tx, id, row)
 		if err != nil {
 			return err
 		}

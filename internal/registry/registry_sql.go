@@ -143,10 +143,10 @@ func checkSome(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.M
 	return nil
 }
 
-// putManifest stores a manifest and what it refers to, and returns its row id.
-// Pushing it again changes at most the media type, where the manifest leaves
-// that to the request.
-func putManifest(tx *sqldb.Tx, repository int64, m manifestRow, refs []oci.ManifestReference) (id int64, err error) {
+// putManifest stores a manifest and returns its row id. Pushing it again changes
+// at most the media type, where the manifest leaves that to the request. What it
+// refers to is in its bytes.
+func putManifest(tx *sqldb.Tx, repository int64, m manifestRow) (id int64, err error) {
 	id, inserted, err := tx.Insert("id", `INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (repository, digest) DO NOTHING`,
 		repository, string(m.digest), m.mediaType, m.artifactType, m.subject, m.annotations, len(m.data), m.data, tx.Now().UnixNano())
@@ -155,13 +155,6 @@ func putManifest(tx *sqldb.Tx, repository int64, m manifestRow, refs []oci.Manif
 	}
 	if !inserted {
 		return pushedAgain(tx, repository, m)
-	}
-	for _, r := range refs {
-		_, err := tx.Exec("INSERT INTO manifest_reference (manifest, kind, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-			id, string(r.Kind), string(r.Descriptor.Digest))
-		if err != nil {
-			return 0, err
-		}
 	}
 	return id, nil
 }
@@ -184,9 +177,6 @@ func deleteManifest(tx *sqldb.Tx, repository int64, dgst oci.Digest) (mediaType,
 	err = tx.Get("DELETE FROM manifest WHERE repository = $1 AND digest = $2 RETURNING id, media_type, artifact_type",
 		[]any{repository, string(dgst)}, &id, &mediaType, &artifactType)
 	if err != nil {
-		return "", "", err
-	}
-	if _, err := tx.Exec("DELETE FROM manifest_reference WHERE manifest = $1", id); err != nil {
 		return "", "", err
 	}
 	_, err = tx.Exec("DELETE FROM tag WHERE manifest = $1", id)

@@ -78,13 +78,6 @@ CREATE TABLE manifest (
 );
 CREATE INDEX manifest_subject ON manifest (repository, subject, digest) WHERE subject IS NOT NULL;
 
-CREATE TABLE manifest_reference (
-    manifest INTEGER NOT NULL,
-    kind     TEXT    NOT NULL CHECK (kind IN ('config', 'layer', 'manifest')),
-    digest   TEXT    NOT NULL,
-    PRIMARY KEY (manifest, kind, digest)
-) WITHOUT ROWID;
-
 -- A tag names its manifest by row id: new tags mostly name new manifests, so
 -- their index grows at its end.
 CREATE TABLE tag (
@@ -136,7 +129,7 @@ CREATE TABLE event (
 
 -- package delivery. An endpoint is any destination of deliveries.
 CREATE TABLE endpoint (
-    id              INTEGER PRIMARY KEY,
+    id              INTEGER PRIMARY KEY AUTOINCREMENT, -- its log outlives it
     kind            TEXT    NOT NULL CHECK (kind IN ('webhook', 'subscription')),
     registry        INTEGER NOT NULL,
     location        TEXT    NOT NULL,
@@ -163,7 +156,9 @@ CREATE INDEX delivery_due ON delivery (endpoint, due_at) WHERE state = 'pending'
 CREATE INDEX delivery_order ON delivery (endpoint, order_key, pos);
 CREATE INDEX delivery_inflight ON delivery (endpoint) WHERE state = 'inflight';
 
+-- Rows are large and come in order of time, so they are kept in that order.
 CREATE TABLE attempt (
+    id              INTEGER PRIMARY KEY,
     endpoint        INTEGER NOT NULL,
     pos             INTEGER NOT NULL,
     replay_no       INTEGER NOT NULL,
@@ -178,8 +173,8 @@ CREATE TABLE attempt (
     response_head   BLOB,             -- JSON
     response_body   BLOB,             -- only of failures, at most 4 KiB
     node            TEXT    NOT NULL,
-    PRIMARY KEY (endpoint, pos, replay_no, n)
-) WITHOUT ROWID;
+    UNIQUE (endpoint, pos, replay_no, n)
+);
 CREATE INDEX attempt_started ON attempt (endpoint, started_at);
 
 CREATE TABLE dead_letter (
