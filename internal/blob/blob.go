@@ -31,6 +31,10 @@ type Store interface {
 	// When it returns, the bytes and the name are durable.
 	Keep(upload string, dgst oci.Digest) (file string, err error)
 
+	// Restage undoes Keep: the content of file is staged again, as upload, and
+	// file is no more. It fails with fault.NotFound.
+	Restage(file, upload string) error
+
 	// Discard drops staged content; none is no error.
 	Discard(upload string) error
 

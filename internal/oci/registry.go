@@ -66,7 +66,8 @@ type Writer interface {
 
 	// CommitUpload adds the last bytes, if any, checks the digest and links
 	// the blob to the repository. at is as in AppendUpload. It fails with
-	// DIGEST_INVALID, after which the session is gone, and as AppendUpload.
+	// DIGEST_INVALID, after which the session is empty or gone, and as
+	// AppendUpload.
 	// Committing content that exists already succeeds.
 	CommitUpload(ctx context.Context, repo Repository, id UploadID, at int64, r io.Reader, dgst Digest) (Descriptor, error)
 

@@ -202,6 +202,18 @@ func (h *handle) CancelUpload(ctx context.Context, repo oci.Repository, id oci.U
 	return h.closeUpload(ctx, u)
 }
 
+// emptyUpload drops the bytes of a session, which is then at offset 0.
+func (h *handle) emptyUpload(ctx context.Context, u uploadRow, stored bool) error {
+	var err error
+	if stored {
+		err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return deleteUpload(tx, u.id) })
+	}
+	if err == nil && u.file {
+		err = h.Blobs.Discard(u.id)
+	}
+	return err
+}
+
 // closeUpload ends a session for good and drops its bytes.
 func (h *handle) closeUpload(ctx context.Context, u uploadRow) error {
 	err := h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
@@ -289,8 +301,7 @@ func (h *handle) CommitUpload(ctx context.Context, repo oci.Repository, id oci.U
 		return oci.Descriptor{}, err
 	}
 	if is := oci.DigestOf(dgst.Algorithm(), s.hash.Sum(nil)); is != dgst {
-		s.row.file = s.row.file || u.file
-		return oci.Descriptor{}, errors.Join(oci.DigestMismatch(dgst, is), h.closeUpload(context.WithoutCancel(ctx), s.row))
+		return oci.Descriptor{}, errors.Join(oci.DigestMismatch(dgst, is), h.emptyUpload(context.WithoutCancel(ctx), s.row, stored))
 	}
 	return blobDescriptor(dgst, s.row.size), h.keep(ctx, repo, s.row, stored, dgst)
 }
@@ -323,14 +334,25 @@ func (h *handle) keep(ctx context.Context, repo oci.Repository, u uploadRow, sto
 		}
 		return linkBlob(tx, id, dgst)
 	})
-	if c.file.Valid && (err != nil || !isNew) {
-		// No row names this file: the content was there, or the commit failed
-		// and said so. (If it did not say, the file is left for the sweep.)
-		if !fault.Is(err, fault.Unavailable) {
-			err = errors.Join(err, h.Blobs.Remove(c.file.String))
-		}
+	if !c.file.Valid || err == nil && isNew {
+		return err
 	}
-	return err
+	switch {
+	case err == nil: // the content was there, in another file
+		return h.Blobs.Remove(c.file.String)
+	case !undone(err): // a row may name the file
+		return err
+	case stored: // the session goes on where it was
+		return errors.Join(err, h.Blobs.Restage(c.file.String, u.id))
+	}
+	return errors.Join(err, h.Blobs.Remove(c.file.String))
+}
+
+// undone reports whether a failed transaction is known to have left nothing. An
+// error that does not say so may have hit after the commit.
+func undone(err error) bool {
+	var f *fault.Error
+	return errors.As(err, &f) && f.Kind != fault.Unavailable && f.Kind != fault.Internal
 }
 
 // stream takes an upload's bytes: in memory while they are few, then in a staged

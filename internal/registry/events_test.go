@@ -310,6 +310,49 @@ func TestUploadBeyondDiskSpaceResumes(t *testing.T) {
 	}
 }
 
+// A transaction that fails at the very end of an upload leaves the session as it
+// was, for the client to finish when there is room again.
+func TestUploadSurvivesFailedCommit(t *testing.T) {
+	content := strings.Repeat("0123456789abcdef", 20_000)
+	dgst := oci.FromBytes(oci.SHA256, []byte(content))
+	dir := t.TempDir()
+	db := sqldbtest.SQLite(t)()
+	r := openStore(t, db, dir).For(contoso, docker)
+	id, err := r.StartUpload(bg, "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const first = 150_000
+	if _, err := r.AppendUpload(bg, "app", id, 0, strings.NewReader(content[:first])); err != nil {
+		t.Fatal(err)
+	}
+	// SQLite takes the limit on pages for a full disk; the trigger makes sure
+	// that the row of a content needs some.
+	exec := func(statement string) {
+		t.Helper()
+		err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error { _, err := tx.Exec(statement); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("CREATE TRIGGER large BEFORE INSERT ON content BEGIN INSERT INTO setting VALUES ('large', zeroblob(1000000)); END")
+	exec("PRAGMA max_page_count = 1") // no less than there are
+	if _, err := r.CommitUpload(bg, "app", id, first, strings.NewReader(content[first:]), dgst); !fault.Is(err, fault.NoSpace) {
+		t.Fatalf("error %v, want fault.NoSpace", err)
+	}
+	exec("PRAGMA max_page_count = 1000000")
+	if _, err := r.StatBlob(bg, "app", dgst); !fault.Is(err, fault.NotFound) {
+		t.Errorf("the blob is there: %v", err)
+	}
+	offset, err := r.UploadOffset(bg, "app", id)
+	if err != nil || offset != first {
+		t.Fatalf("offset %d, %v, want %d", offset, err, first)
+	}
+	if _, err := r.CommitUpload(bg, "app", id, offset, strings.NewReader(content[offset:]), dgst); err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+}
+
 // What a repository holds is nobody else's: not another repository's, and not
 // the same repository's of another hosted registry.
 func TestRegistriesAreApart(t *testing.T) {

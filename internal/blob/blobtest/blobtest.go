@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) func() blob.Store) {
 		{"start over", startsOver},
 		{"too little staged", knowsWhatIsStaged},
 		{"absent", sayWhatIsAbsent},
+		{"restage", restages},
 		{"discard", discards},
 		{"remove", removes},
 		{"read while removed", readersGoOn},
@@ -194,6 +195,24 @@ func sayWhatIsAbsent(t *testing.T, open func() blob.Store) {
 	_, err = s.Keep("u1", digest("x"))
 	absent(t, "Keep a second time", err)
 	holds(t, s, file, "x")
+}
+
+// restages: what was kept for nothing goes on as an upload.
+func restages(t *testing.T, open func() blob.Store) {
+	s := open()
+	file := Keep(t, s, "u1", "begun")
+	if err := s.Restage(file, "u1"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Open(file)
+	absent(t, "what was staged again", err)
+	Stage(t, s, "u1", int64(len("begun")), " and ended")
+	kept, err := s.Keep("u1", digest("begun and ended"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(t, s, kept, "begun and ended")
+	absent(t, "Restage of what is not kept", s.Restage(file, "u2"))
 }
 
 func discards(t *testing.T, open func() blob.Store) {

@@ -208,6 +208,18 @@ func (s *Store) Discard(upload string) error {
 	return s.remove(name)
 }
 
+// Restage implements blob.Store.
+func (s *Store) Restage(file, upload string) error {
+	if err := checkKept(file); err != nil {
+		return err
+	}
+	to, err := staged(upload)
+	if err != nil {
+		return err
+	}
+	return wrap(s.root.Rename(file, to))
+}
+
 // Remove implements blob.Store.
 func (s *Store) Remove(file string) error {
 	if err := checkKept(file); err != nil {
