@@ -15,6 +15,7 @@ import (
 // goroutine of its own.
 func (e *Engine) attempt(j *job) {
 	res, there := e.post(j)
+	x := encode(res)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if j.ep.active[j.key]--; j.ep.active[j.key] == 0 {
@@ -31,7 +32,7 @@ func (e *Engine) attempt(j *job) {
 		e.conclude(j, nil, settled{dead: "the webhook was disabled before this was sent"})
 	default:
 		j.ep.heard(classify(res), res)
-		e.conclude(j, &res, j.decide(res))
+		e.conclude(j, &x, j.decide(res))
 	}
 	e.end(j.ep, 1)
 }
@@ -78,7 +79,7 @@ func (j *job) decide(res outbound.Result) settled {
 
 // conclude has it written down what an attempt, if one was made, came to, and
 // keeps the picture in memory true. Callers hold e.mu.
-func (e *Engine) conclude(j *job, res *outbound.Result, end settled) {
+func (e *Engine) conclude(j *job, x *exchange, end settled) {
 	ep := j.ep
 	switch {
 	case end.again && !j.row:
@@ -89,7 +90,7 @@ func (e *Engine) conclude(j *job, res *outbound.Result, end settled) {
 	// The next row of the key may go, unless this one or something older that
 	// waits in memory goes first.
 	release := !end.again && ep.hasRows(j.key) && !ep.queued(j.key)
-	e.enqueue(e.settleOp(j, res, end, release))
+	e.enqueue(e.settleOp(j, x, end, release))
 	if end.again {
 		e.spillKey(ep, j.key) // what came later for the same key must not overtake it
 	}
@@ -105,15 +106,15 @@ type settled struct {
 
 // settleOp writes an attempt and its consequence. release says that rows of the
 // same key may wait behind it.
-func (e *Engine) settleOp(j *job, res *outbound.Result, end settled, release bool) op {
+func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 	var next time.Time
 	return op{
 		health: j.ep,
 		lazy:   !j.row && !end.again && !release,
 		run: func(tx *sqldb.Tx) error {
 			next = time.Time{}
-			if res != nil {
-				if err := insertAttempt(tx, j, *res, end.outcome, e.Node); err != nil {
+			if x != nil {
+				if err := insertAttempt(tx, j, *x, end.outcome, e.Node); err != nil {
 					return err
 				}
 			}

@@ -234,35 +234,51 @@ func insertDeadLetter(tx *sqldb.Tx, j *job, reason string) error {
 	return err
 }
 
-// insertAttempt writes what an attempt came to.
-func insertAttempt(tx *sqldb.Tx, j *job, res outbound.Result, outcome Outcome, node string) error {
-	sent, err := json.Marshal(res.Sent)
-	if err != nil {
-		return err
-	}
-	var answer, body []byte
-	status := 0
+// exchange is what is kept of a request and its answer, encoded ahead of the
+// transaction that writes it.
+type exchange struct {
+	outbound.Result
+	sent, answer []byte // JSON
+}
+
+func encode(res outbound.Result) exchange {
+	x := exchange{Result: res, sent: mustJSON(res.Sent)}
 	if res.Answer != nil {
-		status = res.Answer.Status
-		if answer, err = json.Marshal(res.Answer); err != nil {
-			return err
-		}
+		x.answer = mustJSON(res.Answer)
+	}
+	return x
+}
+
+func mustJSON(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("delivery: heads are made of strings and integers: " + err.Error())
+	}
+	return text
+}
+
+// insertAttempt writes what an attempt came to.
+func insertAttempt(tx *sqldb.Tx, j *job, x exchange, outcome Outcome, node string) error {
+	var body []byte
+	status := 0
+	if x.Answer != nil {
+		status = x.Answer.Status
 		if outcome != Delivered {
-			body = res.Body
+			body = x.Body
 		}
 	}
-	_, err = tx.Exec(`INSERT INTO attempt (endpoint, pos, replay_no, n, started_at, micros, outcome, status, error_class, error_message,
+	_, err := tx.Exec(`INSERT INTO attempt (endpoint, pos, replay_no, n, started_at, micros, outcome, status, error_class, error_message,
 			request_head, response_head, response_body, node)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		j.ep.id, j.pos, j.replayNo, j.n, res.Started.UnixNano(), res.Duration.Microseconds(), string(outcome), status,
-		string(res.Class), res.Message, sent, answer, body, node)
+		j.ep.id, j.pos, j.replayNo, j.n, x.Started.UnixNano(), x.Duration.Microseconds(), string(outcome), status,
+		string(x.Class), x.Message, x.sent, x.answer, body, node)
 	return err
 }
 
 // insertInterrupted writes an attempt that nobody knows the end of.
 func insertInterrupted(tx *sqldb.Tx, j *job, at time.Time, node string) error {
-	return insertAttempt(tx, j, outbound.Result{
+	return insertAttempt(tx, j, encode(outbound.Result{
 		Started: at, Class: outbound.Cancelled,
 		Message: "the server stopped during this attempt; the receiver may have seen it",
-	}, Interrupted, node)
+	}), Interrupted, node)
 }

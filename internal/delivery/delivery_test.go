@@ -162,7 +162,7 @@ func (r *rig) push(n int, tag string) int64 {
 	r.t.Helper()
 	e := &event.Event{Action: event.Push, Registry: event.Registry{ID: int64(n), Location: "local"},
 		Target: event.Target{Repository: "app", Tag: tag, Digest: "sha256:" + tag}}
-	err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, e) })
+	err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, outbox.Prepare(e)) })
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestPingIsTriedOnce(t *testing.T) {
 		r.endpoints(1)
 		r.answer = func(int64, *event.Event) outbound.Result { return status(500) }
 		e := &event.Event{Action: event.Ping, Registry: event.Registry{ID: 1}, OwedTo: 1}
-		err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, e) })
+		err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, outbox.Prepare(e)) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,7 @@ type Event struct {
 	Pos int64 `json:"-"`
 
 	ID       string    `json:"id"` // UUID
-	At       time.Time `json:"at"` // UTC, when the transaction began
+	At       time.Time `json:"at"` // UTC, just before the change's transaction
 	Action   Action    `json:"action"`
 	Registry Registry  `json:"registry"`
 	Target   Target    `json:"target,omitzero"`

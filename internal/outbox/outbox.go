@@ -11,6 +11,7 @@ package outbox
 import (
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -34,30 +35,43 @@ type Entry struct {
 // durable; on SQLite in order of position. It must not block.
 func New(committed func(Entry)) *Outbox { return &Outbox{committed} }
 
-// Append adds e to the log in the caller's transaction, giving it its id (unless
-// it has one), time and position. Call it last in the transaction: on PostgreSQL
-// it serialises the transactions that append, from here to their commit.
-func (o *Outbox) Append(tx *sqldb.Tx, e *event.Event) error {
+// Draft is an event that is encoded and has no position yet. It is made outside
+// the transaction, which other changes wait for.
+type Draft struct {
+	Entry
+	record []byte
+}
+
+// Prepare encodes e, giving it its id (unless it has one) and its time.
+func Prepare(e *event.Event) *Draft {
 	if e.ID == "" {
 		e.ID = uuid.NewString()
 	}
-	e.At = tx.Now()
+	e.At = time.Now().UTC()
 	record, err := json.Marshal(e)
 	if err != nil {
-		return fmt.Errorf("outbox: encode event: %w", err)
+		panic("outbox: an event is made of strings and integers: " + err.Error())
 	}
-	entry := Entry{Event: e, ACRBody: event.ACRBody(e)}
+	return &Draft{Entry{e, event.ACRBody(e)}, record}
+}
+
+// Append adds an event to the log in the caller's transaction, and sets its
+// position. Call it last in the transaction: on PostgreSQL it serialises the
+// transactions that append, from here to their commit.
+func (o *Outbox) Append(tx *sqldb.Tx, d *Draft) error {
 	if err := tx.Serialise(); err != nil {
 		return fmt.Errorf("outbox: append: %w", err)
 	}
-	e.Pos, _, err = tx.Insert("pos", `INSERT INTO event (pos, id, at, registry, location, action, repository, tag, digest, record, acr_body)
+	e := d.Event
+	pos, _, err := tx.Insert("pos", `INSERT INTO event (pos, id, at, registry, location, action, repository, tag, digest, record, acr_body)
 		SELECT coalesce(max(pos), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM event`,
 		e.ID, e.At.UnixNano(), e.Registry.ID, e.Registry.Location, string(e.Action),
-		e.Target.Repository, e.Target.Tag, e.Target.Digest, record, entry.ACRBody)
+		e.Target.Repository, e.Target.Tag, e.Target.Digest, d.record, d.ACRBody)
 	if err != nil {
 		return fmt.Errorf("outbox: append: %w", err)
 	}
-	tx.AfterCommit(func() { o.committed(entry) })
+	e.Pos = pos
+	tx.AfterCommit(func() { o.committed(d.Entry) })
 	return nil
 }
 

@@ -158,6 +158,7 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		return oci.ManifestResult{}, err
 	}
 	row := newManifestRow(m, dgst, put.Data)
+	events := h.pushEvents(repo, row, put.Tags)
 	err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
 		id, err := h.touch(tx, repo)
 		if err != nil {
@@ -175,7 +176,12 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 				return err
 			}
 		}
-		return h.recordPush(tx, repo, row, put.Tags)
+		for _, e := range events {
+			if err := h.Outbox.Append(tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return oci.ManifestResult{}, err
@@ -187,9 +193,9 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 	return result, nil
 }
 
-// recordPush appends one push event per tag, or one without a tag. With nothing
+// pushEvents returns one push event per tag, or one without a tag. With nothing
 // to hold images back, those who wait for quarantine hear of them as well.
-func (h *handle) recordPush(tx *sqldb.Tx, repo oci.Repository, m manifestRow, tags []oci.Tag) error {
+func (h *handle) pushEvents(repo oci.Repository, m manifestRow, tags []oci.Tag) (events []*outbox.Draft) {
 	if len(tags) == 0 {
 		tags = []oci.Tag{""}
 	}
@@ -199,21 +205,18 @@ func (h *handle) recordPush(tx *sqldb.Tx, repo oci.Repository, m manifestRow, ta
 	}
 	for _, tag := range tags {
 		for _, action := range actions {
-			err := h.record(tx, action, event.Target{
+			events = append(events, h.event(action, event.Target{
 				MediaType: m.mediaType, ArtifactType: m.artifactType, Size: int64(len(m.data)),
 				Digest: string(m.digest), Repository: string(repo), Tag: string(tag),
-			})
-			if err != nil {
-				return err
-			}
+			}))
 		}
 	}
-	return nil
+	return events
 }
 
-// record appends an event to the outbox, in the transaction of its change.
-func (h *handle) record(tx *sqldb.Tx, action event.Action, target event.Target) error {
-	return h.Outbox.Append(tx, &event.Event{
+// event makes an event of this handle's caller.
+func (h *handle) event(action event.Action, target event.Target) *outbox.Draft {
+	return outbox.Prepare(&event.Event{
 		Action: action, Registry: h.reg, Target: target,
 		Request: h.caller.Request, Actor: h.caller.Actor,
 	})
@@ -233,9 +236,9 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 		if err != nil {
 			return err
 		}
-		return h.record(tx, event.Delete, event.Target{
+		return h.Outbox.Append(tx, h.event(event.Delete, event.Target{
 			MediaType: mediaType, ArtifactType: artifactType, Digest: string(dgst), Repository: string(repo),
-		})
+		}))
 	})
 }
 

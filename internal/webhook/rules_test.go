@@ -12,6 +12,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -227,7 +228,7 @@ func TestConcurrentChanges(t *testing.T) {
 			random := rand.New(rand.NewPCG(2, uint64(worker)))
 			for range 60 {
 				e := happened([]event.Action{event.Push, event.Delete}[random.IntN(2)], []string{"web", "api", "other"}[random.IntN(3)], []string{"", "v1"}[random.IntN(2)])
-				if err := w.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return w.Outbox.Append(tx, e) }); err != nil {
+				if err := w.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return w.Outbox.Append(tx, outbox.Prepare(e)) }); err != nil {
 					t.Error(err)
 				}
 			}

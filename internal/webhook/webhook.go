@@ -271,7 +271,7 @@ func (s *Store) Ping(ctx context.Context, reg Registry, source event.Registry, n
 		}
 		e := &event.Event{Action: event.Ping, Registry: source, OwedTo: row.ID}
 		e.Registry.Location = row.Location
-		err = s.Outbox.Append(tx, e)
+		err = s.Outbox.Append(tx, outbox.Prepare(e))
 		eventID = e.ID
 		return err
 	})

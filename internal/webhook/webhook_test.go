@@ -144,7 +144,7 @@ func (w *world) patch(reg Registry, name string, change Change) Webhook {
 func (w *world) happen(action event.Action, repository, tag string) *event.Event {
 	w.t.Helper()
 	e := happened(action, repository, tag)
-	if err := w.DB.Write(w.t.Context(), sqldb.Change, func(tx *sqldb.Tx) error { return w.Outbox.Append(tx, e) }); err != nil {
+	if err := w.DB.Write(w.t.Context(), sqldb.Change, func(tx *sqldb.Tx) error { return w.Outbox.Append(tx, outbox.Prepare(e)) }); err != nil {
 		w.t.Fatal(err)
 	}
 	return e
