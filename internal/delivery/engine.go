@@ -73,7 +73,7 @@ type Options struct {
 // What is kept in memory at the most. Beyond it, work waits in rows.
 const (
 	maxIntake  = 1024   // committed events not yet looked at
-	maxQueue   = 64     // first attempts waiting for one endpoint
+	maxQueue   = 256    // first attempts waiting for one endpoint: a few group commits
 	maxRowKeys = 10_000 // order keys with rows, per endpoint
 	claimSize  = 8      // rows taken for one endpoint at once
 )
