@@ -71,7 +71,7 @@ func tune() {
 	}
 	if os.Getenv("GOGC") == "" {
 		// The heap is some ten MiB: collecting it less often costs little
-		// memory and saves a tenth of the time of a push.
+		// memory and leaves more of the processors to pushes.
 		debug.SetGCPercent(300)
 	}
 }

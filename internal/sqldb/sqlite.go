@@ -296,7 +296,7 @@ type checkpointer struct {
 // When to checkpoint: often enough that reads and restarts stay quick, rarely
 // enough that the pages every commit changes are not copied again and again.
 const (
-	checkpointPages = 4000                  // 16 MiB; with 1000, pushes had a tenth less
+	checkpointPages = 4000                  // 16 MiB
 	checkpointLook  = 20 * time.Millisecond // at most one look per this time
 	idleAfter       = 5 * time.Second
 	maxWALPages     = 64 << 20 / 4096
