@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/dockbell/dockbell/internal/spell"
 )
 
 // A list flag takes several values: --actions push delete. gather joins those of
@@ -213,7 +215,7 @@ func require(cmd *cobra.Command, names ...string) error {
 func didYouMean(word string, known []string) string {
 	best, nearest := max(2, len(word)/3)+1, ""
 	for _, k := range known {
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < best {
+		if d := spell.Distance(strings.ToLower(word), strings.ToLower(k)); d < best {
 			best, nearest = d, k
 		}
 	}
@@ -221,25 +223,4 @@ func didYouMean(word string, known []string) string {
 		return ""
 	}
 	return ", did you mean " + nearest + "?"
-}
-
-// distance is the number of letters to change, add or take away to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }

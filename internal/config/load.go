@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/spell"
 )
 
 // Loader reads a Config from flags, environment and file. Register its Flags,
@@ -377,31 +378,9 @@ func valueText(n *yaml.Node, list bool) (string, error) {
 // nearest returns the known name that was probably meant, or nothing.
 func nearest(name string, known map[string]*setting) string {
 	names := slices.Sorted(maps.Keys(known))
-	near := slices.MinFunc(names, func(a, b string) int { return distance(name, a) - distance(name, b) })
-	if 2*distance(name, near) > len(near) {
+	near := slices.MinFunc(names, func(a, b string) int { return spell.Distance(name, a) - spell.Distance(name, b) })
+	if 2*spell.Distance(name, near) > len(near) {
 		return ""
 	}
 	return near
-}
-
-// distance is how many bytes have to be changed, added or left out to make b of
-// a (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // row[j]: from the part of a seen so far to b[:j]
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

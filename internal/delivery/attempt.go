@@ -31,8 +31,9 @@ func (e *Engine) attempt(j *job) {
 	case !there:
 		e.conclude(j, nil, settled{dead: "the webhook was disabled before this was sent"})
 	default:
-		j.ep.heard(classify(res), res)
-		e.conclude(j, &x, j.decide(res))
+		end := j.decide(res)
+		j.ep.heard(end.outcome, res)
+		e.conclude(j, &x, end)
 	}
 	e.end(j.ep, 1)
 }

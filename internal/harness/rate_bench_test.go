@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -237,10 +238,11 @@ func (p pusher) blob(repo string, content []byte) error {
 	if err != nil {
 		return err
 	}
-	to := location + "?digest=" + harness.Digest(content)
-	if bytes.Contains([]byte(location), []byte("?")) {
-		to = location + "&digest=" + harness.Digest(content)
+	separator := "?"
+	if strings.Contains(location, "?") {
+		separator = "&"
 	}
+	to := location + separator + "digest=" + harness.Digest(content)
 	if to[0] == '/' {
 		to = p.url + to
 	}

@@ -20,7 +20,7 @@ const module = "github.com/dockbell/dockbell/"
 // groups names the packages of each group; everything below a package belongs
 // to it.
 var groups = map[string][]string{
-	"words":       {"internal/fault", "internal/oci", "internal/event"},
+	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/spell"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal"},
 	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm"},
@@ -38,6 +38,7 @@ var may = map[string][]string{
 	"internal/fault":     {},
 	"internal/oci":       {"internal/fault"},
 	"internal/event":     {"internal/fault"},
+	"internal/spell":     {},
 	"foundations":        {"words"},
 	"internal/outbox":    {"words", "internal/sqldb"},
 	"domain":             {"words", "foundations"},
