@@ -41,7 +41,7 @@ type Attempts interface {
 	// Attempts returns at most n attempts of an endpoint, newest first,
 	// starting behind after: empty, or what an earlier call returned as next.
 	// next is empty when there are no more.
-	Attempts(ctx context.Context, endpoint int64, after string, n int) (page []delivery.Attempt, next string, err error)
+	Attempts(ctx context.Context, endpoint int64, f delivery.Filter, after string, n int) (page []delivery.Attempt, next string, err error)
 }
 
 // Config is what the control plane stands on. All fields but Log are required.

@@ -110,7 +110,7 @@ func (e *endpoints) Changed(*sqldb.Tx, int64) error { return nil }
 // attemptLog is a log of attempts whose cursors are indexes.
 type attemptLog []delivery.Attempt
 
-func (l *attemptLog) Attempts(_ context.Context, endpoint int64, after string, n int) (page []delivery.Attempt, next string, err error) {
+func (l *attemptLog) Attempts(_ context.Context, endpoint int64, _ delivery.Filter, after string, n int) (page []delivery.Attempt, next string, err error) {
 	start := 0
 	if after != "" {
 		if start, err = strconv.Atoi(after); err != nil {

@@ -3,6 +3,7 @@ package arm
 import (
 	"net/http"
 
+	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
@@ -114,7 +115,7 @@ func listEvents(a *api, c call) (answer, error) {
 	if n <= 0 {
 		return answer{http.StatusOK, listBody[eventBody]{Value: []eventBody{}}}, nil
 	}
-	page, next, err := a.Attempts.Attempts(c.Context(), w.ID, token.after, n)
+	page, next, err := a.Attempts.Attempts(c.Context(), w.ID, delivery.Filter{}, token.after, n)
 	if err != nil {
 		return answer{}, err
 	}

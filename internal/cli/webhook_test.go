@@ -106,7 +106,7 @@ func (e *endpoints) Drop(*sqldb.Tx, int64) error    { return nil }
 func (e *endpoints) Changed(*sqldb.Tx, int64) error { return nil }
 
 // Attempts returns one attempt per page, so that commands have links to follow.
-func (s *server) Attempts(_ context.Context, _ int64, after string, _ int) ([]delivery.Attempt, string, error) {
+func (s *server) Attempts(_ context.Context, _ int64, _ delivery.Filter, after string, _ int) ([]delivery.Attempt, string, error) {
 	i := len(after) // a cursor is as long as it is far
 	if i >= len(s.attempts) {
 		return nil, "", nil

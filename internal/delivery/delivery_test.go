@@ -185,7 +185,7 @@ func (r *rig) push(n int, tag string) int64 {
 
 func (r *rig) attempts(endpoint int64) []Attempt {
 	r.t.Helper()
-	page, _, err := r.engine.Attempts(context.Background(), endpoint, "", 100_000)
+	page, _, err := r.engine.Attempts(context.Background(), endpoint, Filter{}, "", 100_000)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ type job struct {
 	pos      int64        // of the event
 	entry    outbox.Entry // the event
 	key      string
-	replayNo int
+	replayNo int64
 	n        int // number of the attempt, from 1
 	expires  time.Time
 	owed     *owed // for a first attempt from memory; nil for a row

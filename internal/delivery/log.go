@@ -30,8 +30,8 @@ type Attempt struct {
 	Pos       int64  // of the event
 	EventID   string // of the event
 	ACRBody   []byte // of the event, as it was sent
-	ReplayNo  int
-	N         int // from 1
+	Replay    int64  // number of the replay it belongs to; 0: none
+	N         int    // from 1
 	StartedAt time.Time
 	Duration  time.Duration
 	Outcome   Outcome
@@ -42,10 +42,16 @@ type Attempt struct {
 	Body      []byte                 // of the answer, when it was no success
 }
 
+// Filter narrows the log. The zero value is all of it.
+type Filter struct {
+	Outcome Outcome // empty: any
+	Replay  int64   // attempts of this replay; 0: any
+}
+
 // Attempts returns up to n attempts of an endpoint, newest first, from the one
 // after the cursor on (an empty one: from the newest), and the cursor to go on
 // with, empty at the end. It fails with fault.Invalid for a cursor that is none.
-func (e *Engine) Attempts(ctx context.Context, endpoint int64, after string, n int) (page []Attempt, next string, err error) {
+func (e *Engine) Attempts(ctx context.Context, endpoint int64, f Filter, after string, n int) (page []Attempt, next string, err error) {
 	c := cursor{started: math.MaxInt64}
 	if after != "" {
 		if c, err = parseCursor(after); err != nil {
@@ -53,7 +59,7 @@ func (e *Engine) Attempts(ctx context.Context, endpoint int64, after string, n i
 		}
 	}
 	err = e.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		page, err = selectAttempts(tx, endpoint, c, n+1)
+		page, err = selectAttempts(tx, endpoint, f, c, n+1)
 		return err
 	})
 	if err != nil {
@@ -62,15 +68,15 @@ func (e *Engine) Attempts(ctx context.Context, endpoint int64, after string, n i
 	if len(page) > n {
 		page = page[:n]
 		last := page[n-1]
-		next = cursor{last.StartedAt.UnixNano(), last.Pos, last.ReplayNo, last.N}.String()
+		next = cursor{last.StartedAt.UnixNano(), last.Pos, last.Replay, last.N}.String()
 	}
 	return page, next, nil
 }
 
 // cursor is the place of an attempt in the log of its endpoint.
 type cursor struct {
-	started, pos int64
-	replayNo, n  int
+	started, pos, replayNo int64
+	n                      int
 }
 
 func (c cursor) String() string {
@@ -84,14 +90,14 @@ func parseCursor(s string) (c cursor, err error) {
 	return c, nil
 }
 
-func selectAttempts(tx *sqldb.Tx, endpoint int64, after cursor, n int) ([]Attempt, error) {
+func selectAttempts(tx *sqldb.Tx, endpoint int64, f Filter, after cursor, n int) ([]Attempt, error) {
 	return sqldb.Select(tx, func(s sqldb.Scan) (Attempt, error) {
 		a := Attempt{Endpoint: endpoint}
 		var started, micros int64
 		var sent, answer []byte
 		var class string
 		var body []byte
-		if err := s(&a.Pos, &a.ReplayNo, &a.N, &started, &micros, &a.Outcome, &class, &a.Message, &sent, &answer, &body, &a.EventID, &a.ACRBody); err != nil {
+		if err := s(&a.Pos, &a.Replay, &a.N, &started, &micros, &a.Outcome, &class, &a.Message, &sent, &answer, &body, &a.EventID, &a.ACRBody); err != nil {
 			return a, err
 		}
 		a.StartedAt, a.Duration = time.Unix(0, started).UTC(), time.Duration(micros)*time.Microsecond
@@ -111,6 +117,7 @@ func selectAttempts(tx *sqldb.Tx, endpoint int64, after cursor, n int) ([]Attemp
 		FROM attempt a JOIN event e ON e.pos = a.pos
 		WHERE a.endpoint = $1 AND a.started_at <= $2
 			AND (a.started_at, a.pos, a.replay_no, a.n) < ($2, $3, $4, $5)
+			AND ($7 = '' OR a.outcome = $7) AND ($8 = 0 OR a.replay_no = $8)
 		ORDER BY a.started_at DESC, a.pos DESC, a.replay_no DESC, a.n DESC LIMIT $6`,
-		endpoint, after.started, after.pos, after.replayNo, after.n, n)
+		endpoint, after.started, after.pos, after.replayNo, after.n, n, string(f.Outcome), f.Replay)
 }

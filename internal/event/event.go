@@ -24,6 +24,10 @@ const (
 	ChartPush   Action = "chart_push"
 	ChartDelete Action = "chart_delete"
 	Ping        Action = "ping"
+
+	// WebhookFailing is not ACR's: a webhook of the registry fails, recovered, or
+	// was disabled for it. Only who asked for it hears of it.
+	WebhookFailing Action = "webhook_failing"
 )
 
 // Event is one change of a registry, complete: it holds everything any encoding
@@ -42,9 +46,26 @@ type Event struct {
 	Actor    string    `json:"actor,omitempty"` // user name of who did it
 	Cause    string    `json:"cause,omitempty"` // empty: a client's request; else retention, import, …
 
-	// OwedTo is the one endpoint a ping is owed to; 0 means whoever wants the
-	// event.
+	// OwedTo is the one endpoint a ping or a sample is owed to; 0 means whoever
+	// wants the event.
 	OwedTo int64 `json:"owedTo,omitempty"`
+
+	// Sample marks an event that stands for no change: someone tries a webhook.
+	Sample bool `json:"sample,omitempty"`
+
+	// Webhook is what a WebhookFailing is about.
+	Webhook *Webhook `json:"webhook,omitempty"`
+}
+
+// Webhook tells how a webhook fares.
+type Webhook struct {
+	Endpoint   int64     `json:"endpoint"` // row id
+	Name       string    `json:"name"`
+	Condition  string    `json:"condition"`           // failing, disabling, disabled or recovered
+	Since      time.Time `json:"since,omitzero"`      // UTC, of the first failure of this time
+	LastStatus int       `json:"lastStatus,omitzero"` // of the newest answer, if it was one
+	LastError  string    `json:"lastError,omitempty"` // why there was no answer
+	Progress   int       `json:"progress,omitzero"`   // percent of the way to being disabled
 }
 
 // Registry says where an event happened.
@@ -76,4 +97,8 @@ type Request struct {
 	Method    string `json:"method,omitempty"`
 	UserAgent string `json:"useragent,omitempty"`
 	Addr      string `json:"addr,omitempty"` // client's IP address
+
+	// Hops names the servers whose rings led to the request, oldest first, as
+	// the Dockbell-Hops header has them; empty for most.
+	Hops string `json:"hops,omitempty"`
 }

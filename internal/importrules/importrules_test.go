@@ -20,9 +20,9 @@ const module = "github.com/dockbell/dockbell/"
 // groups names the packages of each group; everything below a package belongs
 // to it.
 var groups = map[string][]string{
-	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/spell"},
+	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/spell"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal"},
-	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery"},
+	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm"},
 	"clients":     {"internal/controlclient"},
 	"config":      {"internal/config"},
@@ -38,6 +38,8 @@ var may = map[string][]string{
 	"internal/fault":     {},
 	"internal/oci":       {"internal/fault"},
 	"internal/event":     {"internal/fault"},
+	"internal/ring":      {"internal/event", "internal/fault"},
+	"internal/signature": {"internal/fault"},
 	"internal/spell":     {},
 	"foundations":        {"words"},
 	"internal/outbox":    {"words", "internal/sqldb"},

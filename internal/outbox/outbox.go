@@ -11,6 +11,7 @@ package outbox
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,9 @@ import (
 // Outbox appends events and tells a listener when they are durable.
 type Outbox struct {
 	committed func(Entry)
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next commit; nil while nobody waits
 }
 
 // Entry is an event as it is in the log.
@@ -33,7 +37,28 @@ type Entry struct {
 
 // New returns an outbox. committed is called with each event once it is
 // durable; on SQLite in order of position. It must not block.
-func New(committed func(Entry)) *Outbox { return &Outbox{committed} }
+func New(committed func(Entry)) *Outbox { return &Outbox{committed: committed} }
+
+// Changed returns a channel that is closed when this process next commits an
+// event. Take it before looking for events, else one may slip between.
+func (o *Outbox) Changed() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.changed == nil {
+		o.changed = make(chan struct{})
+	}
+	return o.changed
+}
+
+func (o *Outbox) tell(entry Entry) {
+	o.committed(entry)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
+}
 
 // Draft is an event that is encoded and has no position yet. It is made outside
 // the transaction, which other changes wait for.
@@ -71,7 +96,7 @@ func (o *Outbox) Append(tx *sqldb.Tx, d *Draft) error {
 		return fmt.Errorf("outbox: append: %w", err)
 	}
 	e.Pos = pos
-	tx.AfterCommit(func() { o.committed(d.Entry) })
+	tx.AfterCommit(func() { o.tell(d.Entry) })
 	return nil
 }
 
@@ -80,6 +105,68 @@ func Last(tx *sqldb.Tx) (int64, error) {
 	var last int64
 	err := tx.Get("SELECT coalesce(max(pos), 0) FROM event", nil, &last)
 	return last, err
+}
+
+// Oldest returns the position of the oldest event that is kept, 0 for none.
+func Oldest(tx *sqldb.Tx) (int64, error) {
+	var oldest int64
+	err := tx.Get("SELECT coalesce(min(pos), 0) FROM event", nil, &oldest)
+	return oldest, err
+}
+
+// Since returns the position of the first event that was made at t or later, or
+// one beyond the newest if there is none. It takes a moment's events for ordered
+// by time, which their makers' clocks agree on within milliseconds.
+func Since(tx *sqldb.Tx, t time.Time) (int64, error) {
+	low, err := Oldest(tx)
+	if err != nil || low == 0 {
+		return 1, err
+	}
+	last, err := Last(tx)
+	if err != nil {
+		return 0, err
+	}
+	high := last + 1
+	for low < high { // events before low are older than t, those from high on are not
+		middle := low + (high-low)/2
+		var at int64
+		if err := tx.Get("SELECT at FROM event WHERE pos >= $1 ORDER BY pos LIMIT 1", []any{middle}, &at); err != nil {
+			return 0, err
+		}
+		if at < t.UnixNano() {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+// Heads returns up to n events after pos, in commit order, with only what rules
+// look at: position, id, time, action, registry, location, repository, tag, and
+// digest. Reading them costs a fraction of After.
+func Heads(tx *sqldb.Tx, pos int64, n int) ([]*event.Event, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (*event.Event, error) {
+		e := &event.Event{}
+		var at int64
+		err := s(&e.Pos, &e.ID, &at, &e.Registry.ID, &e.Registry.Location, &e.Action, &e.Target.Repository, &e.Target.Tag, &e.Target.Digest)
+		e.At = time.Unix(0, at).UTC()
+		return e, err
+	}, "SELECT pos, id, at, registry, location, action, repository, tag, digest FROM event WHERE pos > $1 ORDER BY pos LIMIT $2", pos, n)
+}
+
+// ByID returns the event of a registry that has the id, or sqldb.ErrNoRow. It
+// reads the registry's newest events first, so it is for an id that a person was
+// shown not long ago.
+func ByID(tx *sqldb.Tx, registry int64, id string) (Entry, error) {
+	found, err := sqldb.Select(tx, scan, columns+" WHERE id = $1 AND registry = $2 ORDER BY pos DESC LIMIT 1", id, registry)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(found) == 0 {
+		return Entry{}, sqldb.ErrNoRow
+	}
+	return found[0], nil
 }
 
 // Expanded returns the position up to which every event has its deliveries on
