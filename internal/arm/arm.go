@@ -118,12 +118,12 @@ func (a *api) serveRegistry(w http.ResponseWriter, r *http.Request, registry ten
 	if err != nil {
 		return answer{}, err
 	}
-	route, name, err := findRoute(w.Header(), r.Method, path)
+	route, names, err := findRoute(w.Header(), r.Method, path)
 	if err != nil {
 		return answer{}, err
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	return route.run(a, call{r, registry, user, name})
+	return route.run(a, call{r, registry, user, names[0], names[1]})
 }
 
 // call is a request to one operation.
@@ -132,6 +132,7 @@ type call struct {
 	registry tenant.Registry
 	user     string
 	name     string // of the child resource, as the path has it
+	inner    string // of what lies within that, such as a replay's id
 }
 
 // answer is what an operation came to, when it is no error.

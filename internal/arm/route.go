@@ -11,7 +11,7 @@ import (
 // route is one operation and its place within a registry.
 type route struct {
 	method string
-	path   []string // in lower case; "*" stands for a child resource's name
+	path   []string // in lower case; "*" stands for a name, and there are two at most
 	run    func(*api, call) (answer, error)
 }
 
@@ -30,25 +30,25 @@ var routes = []route{
 	{http.MethodGet, []string{"webhooks", "*", "listevents"}, listEvents},
 }
 
-// findRoute returns the operation for method and path, and the name of the child
-// resource in it. For a path that takes other methods it sets Allow.
-func findRoute(h http.Header, method string, path []string) (found route, name string, err error) {
+// findRoute returns the operation for method and path, and the names in it, the
+// outer one first. For a path that takes other methods it sets Allow.
+func findRoute(h http.Header, method string, path []string) (found route, names [2]string, err error) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
 	var allowed []string
 	for _, rt := range routes {
-		name, ok := rt.match(path)
+		names, ok := rt.match(path)
 		if !ok {
 			continue
 		}
 		if rt.method == method {
-			return rt, name, nil
+			return rt, names, nil
 		}
 		allowed = append(allowed, rt.method)
 	}
 	if allowed == nil {
-		return route{}, "", fault.New(fault.NotFound, "nothing is at %q in a registry: it has webhooks, webhooks/{name}, and below that ping, getCallbackConfig and listEvents", clip(strings.Join(path, "/")))
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in a registry: it has webhooks, webhooks/{name}, and below that ping, getCallbackConfig and listEvents", clip(strings.Join(path, "/")))
 	}
 	slices.Sort(allowed)
 	h.Set("Allow", strings.Join(allowed, ", "))
@@ -56,21 +56,23 @@ func findRoute(h http.Header, method string, path []string) (found route, name s
 	if len(path) > 0 {
 		what = clip(strings.Join(path, "/"))
 	}
-	return route{}, "", fault.New(fault.Unsupported, "%s takes %s, not %s", what, strings.Join(allowed, " or "), clip(method))
+	return route{}, [2]string{}, fault.New(fault.Unsupported, "%s takes %s, not %s", what, strings.Join(allowed, " or "), clip(method))
 }
 
-func (rt route) match(path []string) (name string, ok bool) {
+func (rt route) match(path []string) (names [2]string, ok bool) {
 	if len(path) != len(rt.path) {
-		return "", false
+		return names, false
 	}
+	n := 0
 	for i, want := range rt.path {
 		if want == "*" {
-			name = path[i]
+			names[n] = path[i]
+			n++
 		} else if !strings.EqualFold(path[i], want) {
-			return "", false
+			return [2]string{}, false
 		}
 	}
-	return name, true
+	return names, true
 }
 
 // cutRoot returns the segments of a path behind Root; ok is false for a path that

@@ -224,23 +224,25 @@ func TestFindRoute(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		method, path string
-		name, allow  string
+		names        [2]string
+		allow        string
 		kind         fault.Kind // Internal: found
 	}{
-		{"GET", "", "", "", fault.Internal},
-		{"HEAD", "webhooks", "", "", fault.Internal},
-		{"GET", "webhooks/MyHook1", "MyHook1", "", fault.Internal},
-		{"POST", "webHooks/MyHook1/LISTEVENTS", "MyHook1", "", fault.Internal},
-		{"GET", "webhooks/MyHook1/listEvents", "MyHook1", "", fault.Internal},
-		{"GET", "webhooks/MyHook1/ping", "", "POST", fault.Unsupported},
-		{"POST", "webhooks/MyHook1", "", "DELETE, GET, PATCH, PUT", fault.Unsupported},
-		{"GET", "replications", "", "", fault.NotFound},
-		{"GET", "webhooks/a/b/c", "", "", fault.NotFound},
+		{"GET", "", [2]string{}, "", fault.Internal},
+		{"HEAD", "webhooks", [2]string{}, "", fault.Internal},
+		{"GET", "webhooks/MyHook1", [2]string{"MyHook1"}, "", fault.Internal},
+		{"POST", "webHooks/MyHook1/LISTEVENTS", [2]string{"MyHook1"}, "", fault.Internal},
+		{"GET", "webhooks/MyHook1/listEvents", [2]string{"MyHook1"}, "", fault.Internal},
+		{"GET", "webhooks/MyHook1/ping", [2]string{}, "POST", fault.Unsupported},
+		{"POST", "webhooks/MyHook1", [2]string{}, "DELETE, GET, PATCH, PUT", fault.Unsupported},
+		{"GET", "replications", [2]string{}, "", fault.NotFound},
+		{"GET", "webhooks/a/b/c", [2]string{}, "", fault.NotFound},
+		{"GET", "webhooks/a/b/c/d/e", [2]string{}, "", fault.NotFound},
 	} {
 		h := http.Header{}
-		_, name, err := findRoute(h, tt.method, splitPath(tt.path))
-		if name != tt.name || h.Get("Allow") != tt.allow || (err != nil && fault.As(err).Kind != tt.kind) || (err == nil) != (tt.kind == fault.Internal) {
-			t.Errorf("%s %s: name %q, allow %q, %v", tt.method, tt.path, name, h.Get("Allow"), err)
+		_, names, err := findRoute(h, tt.method, splitPath(tt.path))
+		if names != tt.names || h.Get("Allow") != tt.allow || (err != nil && fault.As(err).Kind != tt.kind) || (err == nil) != (tt.kind == fault.Internal) {
+			t.Errorf("%s %s: names %q, allow %q, %v", tt.method, tt.path, names, h.Get("Allow"), err)
 		}
 	}
 }
