@@ -230,7 +230,7 @@ func (h *webhooks) listEvents() *cobra.Command {
 		Example: "  dockbell webhook list-events -r contoso -n deployhook -o table",
 	}
 	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
-		events, err := c.Events(ctx, registry, h.name)
+		events, err := c.Events(ctx, registry, h.name, controlclient.EventFilter{})
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -59,65 +60,91 @@ func (c *Client) Registries(ctx context.Context) ([]Registry, error) {
 
 // Registry returns one registry.
 func (c *Client) Registry(ctx context.Context, name string) (Registry, error) {
-	var r Registry
-	_, err := c.do(ctx, http.MethodGet, registryPath(name), nil, &r)
-	return r, err
+	return get[Registry](ctx, c, http.MethodGet, registryPath(name), nil)
 }
 
-// Webhooks returns the webhooks of a registry.
+// withHealth is the query that asks how webhooks fare.
+const withHealth = "?expand=health"
+
+// Webhooks returns the webhooks of a registry, with their health.
 func (c *Client) Webhooks(ctx context.Context, registry string) ([]Webhook, error) {
-	return list[Webhook](ctx, c, http.MethodGet, registryPath(registry, "webhooks"))
+	return list[Webhook](ctx, c, http.MethodGet, registryPath(registry, "webhooks")+withHealth)
 }
 
-// Webhook returns one webhook.
+// Webhook returns one webhook, with its health.
 func (c *Client) Webhook(ctx context.Context, registry, name string) (Webhook, error) {
-	return c.webhook(ctx, http.MethodGet, registry, name, nil)
+	return get[Webhook](ctx, c, http.MethodGet, webhookPath(registry, name)+withHealth, nil)
 }
 
-// PutWebhook creates a webhook or replaces the one of that name.
+// PutWebhook creates a webhook or replaces the one of that name. The answer is
+// without health.
 func (c *Client) PutWebhook(ctx context.Context, registry, name string, def WebhookCreate) (Webhook, error) {
-	return c.webhook(ctx, http.MethodPut, registry, name, def)
+	return get[Webhook](ctx, c, http.MethodPut, webhookPath(registry, name), def)
 }
 
-// PatchWebhook changes the members that are set.
+// PatchWebhook changes the members that are set. The answer is without health.
 func (c *Client) PatchWebhook(ctx context.Context, registry, name string, change WebhookUpdate) (Webhook, error) {
-	return c.webhook(ctx, http.MethodPatch, registry, name, change)
+	return get[Webhook](ctx, c, http.MethodPatch, webhookPath(registry, name), change)
 }
 
-func (c *Client) webhook(ctx context.Context, method, registry, name string, body any) (Webhook, error) {
-	var w Webhook
-	_, err := c.do(ctx, method, registryPath(registry, "webhooks", name), body, &w)
-	return w, err
+// PauseWebhook makes what a webhook is owed wait, until ResumeWebhook, and
+// returns it with its health.
+func (c *Client) PauseWebhook(ctx context.Context, registry, name string) (Webhook, error) {
+	return get[Webhook](ctx, c, http.MethodPost, webhookPath(registry, name, "pause"), nil)
+}
+
+// ResumeWebhook ends a pause and returns the webhook with its health.
+func (c *Client) ResumeWebhook(ctx context.Context, registry, name string) (Webhook, error) {
+	return get[Webhook](ctx, c, http.MethodPost, webhookPath(registry, name, "resume"), nil)
 }
 
 // DeleteWebhook deletes a webhook; existed is false when there was none.
 func (c *Client) DeleteWebhook(ctx context.Context, registry, name string) (existed bool, err error) {
-	status, err := c.do(ctx, http.MethodDelete, registryPath(registry, "webhooks", name), nil, nil)
+	status, err := c.do(ctx, http.MethodDelete, webhookPath(registry, name), nil, nil)
 	return err == nil && status != http.StatusNoContent, err
+}
+
+// created is the answer that names what was made.
+type created struct {
+	ID string `json:"id"`
 }
 
 // Ping makes the webhook ring once and returns the id of the event. How it went
 // is in Events.
 func (c *Client) Ping(ctx context.Context, registry, name string) (id string, err error) {
-	var answer struct {
-		ID string `json:"id"`
-	}
-	_, err = c.do(ctx, http.MethodPost, registryPath(registry, "webhooks", name, "ping"), nil, &answer)
-	return answer.ID, err
+	event, err := get[created](ctx, c, http.MethodPost, webhookPath(registry, name, "ping"), nil)
+	return event.ID, err
+}
+
+// Test sends the webhook a sample of an action, marked as one, and returns the
+// id of the event. How it went is in Events.
+func (c *Client) Test(ctx context.Context, registry, name, action string) (id string, err error) {
+	body := struct {
+		Action string `json:"action"`
+	}{action}
+	event, err := get[created](ctx, c, http.MethodPost, webhookPath(registry, name, "test"), body)
+	return event.ID, err
 }
 
 // CallbackConfig returns where a webhook rings and with which headers: in clear,
 // secrets included.
 func (c *Client) CallbackConfig(ctx context.Context, registry, name string) (CallbackConfig, error) {
-	var cfg CallbackConfig
-	_, err := c.do(ctx, http.MethodPost, registryPath(registry, "webhooks", name, "getCallbackConfig"), nil, &cfg)
-	return cfg, err
+	return get[CallbackConfig](ctx, c, http.MethodPost, webhookPath(registry, name, "getCallbackConfig"), nil)
 }
 
-// Events returns the attempts made for a webhook, newest first, as many as the
-// server shows.
-func (c *Client) Events(ctx context.Context, registry, name string) ([]Event, error) {
-	return list[Event](ctx, c, http.MethodPost, registryPath(registry, "webhooks", name, "listEvents"))
+// RotateSecret gives a webhook a new signing secret and returns it. The one it
+// had signs too for the overlap, in whole minutes.
+func (c *Client) RotateSecret(ctx context.Context, registry, name string, overlap time.Duration) (Rotation, error) {
+	body := struct {
+		OverlapInMinutes int64 `json:"overlapInMinutes"`
+	}{int64(overlap / time.Minute)}
+	return get[Rotation](ctx, c, http.MethodPost, webhookPath(registry, name, "rotateSecret"), body)
+}
+
+// Events returns the attempts made for a webhook that the filter lets pass,
+// newest first, as many as the server shows.
+func (c *Client) Events(ctx context.Context, registry, name string, f EventFilter) ([]Event, error) {
+	return list[Event](ctx, c, http.MethodPost, webhookPath(registry, name, "listEvents")+f.query())
 }
 
 func registryPath(segments ...string) string {
@@ -128,6 +155,11 @@ func registryPath(segments ...string) string {
 		b.WriteString(url.PathEscape(s))
 	}
 	return b.String()
+}
+
+// webhookPath is the path of a webhook, and below that.
+func webhookPath(registry, name string, below ...string) string {
+	return registryPath(append([]string{registry, "webhooks", name}, below...)...)
 }
 
 // page is one answer of a list.
@@ -159,6 +191,13 @@ func list[T any](ctx context.Context, c *Client, method, path string) ([]T, erro
 		method, path = http.MethodGet, next.RequestURI()
 	}
 	return nil, fault.New(fault.Internal, "%s links from page to page without an end", c.server)
+}
+
+// get sends one request and returns the answer.
+func get[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
+	var answer T
+	_, err := c.do(ctx, method, path, body, &answer)
+	return answer, err
 }
 
 // do sends one request and decodes the answer into out, unless that is nil. path

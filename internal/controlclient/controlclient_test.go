@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -48,9 +49,9 @@ func TestRequests(t *testing.T) {
 		{"registry", func(ctx context.Context, c *Client) error { _, err := c.Registry(ctx, "contoso"); return err },
 			`{}`, "GET /api/v1/registries/contoso"},
 		{"webhooks", func(ctx context.Context, c *Client) error { _, err := c.Webhooks(ctx, "contoso"); return err },
-			`{"value":[]}`, "GET /api/v1/registries/contoso/webhooks"},
+			`{"value":[]}`, "GET /api/v1/registries/contoso/webhooks?expand=health"},
 		{"webhook", func(ctx context.Context, c *Client) error { _, err := c.Webhook(ctx, "contoso", "a/b?c"); return err },
-			`{}`, "GET /api/v1/registries/contoso/webhooks/a%2Fb%3Fc"},
+			`{}`, "GET /api/v1/registries/contoso/webhooks/a%2Fb%3Fc?expand=health"},
 		{"put", func(ctx context.Context, c *Client) error {
 			_, err := c.PutWebhook(ctx, "contoso", "hook1", WebhookCreate{Location: "local",
 				Properties: WebhookCreateProperties{ServiceURI: "http://x", Actions: []string{"push"}}})
@@ -81,8 +82,99 @@ func TestRequests(t *testing.T) {
 			return err
 		},
 			`{}`, "POST /api/v1/registries/contoso/webhooks/hook1/getCallbackConfig"},
-		{"events", func(ctx context.Context, c *Client) error { _, err := c.Events(ctx, "contoso", "hook1"); return err },
-			`{"value":[]}`, "POST /api/v1/registries/contoso/webhooks/hook1/listEvents"},
+		{"events", func(ctx context.Context, c *Client) error {
+			_, err := c.Events(ctx, "contoso", "hook1", EventFilter{})
+			return err
+		}, `{"value":[]}`, "POST /api/v1/registries/contoso/webhooks/hook1/listEvents"},
+		{"some events", func(ctx context.Context, c *Client) error {
+			_, err := c.Events(ctx, "contoso", "hook1", EventFilter{Outcome: "refused", Replay: 7})
+			return err
+		}, `{"value":[]}`, "POST /api/v1/registries/contoso/webhooks/hook1/listEvents?outcome=refused&replay=7"},
+		{"put all", func(ctx context.Context, c *Client) error {
+			_, err := c.PutWebhook(ctx, "contoso", "hook1", WebhookCreate{Properties: WebhookCreateProperties{
+				RetryPolicy: &RetryPolicy{MaxDeliveryAttempts: new(1)}, SignatureHeaders: []string{"github"}, TLS: &WebhookTLS{CACertificates: "pem"}}})
+			return err
+		}, `{}`, `PUT /api/v1/registries/contoso/webhooks/hook1 {"properties":{"retryPolicy":{"maxDeliveryAttempts":1},"signatureHeaders":["github"],"tls":{"caCertificates":"pem"}}}`},
+		{"patch clears all", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchWebhook(ctx, "contoso", "hook1", WebhookUpdate{Properties: WebhookUpdateProperties{
+				RetryPolicy: &RetryPolicy{MaxPerMinute: new(0)}, SignatureHeaders: []string{}, TLS: &WebhookTLS{}}})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/webhooks/hook1 {"properties":{"retryPolicy":{"maxPerMinute":0},"signatureHeaders":[],"tls":null}}`},
+		{"pause", func(ctx context.Context, c *Client) error {
+			_, err := c.PauseWebhook(ctx, "contoso", "hook1")
+			return err
+		},
+			`{}`, "POST /api/v1/registries/contoso/webhooks/hook1/pause"},
+		{"resume", func(ctx context.Context, c *Client) error {
+			_, err := c.ResumeWebhook(ctx, "contoso", "hook1")
+			return err
+		},
+			`{}`, "POST /api/v1/registries/contoso/webhooks/hook1/resume"},
+		{"test", func(ctx context.Context, c *Client) error {
+			id, err := c.Test(ctx, "contoso", "hook1", "push")
+			if id != "e1" {
+				t.Errorf("test returns %q", id)
+			}
+			return err
+		}, `{"id":"e1"}`, `POST /api/v1/registries/contoso/webhooks/hook1/test {"action":"push"}`},
+		{"rotate", func(ctx context.Context, c *Client) error {
+			r, err := c.RotateSecret(ctx, "contoso", "hook1", 90*time.Minute)
+			if r.SigningSecret != "whsec_eA==" || r.PreviousValidUntil.Unix() != 1741944413 {
+				t.Errorf("rotate returns %+v", r)
+			}
+			return err
+		}, `{"signingSecret":"whsec_eA==","previousValidUntil":"2025-03-14T09:26:53Z"}`, `POST /api/v1/registries/contoso/webhooks/hook1/rotateSecret {"overlapInMinutes":90}`},
+		{"redeliver", func(ctx context.Context, c *Client) error {
+			r, err := c.Redeliver(ctx, "contoso", "hook1", "e1")
+			if r.ID != 3 || r.State != ReplayRunning || string(r.Raw) != `{"id":3,"state":"running"}` {
+				t.Errorf("redeliver returns %+v", r)
+			}
+			return err
+		}, `{"id":3,"state":"running"}`, `POST /api/v1/registries/contoso/webhooks/hook1/redeliver {"eventId":"e1"}`},
+		{"replay everything", func(ctx context.Context, c *Client) error {
+			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{})
+			return err
+		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {}`},
+		{"replay some", func(ctx context.Context, c *Client) error {
+			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{
+				From: time.Unix(1741944413, 0).UTC(), Until: time.Unix(1741944414, 0).UTC(), After: 1, Upto: 9, Only: "undelivered",
+				Actions: []string{"push"}, Repository: "team/*", ServiceURI: "http://x", MaxPerMinute: 60})
+			return err
+		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {"from":"2025-03-14T09:26:53Z","until":"2025-03-14T09:26:54Z","after":1,"upto":9,"only":"undelivered","actions":["push"],"repository":"team/*","serviceUri":"http://x","maxPerMinute":60}`},
+		{"redrive some", func(ctx context.Context, c *Client) error {
+			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{DeadLetters: &DeadLetterIDs{4, 2}})
+			return err
+		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {"deadLetters":[4,2]}`},
+		{"redrive all", func(ctx context.Context, c *Client) error {
+			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{DeadLetters: &DeadLetterIDs{}})
+			return err
+		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {"deadLetters":"all"}`},
+		{"replays", func(ctx context.Context, c *Client) error { _, err := c.Replays(ctx, "contoso", "hook1"); return err },
+			`{"value":[]}`, "GET /api/v1/registries/contoso/webhooks/hook1/replays"},
+		{"a replay", func(ctx context.Context, c *Client) error { _, err := c.Replay(ctx, "contoso", "hook1", 3); return err },
+			`{}`, "GET /api/v1/registries/contoso/webhooks/hook1/replays/3"},
+		{"cancel", func(ctx context.Context, c *Client) error {
+			_, err := c.CancelReplay(ctx, "contoso", "hook1", 3)
+			return err
+		}, `{}`, "DELETE /api/v1/registries/contoso/webhooks/hook1/replays/3"},
+		{"dead letters", func(ctx context.Context, c *Client) error {
+			all, err := c.DeadLetters(ctx, "contoso", "hook1")
+			if len(all) != 1 || all[0].Count != 12 || all[0].At.Unix() != 1741944413 || !all[0].EventTime.IsZero() {
+				t.Errorf("dead letters: %+v", all)
+			}
+			return err
+		}, `{"value":[{"id":4,"count":12,"reason":"gone","at":"2025-03-14T09:26:53Z"}]}`, "GET /api/v1/registries/contoso/webhooks/hook1/deadLetters"},
+		{"purge some", func(ctx context.Context, c *Client) error {
+			n, err := c.PurgeDeadLetters(ctx, "contoso", "hook1", DeadLetterIDs{4})
+			if n != 12 {
+				t.Errorf("purge returns %d", n)
+			}
+			return err
+		}, `{"purged":12}`, `POST /api/v1/registries/contoso/webhooks/hook1/deadLetters/purge {"ids":[4]}`},
+		{"purge all", func(ctx context.Context, c *Client) error {
+			_, err := c.PurgeDeadLetters(ctx, "contoso", "hook1", nil)
+			return err
+		}, `{"purged":0}`, `POST /api/v1/registries/contoso/webhooks/hook1/deadLetters/purge {"ids":"all"}`},
 	} {
 		var got string
 		c := client(t, func(w http.ResponseWriter, r *http.Request) {
@@ -126,7 +218,7 @@ func TestPages(t *testing.T) {
 		}
 		json.NewEncoder(w).Encode(p)
 	})
-	events, err := c.Events(t.Context(), "contoso", "hook1")
+	events, err := c.Events(t.Context(), "contoso", "hook1", EventFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,6 +231,21 @@ func TestPages(t *testing.T) {
 	}
 	if got := strings.Join(asked, ", "); got != "POST , GET $skiptoken=1, GET $skiptoken=2" {
 		t.Errorf("asked %s", got)
+	}
+}
+
+// TestHealth checks that health is read, times and all, and kept as it came.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	const health = `{"state":"failing","consecutiveFailures":5,"firstFailure":"2025-03-14T09:26:53Z","lastError":"connect","waiting":3,"behind":40,"deadLetters":2}`
+	c := client(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, `{"name":"hook1","health":%s}`, health) })
+	w, err := c.Webhook(t.Context(), "contoso", "hook1")
+	if err != nil || w.Health == nil {
+		t.Fatalf("%+v, %v", w, err)
+	}
+	want := Health{State: "failing", ConsecutiveFailures: 5, FirstFailure: time.Unix(1741944413, 0).UTC(), LastError: "connect", Waiting: 3, Behind: 40, DeadLetters: 2, Raw: []byte(health)}
+	if !reflect.DeepEqual(*w.Health, want) {
+		t.Errorf("got %+v, want %+v", *w.Health, want)
 	}
 }
 

@@ -1,6 +1,11 @@
 package controlclient
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"net/url"
+	"strconv"
+	"time"
+)
 
 // Registry is a registry as the control plane shows it. Only the members that
 // commands work with have fields; Raw is the whole.
@@ -31,8 +36,8 @@ func (r *Registry) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*fields)(r))
 }
 
-// Webhook is a webhook as the control plane shows it: without service URI and
-// custom headers.
+// Webhook is a webhook as the control plane shows it: without service URI,
+// custom headers and certificates.
 type Webhook struct {
 	ID         string            `json:"id"`
 	Type       string            `json:"type"`
@@ -41,6 +46,7 @@ type Webhook struct {
 	Tags       map[string]string `json:"tags"`
 	SystemData json.RawMessage   `json:"systemData"`
 	Properties WebhookProperties `json:"properties"`
+	Health     *Health           `json:"health"` // nil where it was not asked for
 }
 
 // WebhookProperties are the properties of a Webhook.
@@ -49,6 +55,66 @@ type WebhookProperties struct {
 	Scope             string   `json:"scope"`  // empty: every event of the registry
 	Actions           []string `json:"actions"`
 	ProvisioningState string   `json:"provisioningState"`
+
+	// These are absent where a webhook is as most are.
+	RetryPolicy      *RetryPolicy `json:"retryPolicy"`
+	SignatureHeaders []string     `json:"signatureHeaders"`
+	DisabledReason   string       `json:"disabledReason"` // why the server disabled it
+	Listener         bool         `json:"listener"`       // of dockbell listen: it goes with its connection
+}
+
+// RetryPolicy says how long and how hard a webhook is tried. In a request, a nil
+// member is the default in a create and stays as it is in an update.
+type RetryPolicy struct {
+	MaxDeliveryAttempts      *int    `json:"maxDeliveryAttempts,omitempty"`
+	EventTimeToLiveInMinutes *int    `json:"eventTimeToLiveInMinutes,omitempty"`
+	TimeoutInSeconds         *int    `json:"timeoutInSeconds,omitempty"`
+	Order                    *string `json:"order,omitempty"`        // tag, repository or none
+	MaxPerMinute             *int    `json:"maxPerMinute,omitempty"` // 0: no limit
+}
+
+// WebhookTLS is whom a webhook's requests trust and how they show who they are,
+// all PEM. The zero value stands for nothing special, and is null on the wire.
+type WebhookTLS struct {
+	CACertificates    string `json:"caCertificates,omitempty"`
+	ClientCertificate string `json:"clientCertificate,omitempty"`
+	ClientKey         string `json:"clientKey,omitempty"` // of ClientCertificate
+}
+
+// MarshalJSON writes the zero value as null.
+func (t WebhookTLS) MarshalJSON() ([]byte, error) {
+	if t == (WebhookTLS{}) {
+		return []byte("null"), nil
+	}
+	type fields WebhookTLS // without this method
+	return json.Marshal(fields(t))
+}
+
+// Health is how a webhook fares. Times are zero where there is none to tell.
+type Health struct {
+	State               string    `json:"state"` // ok, failing, catchingUp, paused or disabled
+	ConsecutiveFailures int       `json:"consecutiveFailures"`
+	FirstFailure        time.Time `json:"firstFailure"` // of the consecutive ones
+	LastSuccess         time.Time `json:"lastSuccess"`
+	LastAttempt         time.Time `json:"lastAttempt"`
+	LastStatus          int       `json:"lastStatus"` // 0: there was no answer, or no attempt
+	LastError           string    `json:"lastError"`  // why there was no answer, in a word
+
+	Waiting           int64     `json:"waiting"` // events it is owed
+	Behind            int64     `json:"behind"`  // events of which some may be owed to it too
+	OldestUndelivered time.Time `json:"oldestUndelivered"`
+	NextAttempt       time.Time `json:"nextAttempt"`
+	PausedAt          time.Time `json:"pausedAt"`
+	DeadLetters       int64     `json:"deadLetters"` // events given up
+
+	Raw json.RawMessage `json:"-"` // the whole
+}
+
+// UnmarshalJSON keeps the whole object beside the fields.
+func (h *Health) UnmarshalJSON(b []byte) error {
+	type fields Health // without this method
+	h.Raw = append(json.RawMessage(nil), b...)
+	return json.Unmarshal(b, (*fields)(h))
 }
 
 // WebhookCreate is the body that creates or replaces a webhook. Location,
@@ -66,10 +132,14 @@ type WebhookCreateProperties struct {
 	Status        string            `json:"status,omitempty"` // empty: enabled
 	Scope         string            `json:"scope,omitempty"`
 	Actions       []string          `json:"actions,omitempty"`
+
+	RetryPolicy      *RetryPolicy `json:"retryPolicy,omitempty"`      // nil: the default
+	SignatureHeaders []string     `json:"signatureHeaders,omitempty"` // github, flux
+	TLS              *WebhookTLS  `json:"tls,omitempty"`
 }
 
 // WebhookUpdate is the body that changes a webhook: a nil member stays as it is,
-// an empty map or scope clears what was there.
+// an empty map, list or scope clears what was there, and so does a zero TLS.
 type WebhookUpdate struct {
 	Tags       map[string]string       `json:"tags,omitzero"`
 	Properties WebhookUpdateProperties `json:"properties,omitzero"`
@@ -82,12 +152,17 @@ type WebhookUpdateProperties struct {
 	Status        *string           `json:"status,omitempty"`
 	Scope         *string           `json:"scope,omitempty"`
 	Actions       []string          `json:"actions,omitzero"`
+
+	RetryPolicy      *RetryPolicy `json:"retryPolicy,omitempty"`
+	SignatureHeaders []string     `json:"signatureHeaders,omitzero"`
+	TLS              *WebhookTLS  `json:"tls,omitempty"`
 }
 
 // IsZero reports whether nothing is set, so that an empty update has no
 // properties on the wire.
 func (p WebhookUpdateProperties) IsZero() bool {
-	return p.ServiceURI == nil && p.CustomHeaders == nil && p.Status == nil && p.Scope == nil && p.Actions == nil
+	return p.ServiceURI == nil && p.CustomHeaders == nil && p.Status == nil && p.Scope == nil && p.Actions == nil &&
+		p.RetryPolicy == nil && p.SignatureHeaders == nil && p.TLS == nil
 }
 
 // CallbackConfig is where a webhook rings, and with which headers.
@@ -95,6 +170,37 @@ type CallbackConfig struct {
 	ServiceURI    string            `json:"serviceUri"`
 	CustomHeaders map[string]string `json:"customHeaders"`
 	SigningSecret string            `json:"signingSecret"` // of Standard Webhooks, whsec_…
+
+	// The secret before the last rotation, while it signs too.
+	PreviousSigningSecret string    `json:"previousSigningSecret"`
+	PreviousValidUntil    time.Time `json:"previousValidUntil"`
+}
+
+// Rotation is a webhook's new signing secret.
+type Rotation struct {
+	SigningSecret      string    `json:"signingSecret"`
+	PreviousValidUntil time.Time `json:"previousValidUntil"` // zero: the previous one signs no more
+}
+
+// EventFilter narrows a webhook's log. The zero value is all of it.
+type EventFilter struct {
+	Outcome string // delivered, refused, failed or interrupted; empty: any
+	Replay  int64  // attempts of this replay; 0: any
+}
+
+// query returns the filter as the query of a path, question mark included.
+func (f EventFilter) query() string {
+	q := url.Values{}
+	if f.Outcome != "" {
+		q.Set("outcome", f.Outcome)
+	}
+	if f.Replay != 0 {
+		q.Set("replay", strconv.FormatInt(f.Replay, 10))
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
 }
 
 // Event is one attempt to deliver an event to a webhook.
@@ -102,6 +208,12 @@ type Event struct {
 	ID       string        `json:"id"`
 	Request  EventRequest  `json:"eventRequestMessage"`
 	Response EventResponse `json:"eventResponseMessage"`
+
+	Outcome    string    `json:"outcome"` // delivered, refused, failed or interrupted
+	Attempt    int       `json:"attempt"` // from 1
+	DurationMs float64   `json:"durationMs"`
+	Replay     int64     `json:"replay"`    // number of the replay it belongs to; 0: none
+	Timestamp  time.Time `json:"timestamp"` // of the attempt
 
 	Raw json.RawMessage `json:"-"` // the whole
 }
