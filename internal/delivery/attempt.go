@@ -8,6 +8,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -49,7 +50,7 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 			there = true
 		}
 	}()
-	req, there := e.destinations.Request(j.ep.id, j.entry.Event, j.entry.ACRBody, started)
+	req, there := e.destinations.Request(ring.Call{Endpoint: j.ep.id, Event: j.entry.Event, ACRBody: j.entry.ACRBody, At: started})
 	if !there {
 		return res, false
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
 )
@@ -32,13 +33,13 @@ type rig struct {
 	mu       sync.Mutex
 	disabled bool
 	answer   func(endpoint int64, e *event.Event) outbound.Result // what receivers do
-	rang     []ring
+	rang     []heard
 	crashed  bool
 	down     chan struct{} // closed by crash: the world ends
 }
 
-// ring is one request that a receiver saw.
-type ring struct {
+// heard is one request that a receiver saw.
+type heard struct {
 	endpoint int64
 	pos      int64
 	at       time.Time
@@ -130,10 +131,10 @@ func (l *life) owners(e *event.Event) []int64 {
 
 func (l *life) MatchAt(_ *sqldb.Tx, e *event.Event) ([]int64, error) { return l.owners(e), nil }
 
-func (l *life) Request(endpoint int64, e *event.Event, body []byte, at time.Time) (outbound.Request, bool) {
+func (l *life) Request(c ring.Call) (outbound.Request, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return outbound.Request{URL: fmt.Sprintf("%d %d", endpoint, e.Pos), Body: body}, !l.disabled
+	return outbound.Request{URL: fmt.Sprintf("%d %d", c.Endpoint, c.Event.Pos), Body: c.ACRBody}, !l.disabled
 }
 
 func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {
@@ -141,7 +142,7 @@ func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {
 	fmt.Sscanf(req.URL, "%d %d", &endpoint, &pos)
 	started := time.Now()
 	l.mu.Lock()
-	l.rang = append(l.rang, ring{endpoint, pos, started, l.db.Commits()})
+	l.rang = append(l.rang, heard{endpoint, pos, started, l.db.Commits()})
 	answer := l.answer
 	l.mu.Unlock()
 	res := answer(endpoint, &event.Event{Pos: pos})

@@ -32,6 +32,7 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -46,9 +47,9 @@ type Destinations interface {
 	// when it committed.
 	MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error)
 
-	// Request returns what to send to an endpoint for an event, signed for the
-	// moment at; false if the endpoint takes nothing any more.
-	Request(endpoint int64, e *event.Event, acrBody []byte, at time.Time) (outbound.Request, bool)
+	// Request returns what to send for a call, signed for its moment; false if
+	// the endpoint takes nothing any more.
+	Request(ring.Call) (outbound.Request, bool)
 }
 
 // Poster sends one request; *outbound.Client is one.

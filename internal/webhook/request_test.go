@@ -14,6 +14,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/ring"
 )
 
 // TestSignatureVector is a vector of Standard Webhooks, from its specification's
@@ -60,7 +61,7 @@ func TestRequest(t *testing.T) {
 		hook := w.put(contoso, tt.name+"hook", func(d *Definition) {
 			d.ServiceURI, d.CustomHeaders = "https://$u:p@hooks.example.net/acr?x=1", tt.headers
 		})
-		got, ok := w.Request(hook.ID, e, body, at)
+		got, ok := w.Request(ring.Call{Endpoint: hook.ID, Event: e, ACRBody: body, At: at})
 		if !ok {
 			t.Fatalf("%s: gone", tt.name)
 		}
@@ -101,11 +102,11 @@ func TestRequestsAreApart(t *testing.T) {
 	hook := w.put(contoso, "deployhook", func(d *Definition) { d.CustomHeaders = map[string]string{"X-Env": "prod"} })
 	e := happened(event.Push, "web", "v1")
 	e.ID = "one"
-	first, _ := w.Request(hook.ID, e, []byte("{}"), time.Unix(1, 0))
+	first, _ := w.Request(ring.Call{Endpoint: hook.ID, Event: e, ACRBody: []byte("{}"), At: time.Unix(1, 0)})
 	first.Header.Set("X-Env", "changed")
 	first.Header.Add("Webhook-Id", "changed")
 	e.ID = "two"
-	second, _ := w.Request(hook.ID, e, []byte("{}"), time.Unix(2, 0))
+	second, _ := w.Request(ring.Call{Endpoint: hook.ID, Event: e, ACRBody: []byte("{}"), At: time.Unix(2, 0)})
 	if second.Header.Get("X-Env") != "prod" || !gocmp.Equal(second.Header["Webhook-Id"], []string{"two"}) || second.Header.Get("Webhook-Timestamp") != "2" {
 		t.Errorf("second request: %v", second.Header)
 	}
@@ -124,26 +125,26 @@ func TestRequestFollowsTheWebhook(t *testing.T) {
 	e := happened(event.Push, "web", "v1")
 	uri, disabled := "https://new.example.net/", "disabled"
 	w.patch(contoso, "deployhook", Change{ServiceURI: &uri})
-	if r, ok := w.Request(hook.ID, e, nil, time.Now()); !ok || r.URL != uri {
+	if r, ok := w.Request(ring.Call{Endpoint: hook.ID, Event: e, At: time.Now()}); !ok || r.URL != uri {
 		t.Errorf("request to %s, %v", r.URL, ok)
 	}
 	w.patch(contoso, "deployhook", Change{Status: &disabled})
-	if _, ok := w.Request(hook.ID, e, nil, time.Now()); ok {
+	if _, ok := w.Request(ring.Call{Endpoint: hook.ID, Event: e, At: time.Now()}); ok {
 		t.Error("there is a request for a disabled webhook")
 	}
-	if _, ok := w.Request(hook.ID, happened(event.Ping, "", ""), nil, time.Now()); !ok {
+	if _, ok := w.Request(ring.Call{Endpoint: hook.ID, Event: happened(event.Ping, "", ""), At: time.Now()}); !ok {
 		t.Error("there is no request for the ping of a disabled webhook")
 	}
 	if err := w.Delete(t.Context(), contoso, "deployhook"); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []int64{hook.ID, hook.ID + 1, 0} {
-		if _, ok := w.Request(id, e, nil, time.Now()); ok {
+		if _, ok := w.Request(ring.Call{Endpoint: id, Event: e, At: time.Now()}); ok {
 			t.Errorf("there is a request for endpoint %d", id)
 		}
 	}
 	e.Registry.ID = 99
-	if _, ok := w.Request(hook.ID, e, nil, time.Now()); ok {
+	if _, ok := w.Request(ring.Call{Endpoint: hook.ID, Event: e, At: time.Now()}); ok {
 		t.Error("there is a request for a registry without webhooks")
 	}
 }

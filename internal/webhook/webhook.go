@@ -33,6 +33,7 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -314,18 +315,19 @@ func (s *Store) Wanted(registry int64, action event.Action) bool {
 	return of != nil && of.wanted[action]
 }
 
-// Request returns the request that brings e to a webhook, signed for the moment
-// at. It returns false if the webhook is gone, or is disabled and e is no ping.
-func (s *Store) Request(endpoint int64, e *event.Event, acrBody []byte, at time.Time) (outbound.Request, bool) {
-	of := s.rules.Load().registries[e.Registry.ID]
+// Request returns the request that brings an event to a webhook, signed for the
+// moment of the call. It returns false if the webhook is gone, or is disabled
+// and the event is no ping.
+func (s *Store) Request(c ring.Call) (outbound.Request, bool) {
+	of := s.rules.Load().registries[c.Event.Registry.ID]
 	if of == nil {
 		return outbound.Request{}, false
 	}
-	h := of.hooks[endpoint]
-	if h == nil || !h.rule.enabled && e.Action != event.Ping {
+	h := of.hooks[c.Endpoint]
+	if h == nil || !h.rule.enabled && c.Event.Action != event.Ping {
 		return outbound.Request{}, false
 	}
-	return h.request(e.ID, acrBody, at), true
+	return h.request(c.Event.ID, c.ACRBody, c.At), true
 }
 
 // change runs a transaction that changes webhooks.

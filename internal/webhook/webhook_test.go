@@ -21,6 +21,7 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
 	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
@@ -643,13 +644,13 @@ func testRestart(t *testing.T, w *world) {
 	e := happened(event.Push, "web", "1")
 	e.ID = "id"
 	at := time.Unix(1741944413, 0)
-	before, _ := w.Request(hook.ID, e, []byte("{}"), at)
+	before, _ := w.Request(ring.Call{Endpoint: hook.ID, Event: e, ACRBody: []byte("{}"), At: at})
 
 	w.open(w.DB)
 	if owed := w.InForce()(e); !gocmp.Equal(owed, []int64{hook.ID}) {
 		t.Errorf("owed to %v, want %d", owed, hook.ID)
 	}
-	after, ok := w.Request(hook.ID, e, []byte("{}"), at)
+	after, ok := w.Request(ring.Call{Endpoint: hook.ID, Event: e, ACRBody: []byte("{}"), At: at})
 	if diff := gocmp.Diff(before, after); diff != "" || !ok {
 		t.Errorf("another request after a restart:\n%s", diff)
 	}
