@@ -77,6 +77,27 @@ func redactURI(u *url.URL) string {
 	return u.Scheme + "://" + u.Host + path + "?" + strings.Join(pairs, "&")
 }
 
+// Head returns what is kept of a request that goes another way than over a
+// Client.
+func (r *Request) Head() RequestHead {
+	head := RequestHead{Method: http.MethodPost, Version: "1.1", Header: redactHeader(r.Header, len(r.Body), r.Public)}
+	if u, err := url.Parse(r.URL); err == nil {
+		head.URI = redactURI(u)
+	}
+	return head
+}
+
+// NewAnswer returns what is kept of an answer that came another way than over a
+// Client. It takes the header over and may shorten it.
+func NewAnswer(status int, header map[string]string) *ResponseHead {
+	head := &ResponseHead{Status: status, Reason: http.StatusText(status), Version: "1.1", Header: header}
+	if head.Header == nil {
+		head.Header = map[string]string{}
+	}
+	cutHeader(head.Header)
+	return head
+}
+
 // maxKeptHeader is how much of an answer's header is kept, in bytes of names and
 // values.
 const maxKeptHeader = 8 << 10
