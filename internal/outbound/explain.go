@@ -30,7 +30,7 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 	}
 	var handshake *handshakeError
 	if errors.As(err, &handshake) {
-		return TLS, explainTLS(where, handshake.error)
+		return TLSFailed, explainTLS(where, handshake.error)
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {

@@ -24,6 +24,12 @@ type Request struct {
 	// Public names the header fields whose values may be kept and shown; all
 	// others are kept as ******.
 	Public []string
+
+	TLS *TLS // of the receiver; nil: the system's authorities, and no certificate is shown
+
+	// Hops is the value of Dockbell-Hops that the request carried which led to
+	// this one; empty if it had none.
+	Hops string
 }
 
 // Class says at which step an exchange ended without an answer.
@@ -35,10 +41,15 @@ const (
 	DNS       Class = "dns"       // the name has no address
 	Refused   Class = "refused"   // the address policy forbids it
 	Connect   Class = "connect"   // no connection
-	TLS       Class = "tls"       // no trusted connection
 	Timeout   Class = "timeout"   // the deadline passed
 	Protocol  Class = "protocol"  // what came is no HTTP, or broke a limit, or ended early
 	Cancelled Class = "cancelled" // we stopped it: shutdown
+	Proxy     Class = "proxy"     // the configured proxy failed: the receiver was not asked, and is not to blame
+
+	TLSFailed    Class = "tls"           // no handshake, for another reason than the next three
+	TLSExpired   Class = "tls_expired"   // the receiver's certificate is not valid any more, or not yet
+	TLSName      Class = "tls_name"      // the receiver's certificate is for another name
+	TLSUntrusted Class = "tls_untrusted" // the receiver's certificate is of no authority that is trusted, or its own
 )
 
 // Result is what became of a Request.

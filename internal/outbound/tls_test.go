@@ -123,7 +123,7 @@ func TestTLS(t *testing.T) {
 				want(t, res, None, "")
 				return
 			}
-			want(t, res, TLS, tt.message)
+			want(t, res, TLSFailed, tt.message)
 		})
 	}
 }
