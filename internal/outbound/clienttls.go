@@ -1,0 +1,137 @@
+package outbound
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+// TLS is what a receiver is trusted by and what it is shown, each in PEM. A
+// member that is empty is not used.
+type TLS struct {
+	CA          []byte // certificates; the receiver's must come from one of them, the system's authorities do not count
+	Certificate []byte // shown to the receiver: the certificate, then those that lead to its authority
+	Key         []byte // private key of Certificate, not encrypted
+}
+
+// maxPEM is how long a member of TLS may be, in bytes: some 30 certificates.
+const maxPEM = 64 << 10
+
+// CheckTLS decides whether t may be saved. It fails with fault.Invalid, and a
+// sentence that names the member and holds nothing of its content. An expired
+// certificate is refused: no receiver would take it, and no receiver's would
+// pass for it. Nil is valid.
+func CheckTLS(t *TLS) error {
+	_, _, err := t.parse(time.Now())
+	return err
+}
+
+// parse returns the authorities that t trusts, nil for the system's, and the
+// certificate that it shows, nil for none. The zero time accepts what expired:
+// a certificate that was saved in time is for the receiver to refuse.
+func (t *TLS) parse(now time.Time) (*x509.CertPool, *tls.Certificate, error) {
+	if t == nil {
+		return nil, nil, nil
+	}
+	for _, m := range []struct {
+		name  string
+		value []byte
+	}{{"caCertificates", t.CA}, {"clientCertificate", t.Certificate}, {"clientKey", t.Key}} {
+		if len(m.value) > maxPEM {
+			return nil, nil, fault.New(fault.Invalid, "%s has %d bytes: it may have %d", m.name, len(m.value), maxPEM)
+		}
+	}
+	var authorities *x509.CertPool
+	if len(t.CA) > 0 {
+		certificates, err := certificatesOf("caCertificates", t.CA, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		authorities = x509.NewCertPool()
+		for _, c := range certificates {
+			authorities.AddCert(c)
+		}
+	}
+	switch {
+	case len(t.Certificate) == 0 && len(t.Key) == 0:
+		return authorities, nil, nil
+	case len(t.Key) == 0:
+		return nil, nil, fault.New(fault.Invalid, "clientCertificate has no clientKey: give both, or neither to show the receiver no certificate")
+	case len(t.Certificate) == 0:
+		return nil, nil, fault.New(fault.Invalid, "clientKey has no clientCertificate: give both, or neither to show the receiver no certificate")
+	}
+	pair, err := pairOf(t, now)
+	return authorities, pair, err
+}
+
+// pairOf returns the certificate and key of t, neither of which is empty.
+func pairOf(t *TLS, now time.Time) (*tls.Certificate, error) {
+	if _, err := certificatesOf("clientCertificate", t.Certificate, now); err != nil {
+		return nil, err
+	}
+	if err := checkKey(t.Key); err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(t.Certificate, t.Key)
+	if err != nil {
+		if strings.Contains(err.Error(), "does not match") {
+			return nil, fault.New(fault.Invalid, "clientKey does not belong to clientCertificate: the certificate comes first in its file, before those of its authority")
+		}
+		return nil, fault.New(fault.Invalid, "clientKey is none this server can use: give an RSA, ECDSA or Ed25519 private key in PEM")
+	}
+	return &pair, nil
+}
+
+// checkKey tells the mistakes apart that people make with key files.
+func checkKey(text []byte) error {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		switch {
+		case strings.Contains(block.Type, "ENCRYPTED") || block.Headers["DEK-Info"] != "":
+			return fault.New(fault.Invalid, "clientKey is encrypted with a passphrase: decrypt it first, for example with openssl pkey -in key.pem")
+		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+			return nil
+		}
+	}
+	return fault.New(fault.Invalid, "clientKey holds no private key in PEM: it begins with -----BEGIN PRIVATE KEY-----")
+}
+
+// certificatesOf returns the certificates in text, at least one, for the member
+// of that name. The first of them must not have expired before now.
+func certificatesOf(member string, text []byte, now time.Time) ([]*x509.Certificate, error) {
+	var found []*x509.Certificate
+	rest := text
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return nil, fault.New(fault.Invalid, "%s holds a private key: only clientKey takes one", member)
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "certificate %d of %s is damaged: export it again", len(found)+1, member)
+		}
+		found = append(found, c)
+	}
+	switch {
+	case len(found) == 0:
+		return nil, fault.New(fault.Invalid, "%s holds no certificate in PEM: it begins with -----BEGIN CERTIFICATE-----", member)
+	case bytes.Contains(rest, []byte("-----BEGIN CERTIFICATE-----")):
+		return nil, fault.New(fault.Invalid, "certificate %d of %s is cut off: give it to its END line", len(found)+1, member)
+	}
+	for _, c := range found {
+		if !now.IsZero() && now.After(c.NotAfter) {
+			return nil, fault.New(fault.Invalid, "%s holds a certificate that expired on %s: give one that is valid", member, c.NotAfter.UTC().Format(time.DateOnly))
+		}
+	}
+	return found, nil
+}
