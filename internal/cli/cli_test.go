@@ -67,7 +67,7 @@ func TestWrongUsage(t *testing.T) {
 		{"webhook list extra", `error: "extra" belongs to no flag of dockbell webhook list: see dockbell webhook list --help`},
 		{"webhook list --regsitry x", `error: dockbell webhook list has no flag --regsitry, did you mean --registry?: see dockbell webhook list --help`},
 		{"webhook list -z", `error: dockbell webhook list has no flag -z: see dockbell webhook list --help`},
-		{"webhook list -o jsn", `error: --output: "jsn" is not one of json, none, table, tsv, yaml, did you mean json?`},
+		{"webhook list -o jsn", `error: --output: "jsn" is not one of json, none, table, tsv, wide, yaml, did you mean json?`},
 		{"webhook list -r", `error: --registry needs a value: see dockbell webhook list --help`},
 		{"webhook create -r contoso", `error: dockbell webhook create needs --name/-n, --uri, --actions: see dockbell webhook create --help`},
 		{"webhook show -r contoso", `error: dockbell webhook show needs --name/-n: see dockbell webhook show --help`},

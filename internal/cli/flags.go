@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,12 +24,17 @@ const (
 // wordList is a list flag of words from a closed set, in any case, separated by
 // blanks or commas too.
 type wordList struct {
-	allowed []string
-	words   []string // as allowed has them
+	allowed  []string
+	optional bool     // "" alone makes an empty list
+	words    []string // as allowed has them; nil while the flag was not given
 }
 
-// Set adds words; there must be at least one.
+// Set adds words; there must be at least one, unless the list is optional.
 func (l *wordList) Set(s string) error {
+	if l.optional && s == "" {
+		l.words = []string{}
+		return nil
+	}
 	words, err := chooseAll(strings.Split(s, separator), l.allowed)
 	l.words = append(l.words, words...)
 	return err
@@ -68,6 +74,31 @@ func (l *pairList) String() string { return "" }
 
 // Type returns the word for the value in help.
 func (l *pairList) Type() string { return listType }
+
+// numberList is a list flag of numbers from 1 on, separated by blanks or commas
+// too.
+type numberList struct{ numbers []int64 }
+
+// Set adds numbers; there must be at least one.
+func (l *numberList) Set(s string) error {
+	for text := range strings.FieldsFuncSeq(s, func(r rune) bool { return r == ',' || r == ' ' || string(r) == separator }) {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 1 {
+			return Usage("%q is no number from 1 on", text)
+		}
+		l.numbers = append(l.numbers, n)
+	}
+	if l.numbers == nil {
+		return Usage("name at least one")
+	}
+	return nil
+}
+
+// String returns nothing, which is the default that help shows.
+func (l *numberList) String() string { return "" }
+
+// Type returns the word for the value in help.
+func (l *numberList) Type() string { return listType }
 
 // gather joins the arguments that follow a list flag of cmd into one, up to the
 // next flag, as az takes them.
@@ -138,6 +169,41 @@ func (c *choiceValue) String() string { return c.value }
 
 // Type returns the word for the value in help.
 func (c *choiceValue) Type() string { return strings.Join(c.allowed, "|") }
+
+// number is a flag whose value is a whole number from 0 on.
+type number[T int | int64] struct {
+	value *T // nil while the flag was not given
+}
+
+// Set takes a number.
+func (n *number[T]) Set(s string) error {
+	v, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || v < 0 || int64(T(v)) != v {
+		return Usage("%q is no whole number from 0 on", s)
+	}
+	n.value = new(T(v))
+	return nil
+}
+
+// String returns the number given; nothing at first, which is the default that
+// help shows.
+func (n *number[T]) String() string {
+	if n.value == nil {
+		return ""
+	}
+	return strconv.FormatInt(int64(*n.value), 10)
+}
+
+// Type returns the word for the value in help.
+func (n *number[T]) Type() string { return "number" }
+
+// get returns the number, 0 if the flag was not given.
+func (n *number[T]) get() T {
+	if n.value == nil {
+		return 0
+	}
+	return *n.value
+}
 
 // choose returns the one of allowed that s is, in any case.
 func choose(s string, allowed []string) (string, error) {

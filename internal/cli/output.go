@@ -25,11 +25,14 @@ type output struct {
 }
 
 func (o *output) flags(flags *pflag.FlagSet) {
-	o.format.allowed = []string{"json", "none", "table", "tsv", "yaml"}
-	flags.VarP(&o.format, "output", "o", "table on a terminal and json elsewhere, unless given")
+	o.format.allowed = []string{"json", "none", "table", "tsv", wide, "yaml"}
+	flags.VarP(&o.format, "output", "o", "table on a terminal and json elsewhere, unless given; wide is a table with whole times")
 	flags.StringVar(&o.query, "query", "", "print only what this `JMESPath` finds in the JSON")
 	Group(flags, "Output")
 }
+
+// wide is the format of a table whose times are moments in full, not ages.
+const wide = "wide"
 
 // table is a result as rows and columns.
 type table struct {
@@ -72,7 +75,7 @@ func (o *output) print(value any, t table) error {
 		return writeYAML(o.env.Stdout, value)
 	case "tsv":
 		return writeTSV(o.env.Stdout, value)
-	case "table":
+	case "table", wide:
 		if queried {
 			t = autoTable(value)
 		}
@@ -283,12 +286,27 @@ func (o *output) coloured(column, cell string) string {
 	switch column {
 	case "STATUS":
 		switch cell {
-		case "enabled":
+		case "enabled", "ok", "done":
 			colour = green
-		case "disabled":
+		case "catching up", "paused", "running":
+			colour = yellow
+		case "failing":
+			colour = red
+		case "disabled", "cancelled":
 			colour = grey
 		}
-	case "HTTP STATUS":
+	case "OUTCOME":
+		switch cell {
+		case "delivered":
+			colour = green
+		case "interrupted":
+			colour = yellow
+		case "failed":
+			colour = red
+		case "refused":
+			colour = grey
+		}
+	case "HTTP STATUS", "LAST":
 		switch {
 		case strings.HasPrefix(cell, "2"):
 			colour = green
