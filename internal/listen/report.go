@@ -26,7 +26,8 @@ const maxMessage = 512
 // reportable are the classes a client may report. The others say something of
 // this server.
 var reportable = map[outbound.Class]bool{
-	outbound.DNS: true, outbound.Connect: true, outbound.TLS: true, outbound.Timeout: true, outbound.Protocol: true, outbound.Cancelled: true,
+	outbound.DNS: true, outbound.Connect: true, outbound.Timeout: true, outbound.Protocol: true, outbound.Cancelled: true,
+	outbound.TLSFailed: true, outbound.TLSExpired: true, outbound.TLSName: true, outbound.TLSUntrusted: true,
 }
 
 // result checks a report and returns it as the result of an exchange.
