@@ -1,0 +1,273 @@
+package arm
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+// Feed reads what happened, in the order in which it was committed.
+type Feed interface {
+	// After returns up to n events of a registry behind position pos, fewer if
+	// they are large or far apart.
+	After(ctx context.Context, registry, pos int64, n int) (FeedPage, error)
+
+	// Changed returns a channel that is closed when something happens next.
+	Changed() <-chan struct{}
+}
+
+// FeedPage is a piece of the feed.
+type FeedPage struct {
+	Entries []FeedEntry // of the registry, oldest first
+
+	// Next is the last position that was looked at, whoever's event that is: the
+	// one to go on from.
+	Next int64
+
+	// Oldest and Newest are the positions of the oldest and newest event that are
+	// kept, of all registries; 0 for none.
+	Oldest, Newest int64
+}
+
+// FeedEntry is an event in the feed.
+type FeedEntry struct {
+	Event   *event.Event
+	ACRBody []byte
+}
+
+// The wire forms of the feed.
+type (
+	feedBody struct {
+		Value []feedEntry `json:"value"`
+		Next  int64       `json:"next"` // what after is to be the next time
+	}
+	feedEntry struct {
+		Position int64           `json:"position"`
+		Location string          `json:"location"`
+		Actor    string          `json:"actor"`
+		Cause    string          `json:"cause,omitempty"`
+		Sample   bool            `json:"sample,omitempty"`
+		Event    json.RawMessage `json:"event"` // the body of a webhook
+	}
+	expiredBody struct {
+		Error  errorDetail `json:"error"`
+		Oldest int64       `json:"oldest"` // the oldest position kept
+	}
+)
+
+func feedToWire(e FeedEntry) feedEntry {
+	return feedEntry{
+		Position: e.Event.Pos, Location: e.Event.Registry.Location, Actor: e.Event.Actor, Cause: e.Event.Cause, Sample: e.Event.Sample,
+		Event: e.ACRBody,
+	}
+}
+
+// Bounds on what a client of the feed asks for.
+const (
+	feedLimit    = 100 // events in a page, unless the client says
+	maxFeedLimit = 1000
+	maxFeedWait  = 60 // seconds
+)
+
+// feedQuery is what a client asks of the feed.
+type feedQuery struct {
+	after  int64 // a position; or one of the two below
+	limit  int
+	wait   time.Duration // for the first event
+	moment moment
+}
+
+// moment says how a feedQuery names the position it begins at.
+type moment uint8
+
+const (
+	given    moment = iota // as a position
+	earliest               // not at all: before the oldest event kept
+	latest                 // by the word: behind the newest
+)
+
+// latestWord stands for the position of the newest event.
+const latestWord = "latest"
+
+// parseFeedQuery reads a request for the feed. A client that lost its connection
+// says with Last-Event-ID how far it came, which counts more than where it first
+// began.
+func parseFeedQuery(query url.Values, lastEventID string) (q feedQuery, err error) {
+	name, text := "after", query.Get("after")
+	if lastEventID != "" {
+		name, text = "Last-Event-ID", lastEventID
+	}
+	switch text {
+	case "":
+		q.moment = earliest
+	case latestWord:
+		q.moment = latest
+	default:
+		q.after, err = strconv.ParseInt(text, 10, 64)
+		if err != nil || q.after < 0 {
+			return q, fault.New(fault.Invalid, "%s %q is no position in the feed: use the next of an answer, a number from 0 on, or %s for what happens from now on", name, clip(text), latestWord)
+		}
+	}
+	if q.limit, err = parseCount(query, "limit", "events", 1, maxFeedLimit, feedLimit); err != nil {
+		return q, err
+	}
+	wait, err := parseCount(query, "wait", "seconds", 0, maxFeedWait, 0)
+	q.wait = time.Duration(wait) * time.Second
+	return q, err
+}
+
+// parseCount reads a number from the query.
+func parseCount(query url.Values, name, unit string, least, most, absent int) (int, error) {
+	text := query.Get(name)
+	if text == "" {
+		return absent, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < least || n > most {
+		return 0, fault.New(fault.Invalid, "%s %q is out of range: use %d to %d %s", name, clip(text), least, most, unit)
+	}
+	return n, nil
+}
+
+// begin returns the first page that is asked for.
+func (a *api) begin(ctx context.Context, registry int64, q feedQuery) (FeedPage, error) {
+	after := q.after
+	if q.moment != given {
+		// What is kept is known only with a page. One for the newest position, or
+		// for the oldest, follows.
+		page, err := a.Feed.After(ctx, registry, 0, 1)
+		if err != nil {
+			return page, err
+		}
+		after = page.Newest
+		if q.moment == earliest {
+			after = max(page.Oldest-1, 0)
+		}
+	}
+	page, err := a.Feed.After(ctx, registry, after, q.limit)
+	if err == nil && after > page.Newest {
+		err = fault.New(fault.Invalid, "position %d is in the future: the newest event is %d; begin with after=%s, or without after at the oldest one kept", after, page.Newest, latestWord)
+	}
+	if err == nil && q.moment == given {
+		err = page.complete(after)
+	}
+	return page, err
+}
+
+// complete fails with *expired if events behind position after are not kept any
+// more.
+func (p FeedPage) complete(after int64) error {
+	if after < p.Oldest-1 {
+		return &expired{after, p.Oldest}
+	}
+	return nil
+}
+
+// expired is the error of a position whose events are not kept any more.
+type expired struct{ after, oldest int64 }
+
+func (e *expired) Error() string {
+	return "the events behind position " + strconv.FormatInt(e.after, 10) + " are not all kept any more: the oldest that is has position " +
+		strconv.FormatInt(e.oldest, 10) + "; go on with after=" + strconv.FormatInt(e.oldest-1, 10) + ", and look at the registry itself for what is missing"
+}
+
+func (e *expired) body() expiredBody {
+	return expiredBody{errorDetail{Code: "PositionExpired", Message: e.Error()}, e.oldest}
+}
+
+// readFeed answers with what happened in the registry: a page, for which it may
+// wait, or a stream.
+func readFeed(a *api, c call) (answer, error) {
+	q, err := parseFeedQuery(c.URL.Query(), c.Header.Get("Last-Event-ID"))
+	if err != nil {
+		return answer{}, err
+	}
+	// Before the first look: what happens after that is seen by either.
+	changed := a.Feed.Changed()
+	page, err := a.begin(c.Context(), c.registry.ID, q)
+	if gone, ok := err.(*expired); ok {
+		return answer{http.StatusGone, gone.body()}, nil
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	if wantsStream(c.Request) && c.Method != http.MethodHead {
+		return answer{http.StatusOK, stream(func(s *eventStream) { a.streamFeed(c, s, page, changed) })}, nil
+	}
+	deadline := time.NewTimer(q.wait)
+	defer deadline.Stop()
+	for waiting := true; waiting && len(page.Entries) == 0 && page.Next == page.Newest; {
+		select {
+		case <-changed:
+		case <-deadline.C:
+			waiting = false
+		case <-a.Stopping:
+			waiting = false
+		case <-c.Context().Done():
+			return answer{}, c.Context().Err()
+		}
+		if err := a.recheck(c); err != nil {
+			return answer{}, err
+		}
+		changed = a.Feed.Changed()
+		if page, err = a.Feed.After(c.Context(), c.registry.ID, page.Next, q.limit); err != nil {
+			return answer{}, err
+		}
+	}
+	body := feedBody{Value: make([]feedEntry, len(page.Entries)), Next: page.Next}
+	for i, e := range page.Entries {
+		body.Value[i] = feedToWire(e)
+	}
+	return answer{http.StatusOK, body}, nil
+}
+
+// streamFeed sends page and what follows it. changed was taken before the page.
+func (a *api) streamFeed(c call, s *eventStream, page FeedPage, changed <-chan struct{}) {
+	beat := time.NewTicker(heartBeat)
+	defer beat.Stop()
+	for {
+		for _, e := range page.Entries {
+			if s.send(strconv.FormatInt(e.Event.Pos, 10), string(e.Event.Action), feedToWire(e)) != nil {
+				return
+			}
+		}
+		if page.Next == page.Newest {
+			select {
+			case <-changed:
+			case <-beat.C:
+				// What was looked at and is another registry's is not looked at again.
+				if s.mark(strconv.FormatInt(page.Next, 10)) != nil {
+					return
+				}
+			case <-a.Stopping:
+				return
+			case <-c.Context().Done():
+				return
+			}
+		}
+		if err := a.recheck(c); err != nil {
+			s.fail(err)
+			return
+		}
+		changed = a.Feed.Changed()
+		after := page.Next
+		var err error
+		if page, err = a.Feed.After(c.Context(), c.registry.ID, after, feedLimit); err == nil {
+			err = page.complete(after)
+		}
+		if gone, ok := err.(*expired); ok {
+			s.send("", "error", gone.body())
+			return
+		}
+		if err != nil {
+			s.fail(err)
+			return
+		}
+	}
+}
