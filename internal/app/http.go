@@ -27,7 +27,7 @@ func (s *Server) handler() http.Handler {
 	images := ociserver.New(ociserver.Config{Open: s.openRegistry, MaxManifestSize: int64(s.cfg.MaxManifestSize), Log: s.log})
 	tokens := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Log: s.log})
 	control := arm.New(arm.Config{
-		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Attempts: s.deliver,
+		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Authenticate: s.authenticateControl, Source: s.source,
 	})
 	mux := http.NewServeMux()

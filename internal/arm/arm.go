@@ -36,6 +36,15 @@ import (
 // Root is the path under which people with curl find the control plane.
 const Root = "/api/v1/registries"
 
+// Deliveries is the engine that delivers, as the control plane needs it. Package
+// delivery has all of it, and says what each fails with.
+type Deliveries interface {
+	Attempts
+	Healths
+	DeadLetters
+	Replays
+}
+
 // Attempts reads the delivery log.
 type Attempts interface {
 	// Attempts returns at most n attempts of an endpoint, newest first,
@@ -44,22 +53,57 @@ type Attempts interface {
 	Attempts(ctx context.Context, endpoint int64, f delivery.Filter, after string, n int) (page []delivery.Attempt, next string, err error)
 }
 
-// Config is what the control plane stands on. All fields but Log are required.
-type Config struct {
-	Tenants  *tenant.Store
-	Webhooks *webhook.Store
-	Attempts Attempts
+// Healths tells how endpoints fare, and makes what they are owed wait.
+type Healths interface {
+	// Health leaves out endpoints that do not exist.
+	Health(ctx context.Context, endpoints ...int64) (map[int64]delivery.Health, error)
+	Pause(ctx context.Context, endpoint int64) error
+	Resume(ctx context.Context, endpoint int64) error
+}
 
-	// Authenticate returns the name of the caller who may manage the registry.
-	// An error may have a method Challenge() string, the value of
-	// WWW-Authenticate, and a method RetryAfter() time.Duration.
+// DeadLetters are the events that were given up.
+type DeadLetters interface {
+	// DeadLetters pages like Attempts.
+	DeadLetters(ctx context.Context, endpoint int64, after string, n int) (page []delivery.DeadLetter, next string, err error)
+
+	// PurgeDeadLetters forgets those with the ids, or all for nil.
+	PurgeDeadLetters(ctx context.Context, endpoint int64, ids []int64) (events int64, err error)
+}
+
+// Replays ring events once more.
+type Replays interface {
+	Replay(ctx context.Context, r delivery.ReplayRequest) (delivery.Replay, error)
+
+	// Replays returns at most n, newest first, with ids below before (0: all).
+	Replays(ctx context.Context, endpoint, before int64, n int) ([]delivery.Replay, error)
+	ReplayByID(ctx context.Context, endpoint, id int64) (delivery.Replay, error)
+	CancelReplay(ctx context.Context, endpoint, id int64) (delivery.Replay, error)
+}
+
+// Config is what the control plane stands on. All fields but Log and Stopping are
+// required.
+type Config struct {
+	Tenants    *tenant.Store
+	Webhooks   *webhook.Store
+	Deliveries Deliveries
+	Feed       Feed
+
+	// Stopping is closed when the server is about to stop: whoever waits for
+	// something to happen is answered then. Nil means that it never stops.
+	Stopping <-chan struct{}
+
+	// Authenticate returns the name of the caller who may manage the registry:
+	// read and write its webhooks, their log and replays among it. There is no
+	// one yet who may only read. An error may have a method Challenge() string,
+	// the value of WWW-Authenticate, and a method RetryAfter() time.Duration.
 	Authenticate func(*http.Request, tenant.Registry) (user string, err error)
 
 	// Source describes a registry as the place of events: its login server,
 	// ARM id and location.
 	Source func(tenant.Registry) event.Registry
 
-	// Log receives internal errors; nil means slog.Default().
+	// Log receives internal errors, and who did what with secrets, replays and
+	// the like; nil means slog.Default().
 	Log *slog.Logger
 }
 
@@ -144,6 +188,10 @@ type answer struct {
 func write(w http.ResponseWriter, a answer) {
 	if a.body == nil {
 		w.WriteHeader(a.status)
+		return
+	}
+	if run, ok := a.body.(stream); ok {
+		writeStream(w, a.status, run)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

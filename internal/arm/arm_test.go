@@ -1,7 +1,6 @@
 package arm_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,12 +31,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// plane is a control plane over real stores, with a log of attempts made up by
-// the test. It has the registries contoso, the default one, and fabrikam, of
+// plane is a control plane over real stores, with an engine made up by the test.
+// It has the registries contoso, the default one, and fabrikam, of
 // tier Basic.
 type plane struct {
 	http.Handler
-	attempts attemptLog
+	engine
 	auth     func(*http.Request, tenant.Registry) (string, error)
 	logged   strings.Builder
 }
@@ -87,7 +85,7 @@ func newPlane(t *testing.T) *plane {
 	p.Handler = arm.New(arm.Config{
 		Tenants:      registries,
 		Webhooks:     hooks,
-		Attempts:     &p.attempts,
+		Deliveries:   &p.engine,
 		Authenticate: func(r *http.Request, reg tenant.Registry) (string, error) { return p.auth(r, reg) },
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
@@ -106,29 +104,6 @@ func (e *endpoints) Add(*sqldb.Tx, string, int64, string) (int64, error) {
 }
 func (e *endpoints) Drop(*sqldb.Tx, int64) error    { return nil }
 func (e *endpoints) Changed(*sqldb.Tx, int64) error { return nil }
-
-// attemptLog is a log of attempts whose cursors are indexes.
-type attemptLog []delivery.Attempt
-
-func (l *attemptLog) Attempts(_ context.Context, endpoint int64, _ delivery.Filter, after string, n int) (page []delivery.Attempt, next string, err error) {
-	start := 0
-	if after != "" {
-		if start, err = strconv.Atoi(after); err != nil {
-			return nil, "", fault.New(fault.Invalid, "no cursor")
-		}
-	}
-	var all []delivery.Attempt
-	for _, a := range *l {
-		if a.Endpoint == endpoint {
-			all = append(all, a)
-		}
-	}
-	end := min(start+n, len(all))
-	if end < len(all) {
-		next = strconv.Itoa(end)
-	}
-	return all[start:end], next, nil
-}
 
 func (p *plane) do(method, target, body string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://contoso.azurecr.example"+target, strings.NewReader(body))
@@ -271,7 +246,7 @@ func TestListEvents(t *testing.T) {
 		Header: map[string]string{"Content-Type": "application/json; charset=utf-8", "Content-Length": "465", "Authorization": "******"},
 	}
 	body := []byte(`{"id":"831e1650-001e-001b-66ab-eeb76e069631","timestamp":"2025-03-14T09:26:53.589793200Z","action":"push","target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":524,"digest":"sha256:3b0e5d3c2f0f6f5a9c1d7e8b4a2c6d9e0f1a2b3c4d5e6f708192a3b4c5d6e7f8","length":524,"repository":"team/web","tag":"v1"},"request":{"id":"a1","host":"contoso.azurecr.example","method":"PUT","useragent":"docker/27 <a&b>"}}`)
-	p.attempts = attemptLog{
+	p.attempts = []delivery.Attempt{
 		{Endpoint: 1, EventID: "e2", ACRBody: body, Outcome: delivery.Failed, Class: outbound.Timeout, Message: "no answer in 10 s", Sent: sent},
 		{Endpoint: 1, EventID: "e1", ACRBody: body, Outcome: delivery.Delivered, Sent: sent,
 			Answer: &outbound.ResponseHead{Status: 200, Reason: "OK", Version: "1.1", Header: map[string]string{"Content-Length": "2"}}},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"strings"
 
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -42,17 +43,45 @@ func (m member[T]) orZero() (v T) {
 }
 
 // readBody decodes the request's body, one JSON object, into out. Members that
-// out does not have are ignored.
+// out does not have are ignored, as Azure's bodies have many.
 func readBody(r *http.Request, out any) error {
+	content, err := readAll(r)
+	if err != nil {
+		return err
+	}
+	return decode(content, out)
+}
+
+// readStrict is readBody for operations that are not Azure's, where a member
+// that out does not have is refused: misspelt, it would change what is meant.
+func readStrict(r *http.Request, out any) error {
+	content, err := readAll(r)
+	if err != nil {
+		return err
+	}
+	return decodeStrict(content, out)
+}
+
+// readOptional is readStrict for operations that need no body: without one, out
+// stays as it is.
+func readOptional(r *http.Request, out any) error {
+	content, err := readAll(r)
+	if err != nil || len(bytes.TrimSpace(content)) == 0 {
+		return err
+	}
+	return decodeStrict(content, out)
+}
+
+func readAll(r *http.Request) ([]byte, error) {
 	content, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return fault.New(fault.TooLarge, "the request body is larger than %d bytes, the limit of this operation", tooLarge.Limit)
+		return nil, fault.New(fault.TooLarge, "the request body is larger than %d bytes, the limit of this operation", tooLarge.Limit)
 	case err != nil:
-		return fault.Wrap(err, fault.Invalid, "the request body ended early: send it again").WithCode(codeInvalidContent)
+		return nil, fault.Wrap(err, fault.Invalid, "the request body ended early: send it again").WithCode(codeInvalidContent)
 	}
-	return decode(content, out)
+	return content, nil
 }
 
 func decode(content []byte, out any) error {
@@ -78,6 +107,19 @@ func decode(content []byte, out any) error {
 	return nil
 }
 
+func decodeStrict(content []byte, out any) error {
+	if err := decode(content, out); err != nil {
+		return err
+	}
+	again := json.NewDecoder(bytes.NewReader(content))
+	again.DisallowUnknownFields()
+	if err := again.Decode(out); err != nil { // unknown fields are all that can be wrong by now
+		name := strings.TrimPrefix(err.Error(), "json: unknown field ")
+		return invalidContent("the request has a member %s, which this operation does not know: look how it is written, or leave it out", clip(name))
+	}
+	return nil
+}
+
 func invalidContent(format string, args ...any) error {
 	return fault.New(fault.Invalid, format, args...).WithCode(codeInvalidContent)
 }
@@ -94,6 +136,8 @@ func typeWord(t reflect.Type) string {
 		return "a string"
 	case reflect.Slice:
 		return "an array of strings"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
 	case reflect.Map:
 		return "an object whose members are strings"
 	default:
@@ -108,6 +152,6 @@ func article(value string) string {
 	case "null", "true", "false":
 		return value
 	default:
-		return "a " + value
+		return "a " + clip(value) // a number has its digits here
 	}
 }

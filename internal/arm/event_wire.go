@@ -7,12 +7,18 @@ import (
 	"github.com/dockbell/dockbell/internal/delivery"
 )
 
-// The wire forms of one entry of listEvents, which is one attempt.
+// The wire forms of one entry of listEvents, which is one attempt. What follows
+// the response is not ACR's.
 type (
 	eventBody struct {
-		ID       string        `json:"id"` // of the event
-		Request  eventRequest  `json:"eventRequestMessage"`
-		Response eventResponse `json:"eventResponseMessage"`
+		ID         string           `json:"id"` // of the event
+		Request    eventRequest     `json:"eventRequestMessage"`
+		Response   eventResponse    `json:"eventResponseMessage"`
+		Outcome    delivery.Outcome `json:"outcome"`
+		Attempt    int              `json:"attempt"`
+		DurationMs float64          `json:"durationMs"`
+		Replay     int64            `json:"replay,omitempty"`
+		Timestamp  string           `json:"timestamp"` // when the attempt began
 	}
 	eventRequest struct {
 		Content    json.RawMessage   `json:"content"` // the body as it was sent
@@ -40,7 +46,12 @@ func eventToWire(at delivery.Attempt) eventBody {
 			RequestURI: at.Sent.URI,
 			Version:    at.Sent.Version,
 		},
-		Response: responseToWire(at),
+		Response:   responseToWire(at),
+		Outcome:    at.Outcome,
+		Attempt:    at.N,
+		DurationMs: float64(at.Duration.Microseconds()) / 1000,
+		Replay:     at.Replay,
+		Timestamp:  wireTime(at.StartedAt),
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // route is one operation and its place within a registry.
 type route struct {
 	method string
-	path   []string // in lower case; "*" stands for a name, and there are two at most
+	path   []string // matched in any case; "*" stands for a name, and there are two at most
 	run    func(*api, call) (answer, error)
 }
 
@@ -19,15 +19,25 @@ type route struct {
 // is how clients follow its links to next pages.
 var routes = []route{
 	{http.MethodGet, nil, getRegistry},
+	{http.MethodGet, []string{"events"}, readFeed},
 	{http.MethodGet, []string{"webhooks"}, listWebhooks},
 	{http.MethodPut, []string{"webhooks", "*"}, putWebhook},
 	{http.MethodPatch, []string{"webhooks", "*"}, patchWebhook},
 	{http.MethodDelete, []string{"webhooks", "*"}, deleteWebhook},
 	{http.MethodGet, []string{"webhooks", "*"}, getWebhook},
 	{http.MethodPost, []string{"webhooks", "*", "ping"}, pingWebhook},
-	{http.MethodPost, []string{"webhooks", "*", "getcallbackconfig"}, getCallbackConfig},
-	{http.MethodPost, []string{"webhooks", "*", "listevents"}, listEvents},
-	{http.MethodGet, []string{"webhooks", "*", "listevents"}, listEvents},
+	{http.MethodPost, []string{"webhooks", "*", "getCallbackConfig"}, getCallbackConfig},
+	{http.MethodPost, []string{"webhooks", "*", "listEvents"}, listEvents},
+	{http.MethodGet, []string{"webhooks", "*", "listEvents"}, listEvents},
+	{http.MethodPost, []string{"webhooks", "*", "pause"}, pauseWebhook},
+	{http.MethodPost, []string{"webhooks", "*", "resume"}, resumeWebhook},
+	{http.MethodPost, []string{"webhooks", "*", "redeliver"}, redeliver},
+	{http.MethodPost, []string{"webhooks", "*", "replays"}, postReplay},
+	{http.MethodGet, []string{"webhooks", "*", "replays"}, listReplays},
+	{http.MethodGet, []string{"webhooks", "*", "replays", "*"}, getReplay},
+	{http.MethodDelete, []string{"webhooks", "*", "replays", "*"}, cancelReplay},
+	{http.MethodGet, []string{"webhooks", "*", "deadLetters"}, listDeadLetters},
+	{http.MethodPost, []string{"webhooks", "*", "deadLetters", "purge"}, purgeDeadLetters},
 }
 
 // findRoute returns the operation for method and path, and the names in it, the
@@ -38,7 +48,7 @@ func findRoute(h http.Header, method string, path []string) (found route, names 
 	}
 	var allowed []string
 	for _, rt := range routes {
-		names, ok := rt.match(path)
+		names, ok := match(rt.path, path)
 		if !ok {
 			continue
 		}
@@ -48,7 +58,7 @@ func findRoute(h http.Header, method string, path []string) (found route, names 
 		allowed = append(allowed, rt.method)
 	}
 	if allowed == nil {
-		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in a registry: it has webhooks, webhooks/{name}, and below that ping, getCallbackConfig and listEvents", clip(strings.Join(path, "/")))
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in a registry: %s", clip(strings.Join(path, "/")), below(path))
 	}
 	slices.Sort(allowed)
 	h.Set("Allow", strings.Join(allowed, ", "))
@@ -59,12 +69,14 @@ func findRoute(h http.Header, method string, path []string) (found route, names 
 	return route{}, [2]string{}, fault.New(fault.Unsupported, "%s takes %s, not %s", what, strings.Join(allowed, " or "), clip(method))
 }
 
-func (rt route) match(path []string) (names [2]string, ok bool) {
-	if len(path) != len(rt.path) {
+// match reports whether path is one that pattern, of a route, stands for, and
+// returns the names in it.
+func match(pattern, path []string) (names [2]string, ok bool) {
+	if len(path) != len(pattern) {
 		return names, false
 	}
 	n := 0
-	for i, want := range rt.path {
+	for i, want := range pattern {
 		if want == "*" {
 			names[n] = path[i]
 			n++
@@ -73,6 +85,30 @@ func (rt route) match(path []string) (names [2]string, ok bool) {
 		}
 	}
 	return names, true
+}
+
+// below tells what there is below as much of path as leads somewhere.
+func below(path []string) string {
+	for known := len(path); ; known-- {
+		var children []string
+		for _, rt := range routes {
+			if len(rt.path) <= known {
+				continue
+			}
+			if _, ok := match(rt.path[:known], path[:known]); ok {
+				children = append(children, strings.Replace(rt.path[known], "*", "{name}", 1))
+			}
+		}
+		if children == nil && known > 0 {
+			continue
+		}
+		slices.Sort(children)
+		what := "it"
+		if known > 0 {
+			what = clip(strings.Join(path[:known], "/"))
+		}
+		return what + " has " + strings.Join(slices.Compact(children), ", ")
+	}
 }
 
 // cutRoot returns the segments of a path behind Root; ok is false for a path that

@@ -88,6 +88,7 @@ type (
 		Tags       map[string]string `json:"tags"`
 		SystemData systemData        `json:"systemData"`
 		Properties webhookProperties `json:"properties"`
+		Health     *healthBody       `json:"health,omitempty"` // nil: not asked for
 	}
 	webhookProperties struct {
 		Status            string   `json:"status"`

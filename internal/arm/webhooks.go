@@ -2,6 +2,9 @@ package arm
 
 import (
 	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -63,16 +66,32 @@ func deleteWebhook(a *api, c call) (answer, error) {
 	return answer{status: http.StatusOK}, err
 }
 
+// webhook returns the webhook that the path names.
+func (a *api) webhook(c call) (webhook.Webhook, error) {
+	return a.Webhooks.Get(c.Context(), hooksOf(c.registry), c.name)
+}
+
 func getWebhook(a *api, c call) (answer, error) {
-	w, err := a.Webhooks.Get(c.Context(), hooksOf(c.registry), c.name)
+	health, err := asksHealth(c.URL.Query())
 	if err != nil {
 		return answer{}, err
+	}
+	w, err := a.webhook(c)
+	if err != nil {
+		return answer{}, err
+	}
+	if health {
+		return a.withHealth(c, w)
 	}
 	return answer{http.StatusOK, webhookToWire(c.registry, w)}, nil
 }
 
 // listWebhooks answers all at once: a registry has at most 500.
 func listWebhooks(a *api, c call) (answer, error) {
+	health, err := asksHealth(c.URL.Query())
+	if err != nil {
+		return answer{}, err
+	}
 	hooks, err := a.Webhooks.List(c.Context(), hooksOf(c.registry))
 	if err != nil {
 		return answer{}, err
@@ -80,6 +99,12 @@ func listWebhooks(a *api, c call) (answer, error) {
 	list := listBody[webhookBody]{Value: make([]webhookBody, len(hooks))}
 	for i, w := range hooks {
 		list.Value[i] = webhookToWire(c.registry, w)
+	}
+	if health {
+		err = a.addHealth(c.Context(), hooks, list.Value)
+	}
+	if err != nil {
+		return answer{}, err
 	}
 	return answer{http.StatusOK, list}, nil
 }
@@ -107,7 +132,11 @@ func listEvents(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	w, err := a.Webhooks.Get(c.Context(), hooksOf(c.registry), c.name)
+	filter, err := parseFilter(c.URL.Query())
+	if err != nil {
+		return answer{}, err
+	}
+	w, err := a.webhook(c)
 	if err != nil {
 		return answer{}, err
 	}
@@ -115,7 +144,7 @@ func listEvents(a *api, c call) (answer, error) {
 	if n <= 0 {
 		return answer{http.StatusOK, listBody[eventBody]{Value: []eventBody{}}}, nil
 	}
-	page, next, err := a.Attempts.Attempts(c.Context(), w.ID, delivery.Filter{}, token.after, n)
+	page, next, err := a.Deliveries.Attempts(c.Context(), w.ID, filter, token.after, n)
 	if err != nil {
 		return answer{}, err
 	}
@@ -124,9 +153,25 @@ func listEvents(a *api, c call) (answer, error) {
 		list.Value[i] = eventToWire(attempt)
 	}
 	if seen := token.seen + len(page); next != "" && seen < eventsShown {
-		list.NextLink = nextLink(c.Request, pageToken{seen, next})
+		list.NextLink = nextLink(c.Request, pageToken{seen, next}.String())
 	}
 	return answer{http.StatusOK, list}, nil
+}
+
+// parseFilter reads the query parameters that narrow the log.
+func parseFilter(query url.Values) (f delivery.Filter, err error) {
+	switch f.Outcome = delivery.Outcome(strings.ToLower(query.Get("outcome"))); f.Outcome {
+	case "", delivery.Delivered, delivery.Refused, delivery.Failed, delivery.Interrupted:
+	default:
+		return f, fault.New(fault.Invalid, "outcome %q is none: use delivered, refused, failed or interrupted, or leave it out for all", clip(query.Get("outcome")))
+	}
+	if text := query.Get("replay"); text != "" {
+		f.Replay, err = strconv.ParseInt(text, 10, 64)
+		if err != nil || f.Replay <= 0 {
+			return f, fault.New(fault.Invalid, "replay %q is no number of a replay: leave it out for attempts of all kinds", clip(text))
+		}
+	}
+	return f, nil
 }
 
 func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {

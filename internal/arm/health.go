@@ -1,0 +1,123 @@
+package arm
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+// healthBody is how a webhook fares. It is not ACR's, and only there for those
+// who ask for it.
+type healthBody struct {
+	State               string `json:"state"`
+	ConsecutiveFailures int    `json:"consecutiveFailures"`
+	FirstFailure        string `json:"firstFailure,omitempty"` // of these
+	LastSuccess         string `json:"lastSuccess,omitempty"`
+	LastAttempt         string `json:"lastAttempt,omitempty"`
+	LastStatus          int    `json:"lastStatus,omitempty"` // absent: there was no answer
+	LastError           string `json:"lastError,omitempty"`  // the class of the failure
+	Waiting             int    `json:"waiting"`
+	Behind              int64  `json:"behind"`
+	OldestUndelivered   string `json:"oldestUndelivered,omitempty"`
+	NextAttempt         string `json:"nextAttempt,omitempty"`
+	PausedAt            string `json:"pausedAt,omitempty"`
+	DeadLetters         int64  `json:"deadLetters"`
+}
+
+func healthToWire(status webhook.Status, h delivery.Health) *healthBody {
+	state := string(h.State)
+	switch {
+	case status == webhook.Disabled:
+		state = "disabled"
+	case h.State == delivery.Live:
+		state = "ok"
+	}
+	return &healthBody{
+		State:               state,
+		ConsecutiveFailures: h.FailStreak,
+		FirstFailure:        optionalTime(h.FirstFail),
+		LastSuccess:         optionalTime(h.LastSuccess),
+		LastAttempt:         optionalTime(h.LastAttempt),
+		LastStatus:          h.LastStatus,
+		LastError:           h.LastError,
+		Waiting:             h.Waiting,
+		Behind:              h.Behind,
+		OldestUndelivered:   optionalTime(h.Oldest),
+		NextAttempt:         optionalTime(h.NextAttempt),
+		PausedAt:            optionalTime(h.PausedAt),
+		DeadLetters:         h.DeadLetters,
+	}
+}
+
+// optionalTime is empty for no time.
+func optionalTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return wireTime(t)
+}
+
+// asksHealth reads the query parameter expand.
+func asksHealth(query url.Values) (bool, error) {
+	expand := query.Get("expand")
+	if expand != "" && !strings.EqualFold(expand, "health") {
+		return false, fault.New(fault.Invalid, "expand %q is not known: use health, or leave it out", clip(expand))
+	}
+	return expand != "", nil
+}
+
+// addHealth gives each of bodies, which show hooks, its health. A webhook that
+// was deleted in between has none.
+func (a *api) addHealth(ctx context.Context, hooks []webhook.Webhook, bodies []webhookBody) error {
+	ids := make([]int64, len(hooks))
+	for i, w := range hooks {
+		ids[i] = w.ID
+	}
+	all, err := a.Deliveries.Health(ctx, ids...)
+	if err != nil {
+		return err
+	}
+	for i, w := range hooks {
+		if h, ok := all[w.ID]; ok {
+			bodies[i].Health = healthToWire(w.Status, h)
+		}
+	}
+	return nil
+}
+
+// withHealth answers with a webhook and how it fares.
+func (a *api) withHealth(c call, w webhook.Webhook) (answer, error) {
+	body := []webhookBody{webhookToWire(c.registry, w)}
+	if err := a.addHealth(c.Context(), []webhook.Webhook{w}, body); err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, body[0]}, nil
+}
+
+// pauseWebhook makes what the webhook is owed wait. One that is paused stays so.
+func pauseWebhook(a *api, c call) (answer, error) {
+	return hold(a, c, "pause", a.Deliveries.Pause)
+}
+
+// resumeWebhook ends a pause.
+func resumeWebhook(a *api, c call) (answer, error) {
+	return hold(a, c, "resume", a.Deliveries.Resume)
+}
+
+func hold(a *api, c call, what string, do func(context.Context, int64) error) (answer, error) {
+	w, err := a.webhook(c)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := do(c.Context(), w.ID); err != nil {
+		return answer{}, err
+	}
+	a.audit(c, w, what, a.host(w))
+	return a.withHealth(c, w)
+}
