@@ -294,6 +294,7 @@ type Stream struct {
 type Delivery struct {
 	Attempt string // what its result is reported by; opaque
 	EventID string
+	Actor   string // who made the change
 	Replay  int64 // number of the replay it belongs to; 0: none
 	Header  http.Header
 	Body    []byte
@@ -454,7 +455,7 @@ const (
 func newDelivery(r *outbound.Request, id string) Delivery {
 	replay, _ := strconv.ParseInt(r.Header.Get(replayField), 10, 64)
 	return Delivery{
-		Attempt: id, EventID: r.Header.Get(idField), Replay: replay, Header: r.Header, Body: r.Body, Timeout: r.Timeout,
+		Attempt: id, EventID: r.Header.Get(idField), Actor: r.Actor, Replay: replay, Header: r.Header, Body: r.Body, Timeout: r.Timeout,
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,10 +55,24 @@ func (e *engine) heard() string {
 	return told
 }
 
+// deletions returns what was to be deleted so far.
+func (e *engine) deletions() []Listener {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.deleted)
+}
+
 func (e *engine) fail(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.err = err
+}
+
+// count returns how many listeners the hub keeps.
+func (h *Hub) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.listeners)
 }
 
 var who = Listener{Registry: 7, Endpoint: 42, Name: "listen0123456789"}
@@ -80,7 +95,7 @@ func request() outbound.Request {
 	return outbound.Request{
 		URL: "listen://" + who.Name, Body: []byte(`{"id":"e1"}`), Timeout: 10 * time.Second,
 		Header: http.Header{"Webhook-Id": {"e1"}, "Content-Type": {"application/json"}, "Webhook-Signature": {"v1,abc="}, "Dockbell-Replay": {"3"}},
-		Public: []string{"Content-Type", "Content-Length", "Webhook-Id"},
+		Public: []string{"Content-Type", "Content-Length", "Webhook-Id"}, Actor: "alice",
 	}
 }
 
@@ -128,7 +143,7 @@ func TestDelivery(t *testing.T) {
 		result := posting(h)
 		d := next(t, s)
 		if diff := cmp.Diff(Delivery{
-			Attempt: d.Attempt, EventID: "e1", Replay: 3, Header: request().Header, Body: request().Body, Timeout: 10 * time.Second,
+			Attempt: d.Attempt, EventID: "e1", Actor: "alice", Replay: 3, Header: request().Header, Body: request().Body, Timeout: 10 * time.Second,
 		}, d); diff != "" || len(d.Attempt) < 20 {
 			t.Errorf("delivery (-want +got):\n%s", diff)
 		}
@@ -324,25 +339,25 @@ func TestDeletedAfterTenMinutes(t *testing.T) {
 		time.Sleep(KeptFor * 3)
 		s.Close()
 		time.Sleep(KeptFor - time.Second)
-		if len(e.deleted) != 0 {
-			t.Fatalf("deleted %v too early", e.deleted)
+		if len(e.deletions()) != 0 {
+			t.Fatalf("deleted %v too early", e.deletions())
 		}
 		e.fail(errors.New("the database is closed"))
 		time.Sleep(2 * time.Second)
 		e.fail(nil)
-		if len(e.deleted) != 1 {
-			t.Fatalf("deletions %v", e.deleted)
+		if len(e.deletions()) != 1 {
+			t.Fatalf("deletions %v", e.deletions())
 		}
 		time.Sleep(KeptFor) // it is tried again
-		if diff := cmp.Diff([]Listener{who, who}, e.deleted); diff != "" {
+		if diff := cmp.Diff([]Listener{who, who}, e.deletions()); diff != "" {
 			t.Errorf("deletions:\n%s", diff)
 		}
-		if len(h.listeners) != 0 {
+		if h.count() != 0 {
 			t.Error("a deleted listener is kept in memory")
 		}
 		time.Sleep(3 * KeptFor)
-		if len(e.deleted) != 2 {
-			t.Errorf("deletions %v", e.deleted)
+		if len(e.deletions()) != 2 {
+			t.Errorf("deletions %v", e.deletions())
 		}
 	})
 }
@@ -367,8 +382,8 @@ func TestRemove(t *testing.T) {
 			t.Errorf("the engine heard %q of an endpoint that is gone", got)
 		}
 		time.Sleep(2 * KeptFor)
-		if len(e.deleted) != 0 {
-			t.Errorf("deleted %v", e.deleted)
+		if len(e.deletions()) != 0 {
+			t.Errorf("deleted %v", e.deletions())
 		}
 	})
 }
@@ -397,8 +412,8 @@ func TestStop(t *testing.T) {
 		_, err = h.Open(t.Context(), who)
 		wantFault(t, err, fault.Unavailable, "the server is stopping")
 		time.Sleep(2 * KeptFor)
-		if len(e.deleted) != 0 {
-			t.Errorf("deleted %v", e.deleted)
+		if len(e.deletions()) != 0 {
+			t.Errorf("deleted %v", e.deletions())
 		}
 	})
 }
@@ -420,6 +435,8 @@ func TestCancelledPost(t *testing.T) {
 				t.Errorf("result %+v", res)
 			}
 		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
 		if n := len(h.listeners[who.Name].open); n != 0 {
 			t.Errorf("%d attempts are kept in memory", n)
 		}
@@ -434,7 +451,7 @@ func TestGoneEndpoint(t *testing.T) {
 		_, err := h.Open(t.Context(), who)
 		wantFault(t, err, fault.NotFound, "no endpoint")
 		time.Sleep(2 * KeptFor)
-		if len(h.listeners) != 0 {
+		if h.count() != 0 {
 			t.Error("it is kept in memory")
 		}
 	})

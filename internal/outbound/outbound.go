@@ -30,6 +30,9 @@ type Request struct {
 	// Hops is the value of Dockbell-Hops that the request carried which led to
 	// this one; empty if it had none.
 	Hops string
+
+	// Actor is who made the change that the request tells of. It is not sent.
+	Actor string
 }
 
 // Class says at which step an exchange ended without an answer.
