@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"slices"
 
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/outbox"
@@ -25,13 +26,10 @@ const (
 // After implements arm.Feed.
 func (f feed) After(ctx context.Context, registry, pos int64, n int) (page arm.FeedPage, err error) {
 	err = f.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		page = arm.FeedPage{Next: pos}
-		if page.Oldest, err = outbox.Oldest(tx); err != nil {
+		if page, err = bounds(tx); err != nil {
 			return err
 		}
-		if page.Newest, err = outbox.Last(tx); err != nil {
-			return err
-		}
+		page.Next = pos
 		for size, scanned := 0, 0; scanned < maxScan; scanned += scanChunk {
 			heads, err := outbox.Heads(tx, page.Next, scanChunk)
 			if err != nil {
@@ -42,11 +40,11 @@ func (f feed) After(ctx context.Context, registry, pos int64, n int) (page arm.F
 					if len(page.Entries) == n || size >= maxFeedBytes {
 						return nil
 					}
-					entry, err := outbox.At(tx, head.Pos)
+					entry, err := read(tx, head.Pos)
 					if err != nil {
 						return err
 					}
-					page.Entries = append(page.Entries, arm.FeedEntry{Event: entry.Event, ACRBody: entry.ACRBody})
+					page.Entries = append(page.Entries, entry)
 					size += len(entry.ACRBody)
 				}
 				page.Next = head.Pos
@@ -58,6 +56,54 @@ func (f feed) After(ctx context.Context, registry, pos int64, n int) (page arm.F
 		return nil
 	})
 	return page, err
+}
+
+// Last implements arm.Feed.
+func (f feed) Last(ctx context.Context, registry int64, n int) (page arm.FeedPage, err error) {
+	err = f.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		if page, err = bounds(tx); err != nil {
+			return err
+		}
+		page.Next = page.Newest
+		size := 0
+		for end := page.Newest; end >= page.Oldest && end > page.Newest-maxScan; end -= scanChunk {
+			heads, err := outbox.Heads(tx, end-scanChunk, scanChunk) // positions are dense
+			if err != nil {
+				return err
+			}
+			for _, head := range slices.Backward(heads) {
+				if head.Registry.ID != registry {
+					continue
+				}
+				if len(page.Entries) == n || size >= maxFeedBytes {
+					return nil
+				}
+				entry, err := read(tx, head.Pos)
+				if err != nil {
+					return err
+				}
+				page.Entries = append(page.Entries, entry)
+				size += len(entry.ACRBody)
+			}
+		}
+		return nil
+	})
+	slices.Reverse(page.Entries)
+	return page, err
+}
+
+// bounds returns a page without entries.
+func bounds(tx *sqldb.Tx) (page arm.FeedPage, err error) {
+	if page.Oldest, err = outbox.Oldest(tx); err != nil {
+		return page, err
+	}
+	page.Newest, err = outbox.Last(tx)
+	return page, err
+}
+
+func read(tx *sqldb.Tx, pos int64) (arm.FeedEntry, error) {
+	entry, err := outbox.At(tx, pos)
+	return arm.FeedEntry{Event: entry.Event, ACRBody: entry.ACRBody}, err
 }
 
 // Changed implements arm.Feed.

@@ -18,6 +18,10 @@ type Feed interface {
 	// they are large or far apart.
 	After(ctx context.Context, registry, pos int64, n int) (FeedPage, error)
 
+	// Last returns the newest n events of a registry, fewer if they are large or
+	// far apart. Its page ends with the newest event there is.
+	Last(ctx context.Context, registry int64, n int) (FeedPage, error)
+
 	// Changed returns a channel that is closed when something happens next.
 	Changed() <-chan struct{}
 }
@@ -77,42 +81,36 @@ const (
 
 // feedQuery is what a client asks of the feed.
 type feedQuery struct {
-	after  int64 // a position; or one of the two below
-	limit  int
-	wait   time.Duration // for the first event
-	moment moment
+	after int64 // position; absent: before the oldest event kept
+	last  int   // so many of the newest events; absent: those behind after
+	limit int
+	wait  time.Duration // for the first event
 }
 
-// moment says how a feedQuery names the position it begins at.
-type moment uint8
-
-const (
-	given    moment = iota // as a position
-	earliest               // not at all: before the oldest event kept
-	latest                 // by the word: behind the newest
-)
-
-// latestWord stands for the position of the newest event.
-const latestWord = "latest"
+// absent marks a member of a feedQuery that the client left out.
+const absent = -1
 
 // parseFeedQuery reads a request for the feed. A client that lost its connection
 // says with Last-Event-ID how far it came, which counts more than where it first
 // began.
 func parseFeedQuery(query url.Values, lastEventID string) (q feedQuery, err error) {
+	if query.Has("after") && query.Has("last") {
+		return q, fault.New(fault.Invalid, "after and last exclude each other: give the position to begin behind, or how many of the newest events")
+	}
 	name, text := "after", query.Get("after")
 	if lastEventID != "" {
 		name, text = "Last-Event-ID", lastEventID
+		query.Del("last")
 	}
-	switch text {
-	case "":
-		q.moment = earliest
-	case latestWord:
-		q.moment = latest
-	default:
+	q.after = absent
+	if text != "" {
 		q.after, err = strconv.ParseInt(text, 10, 64)
 		if err != nil || q.after < 0 {
-			return q, fault.New(fault.Invalid, "%s %q is no position in the feed: use the next of an answer, a number from 0 on, or %s for what happens from now on", name, clip(text), latestWord)
+			return q, fault.New(fault.Invalid, "%s %q is no position in the feed: use the next of an answer, a number from 0 on", name, clip(text))
 		}
+	}
+	if q.last, err = parseCount(query, "last", "events", 0, maxFeedLimit, absent); err != nil {
+		return q, err
 	}
 	if q.limit, err = parseCount(query, "limit", "events", 1, maxFeedLimit, feedLimit); err != nil {
 		return q, err
@@ -122,11 +120,11 @@ func parseFeedQuery(query url.Values, lastEventID string) (q feedQuery, err erro
 	return q, err
 }
 
-// parseCount reads a number from the query.
-func parseCount(query url.Values, name, unit string, least, most, absent int) (int, error) {
+// parseCount reads a number from the query; without one it is otherwise.
+func parseCount(query url.Values, name, unit string, least, most, otherwise int) (int, error) {
 	text := query.Get(name)
 	if text == "" {
-		return absent, nil
+		return otherwise, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {
@@ -137,25 +135,18 @@ func parseCount(query url.Values, name, unit string, least, most, absent int) (i
 
 // begin returns the first page that is asked for.
 func (a *api) begin(ctx context.Context, registry int64, q feedQuery) (FeedPage, error) {
-	after := q.after
-	if q.moment != given {
-		// What is kept is known only with a page. One for the newest position, or
-		// for the oldest, follows.
-		page, err := a.Feed.After(ctx, registry, 0, 1)
-		if err != nil {
-			return page, err
-		}
-		after = page.Newest
-		if q.moment == earliest {
-			after = max(page.Oldest-1, 0)
-		}
+	if q.last != absent {
+		return a.Feed.Last(ctx, registry, q.last)
 	}
-	page, err := a.Feed.After(ctx, registry, after, q.limit)
-	if err == nil && after > page.Newest {
-		err = fault.New(fault.Invalid, "position %d is in the future: the newest event is %d; begin with after=%s, or without after at the oldest one kept", after, page.Newest, latestWord)
+	if q.after == absent {
+		return a.Feed.After(ctx, registry, 0, q.limit) // whatever is kept is behind 0
 	}
-	if err == nil && q.moment == given {
-		err = page.complete(after)
+	page, err := a.Feed.After(ctx, registry, q.after, q.limit)
+	if err == nil && q.after > page.Newest {
+		err = fault.New(fault.Invalid, "position %d is in the future: the newest event is %d; leave after out to begin with the oldest event kept, or use last=0 for what happens from now on", q.after, page.Newest)
+	}
+	if err == nil {
+		err = page.complete(q.after)
 	}
 	return page, err
 }
