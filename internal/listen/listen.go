@@ -295,7 +295,7 @@ type Delivery struct {
 	Attempt string // what its result is reported by; opaque
 	EventID string
 	Actor   string // who made the change
-	Replay  int64 // number of the replay it belongs to; 0: none
+	Replay  int64  // number of the replay it belongs to; 0: none
 	Header  http.Header
 	Body    []byte
 	Timeout time.Duration // how long the client has
