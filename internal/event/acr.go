@@ -12,7 +12,7 @@ type (
 		ID        string      `json:"id"`
 		Timestamp string      `json:"timestamp"`
 		Action    Action      `json:"action"`
-		Target    *acrTarget  `json:"target,omitempty"`
+		Target    any         `json:"target,omitempty"` // *acrTarget or *acrWebhook
 		Request   *acrRequest `json:"request,omitempty"`
 	}
 	acrTarget struct {
@@ -24,6 +24,14 @@ type (
 		Tag        string `json:"tag,omitempty"`
 		Name       string `json:"name,omitempty"`
 		Version    string `json:"version,omitempty"`
+	}
+	acrWebhook struct {
+		Webhook    string `json:"webhook"`
+		Condition  string `json:"condition"`
+		Since      string `json:"since"`
+		LastStatus int    `json:"lastStatus"`
+		LastError  string `json:"lastError"`
+		Progress   int    `json:"progress"`
 	}
 	acrRequest struct {
 		ID        string `json:"id"`
@@ -40,26 +48,45 @@ const (
 	sevenDigits = "2006-01-02T15:04:05.0000000Z"
 )
 
+// MaxBody is what no body exceeds, in bytes.
+const MaxBody = 64 << 10
+
+// What is kept of texts that are as long as strangers make them, in bytes. In
+// JSON, which may write six bytes for one, they stay far below MaxBody together.
+const (
+	maxUserAgent = 4 << 10
+	maxText      = 1 << 10
+)
+
 // ACRBody returns the body of an ACR webhook for e: one compact JSON object.
 // Which members are there depends on the action, as ACR does it: a delete has
 // no tag and no size, a quarantine no media type, a chart no request, a ping
-// neither target nor request.
+// neither target nor request. A webhook_failing has a webhook for its target.
+//
+// Texts that strangers choose are cut, so that a body has less than MaxBody
+// bytes whatever they sent.
 func ACRBody(e *Event) []byte {
 	body := acrBody{ID: e.ID, Timestamp: timestamp(e), Action: e.Action}
-	t := e.Target
+	t, mediaType := e.Target, cut(e.Target.MediaType, maxText)
 	switch e.Action {
 	case Push:
-		body.Target = &acrTarget{MediaType: t.MediaType, Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}
+		body.Target = &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}
 		body.Request = request(e)
 	case Quarantine:
 		body.Target = &acrTarget{Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}
 		body.Request = request(e)
 		body.Request.UserAgent = ""
 	case Delete:
-		body.Target = &acrTarget{MediaType: t.MediaType, Digest: t.Digest, Repository: t.Repository}
+		body.Target = &acrTarget{MediaType: mediaType, Digest: t.Digest, Repository: t.Repository}
 		body.Request = request(e)
 	case ChartPush, ChartDelete:
-		body.Target = &acrTarget{MediaType: t.MediaType, Size: t.Size, Digest: t.Digest, Repository: t.Repository, Tag: t.Tag, Name: t.Name, Version: t.Version}
+		body.Target = &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Repository: t.Repository, Tag: t.Tag, Name: t.Name, Version: t.Version}
+	case WebhookFailing:
+		w := e.Webhook
+		body.Target = &acrWebhook{
+			Webhook: w.Name, Condition: w.Condition, Since: w.Since.UTC().Format(sevenDigits),
+			LastStatus: w.LastStatus, LastError: cut(w.LastError, maxText), Progress: w.Progress,
+		}
 	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -72,8 +99,11 @@ func ACRBody(e *Event) []byte {
 
 func request(e *Event) *acrRequest {
 	r := e.Request
-	return &acrRequest{ID: r.ID, Host: r.Host, Method: r.Method, UserAgent: r.UserAgent}
+	return &acrRequest{ID: r.ID, Host: cut(r.Host, maxText), Method: r.Method, UserAgent: cut(r.UserAgent, maxUserAgent)}
 }
+
+// cut returns the first n bytes of s.
+func cut(s string, n int) string { return s[:min(n, len(s))] }
 
 func timestamp(e *Event) string {
 	layout := sevenDigits
