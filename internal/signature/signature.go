@@ -178,6 +178,17 @@ func SignText(body []byte, s Secret) string {
 	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }
 
+// VerifyText reports whether value is what SignText returns for one of the
+// secrets.
+func VerifyText(value string, body []byte, secrets ...Secret) (signed bool) {
+	for _, s := range secrets {
+		if hmac.Equal([]byte(value), []byte(SignText(body, s))) {
+			signed = true
+		}
+	}
+	return signed
+}
+
 // clip shortens a value for a message.
 func clip(s string) string {
 	const most = 100

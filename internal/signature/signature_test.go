@@ -259,6 +259,21 @@ func TestStyles(t *testing.T) {
 	if got, want := signature.SignText(body, secret), "sha256="+hex.EncodeToString(mac.Sum(nil)); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
+	for _, tt := range []struct {
+		value, body string
+		secret      signature.Secret
+		want        bool
+	}{
+		{signature.SignText(body, secret), string(body), secret, true},
+		{signature.SignText(body, secret), string(body) + " ", secret, false},
+		{signature.SignText(body, secret), string(body), signature.New(), false},
+		{strings.TrimPrefix(signature.SignText(body, secret), "sha256="), string(body), secret, false},
+		{"", string(body), secret, false},
+	} {
+		if got := signature.VerifyText(tt.value, []byte(tt.body), signature.New(), tt.secret); got != tt.want {
+			t.Errorf("%q of %q: %v, want %v", tt.value, tt.body, got, tt.want)
+		}
+	}
 	for name, field := range map[string]string{"github": "X-Hub-Signature-256", "Flux": "X-Signature"} {
 		style, err := signature.ParseStyle(name)
 		if err != nil || style.Field() != field || http.CanonicalHeaderKey(field) != field {
