@@ -37,6 +37,7 @@ type Client struct {
 	server             *url.URL
 	username, password string
 	http               http.Client
+	silence            time.Duration // after which a stream counts as lost
 }
 
 // New returns a client of the server, of whose URL scheme, host and port count.
@@ -48,6 +49,7 @@ func New(server *url.URL, username, password string, hc *http.Client) *Client {
 		username: username,
 		password: password,
 		http:     *hc,
+		silence:  silence,
 	}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c

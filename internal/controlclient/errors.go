@@ -26,14 +26,27 @@ var kinds = map[int]fault.Kind{
 	http.StatusMethodNotAllowed:      fault.Unsupported,
 	http.StatusNotImplemented:        fault.Unsupported,
 	http.StatusConflict:              fault.Conflict,
+	http.StatusGone:                  fault.OutOfRange,
 	http.StatusRequestEntityTooLarge: fault.TooLarge,
 	http.StatusTooManyRequests:       fault.Unavailable,
 	http.StatusServiceUnavailable:    fault.Unavailable,
 	http.StatusInsufficientStorage:   fault.NoSpace,
 }
 
-// codeQuota is the only code whose kind its status does not tell.
-const codeQuota = "QuotaExceeded"
+// The codes that mean more than their status tells.
+const (
+	codeQuota           = "QuotaExceeded"
+	codePositionExpired = "PositionExpired"
+)
+
+// errorBody is what an answer says that is no success.
+type errorBody struct {
+	Error struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+	Oldest int64 `json:"oldest"` // with codePositionExpired
+}
 
 // refused makes a fault of an answer that is no success.
 func (c *Client) refused(resp *http.Response, answer []byte) error {
@@ -41,17 +54,16 @@ func (c *Client) refused(resp *http.Response, answer []byte) error {
 		return fault.New(fault.Invalid, "%s redirects to %s: use that address instead", c.server, resp.Header.Get("Location"))
 	}
 	kind := kinds[resp.StatusCode]
-	var body struct {
-		Error struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
-	}
+	var body errorBody
 	if err := json.Unmarshal(answer, &body); err == nil && body.Error.Message != "" {
-		if body.Error.Code == codeQuota {
-			kind = fault.Quota
+		f := fault.New(kind, "%s", body.Error.Message).WithCode(body.Error.Code)
+		switch body.Error.Code {
+		case codeQuota:
+			f.Kind = fault.Quota
+		case codePositionExpired:
+			f.Detail = Expired{body.Oldest}
 		}
-		return fault.New(kind, "%s", body.Error.Message).WithCode(body.Error.Code)
+		return f
 	}
 	if resp.StatusCode == http.StatusBadRequest && strings.Contains(string(answer), "HTTP request to an HTTPS server") {
 		return fault.New(fault.Invalid, "%s speaks https: use https://%s", c.server.Host, c.server.Host)
