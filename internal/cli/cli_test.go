@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ type shell struct {
 	dir      string // of the stored login
 	stdin    string
 	terminal bool
+	ctx      context.Context // nil: that of the test
 	ask      func() (string, error)
 
 	// transport stands in for the network, where that must not be used.
@@ -54,7 +56,11 @@ func (s *shell) run(args ...string) result {
 		HTTP:           client,
 		Version:        "1.2.3",
 	})
-	code := cli.Execute(s.t.Context(), root, args)
+	ctx := s.ctx
+	if ctx == nil {
+		ctx = s.t.Context()
+	}
+	code := cli.Execute(ctx, root, args)
 	return result{out.String(), errs.String(), code}
 }
 
@@ -82,6 +88,25 @@ func TestWrongUsage(t *testing.T) {
 		{"webhook update -r contoso -n deployhook --set customHeaders=s3cret", `error: --set customHeaders needs a JSON object of strings like '{"name":"value"}', or one member like customHeaders.name=value`},
 		{"webhook update -r contoso -n deployhook --remove status", `error: --remove status: a webhook cannot be without it`},
 		{"webhook update -r contoso -n deployhook --add scope x", `error: --add scope x: only actions is a list, for example --add actions delete`},
+		{create + "--actions push --timeout 5s", `error: --timeout: "5s" is no whole number from 0 on`},
+		{create + "--actions push --max-per-minute -1", `error: --max-per-minute: "-1" is no whole number from 0 on`},
+		{create + "--actions push --order tags", `error: --order: "tags" is not one of tag, repository, none, did you mean tag?`},
+		{create + "--actions push --signature-headers gitlab", `error: --signature-headers: "gitlab" is not one of github, flux, did you mean github?`},
+		{"webhook list-events -r contoso -n deployhook --outcome fail", `error: --outcome: "fail" is not one of delivered, refused, failed, interrupted, did you mean failed?`},
+		{"webhook test -r contoso -n deployhook", `error: dockbell webhook test needs --action: see dockbell webhook test --help`},
+		{"webhook test -r contoso -n deployhook --action pull", `error: --action: "pull" is not one of push, delete, quarantine, chart_push, chart_delete, did you mean push?`},
+		{"webhook rotate-secret -r contoso -n deployhook --overlap tomorrow", `error: --overlap: "tomorrow" is no length of time: use one like 90s, 5m, 24h or 7d`},
+		{"webhook rotate-secret -r contoso -n deployhook --overlap 90s", `error: --overlap 1m30s is not in whole minutes`},
+		{"webhook redeliver -r contoso -n deployhook", `error: dockbell webhook redeliver needs --event: see dockbell webhook redeliver --help`},
+		{"webhook replay -r contoso -n deployhook", `error: say which events are to ring once more: with --since, --until, --after, --upto, --failed or --refused; --after 0 is all that are kept`},
+		{"webhook replay -r contoso -n deployhook --failed --refused", `error: an event failed or was refused, never both: give one of --failed and --refused`},
+		{"webhook replay -r contoso -n deployhook --since yesterday", `error: --since: "yesterday" is no time: use an age like 2h or 3d, a date like 2026-11-20, or 2026-11-20T15:04:05Z`},
+		{"webhook replays show -r contoso -n deployhook", `error: dockbell webhook replays show needs --id: see dockbell webhook replays show --help`},
+		{"webhook replays stop", `error: dockbell webhook replays has no command "stop", did you mean show?: see dockbell webhook replays --help`},
+		{"webhook dead-letters purge -r contoso -n deployhook", `error: say which dead letters: either --ids, as dead-letters list shows them, or --all`},
+		{"webhook dead-letters redrive -r contoso -n deployhook --ids 4 --all", `error: say which dead letters: either --ids, as dead-letters list shows them, or --all`},
+		{"webhook dead-letters redrive -r contoso -n deployhook --ids four", `error: --ids: "four" is no number from 1 on`},
+		{"webhook dead-letters redrive -r contoso -n deployhook --ids=", `error: --ids: name at least one`},
 		{"login", `error: login needs one address: dockbell login http://localhost:5000 -u dockbell`},
 		{"login localhost:5000", `error: login needs a user name: dockbell login http://localhost:5000 -u dockbell`},
 		{"login localhost:5000 -u dockbell", `error: login needs a password: with --password-stdin, -p or DOCKBELL_PASSWORD`},
@@ -102,7 +127,9 @@ func TestWrongUsage(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	for _, line := range []string{"--help", "", "webhook", "webhook --help", "webhook create --help", "webhook update --help", "webhook list-events -h", "registry list --help", "login --help", "help webhook ping"} {
+	for _, line := range []string{"--help", "", "webhook", "webhook --help", "webhook create --help", "webhook update --help", "webhook list-events -h", "webhook rotate-secret -h", "webhook test -h", "webhook pause -h", "webhook resume -h",
+		"webhook redeliver -h", "webhook replay -h", "webhook replays", "webhook replays list -h", "webhook replays show -h", "webhook replays cancel -h",
+		"webhook dead-letters -h", "webhook dead-letters list -h", "webhook dead-letters redrive -h", "webhook dead-letters purge -h", "registry list --help", "login --help", "help webhook ping"} {
 		got := s.run(strings.Fields(line)...)
 		t.Logf("$ dockbell %s\n%s", line, got.out)
 		if got.code != 0 || got.err != "" || !strings.Contains(got.out, "\nExample:\n  dockbell ") {

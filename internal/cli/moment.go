@@ -101,16 +101,36 @@ func (o *output) when(t time.Time) string {
 	return age(time.Since(t))
 }
 
-// age prints a length of time in its largest unit, cut off: 3s, 5m, 2h, 12d.
-// Clocks differ, so what is below zero is now.
+// age prints a length of time in its largest unit, cut off, as tables have it: 3s,
+// 5m, 2h, 12d. Clocks differ, so what is below zero is now.
 func age(d time.Duration) string {
+	n, unit := largest(d)
+	return n + unit[:1]
+}
+
+// inWords prints a length of time in its largest unit, cut off, as sentences have
+// it: 3 s, 5 min, 2 h, 12 days.
+func inWords(d time.Duration) string {
+	n, unit := largest(d)
+	if unit == "days" && n == "1" {
+		unit = "day"
+	}
+	return n + " " + unit
+}
+
+func largest(d time.Duration) (n, unit string) {
+	const day = 24 * time.Hour
+	d = max(d, 0)
+	size := time.Second
 	switch {
 	case d < time.Minute:
-		return strconv.FormatInt(int64(max(d, 0)/time.Second), 10) + "s"
+		unit = "s"
 	case d < time.Hour:
-		return strconv.FormatInt(int64(d/time.Minute), 10) + "m"
-	case d < 24*time.Hour:
-		return strconv.FormatInt(int64(d/time.Hour), 10) + "h"
+		size, unit = time.Minute, "min"
+	case d < day:
+		size, unit = time.Hour, "h"
+	default:
+		size, unit = day, "days"
 	}
-	return strconv.FormatInt(int64(d/(24*time.Hour)), 10) + "d"
+	return strconv.FormatInt(int64(d/size), 10), unit
 }

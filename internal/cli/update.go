@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
 )
@@ -25,7 +24,6 @@ func (h *webhooks) update() *cobra.Command {
 	define := func(cmd *cobra.Command) {
 		s.flags(cmd)
 		flags := cmd.Flags()
-		Group(flags, "What it does")
 		flags.Var(&changeValue{&generic, set}, "set", "change properties, as name=value: status=disabled, tags.team=core")
 		flags.Var(&changeValue{&generic, add}, "add", "add to a list: actions delete")
 		flags.Var(&changeValue{&generic, remove}, "remove", "clear a property, or take something out of it: scope, tags.team, actions 0")
@@ -33,7 +31,10 @@ func (h *webhooks) update() *cobra.Command {
 		Group(flags, "As az update commands have it")
 	}
 	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
-		u := s.changes(cmd.Flags())
+		u, err := s.changes(cmd.Flags())
+		if err != nil {
+			return err
+		}
 		e := editor{
 			update:      &u,
 			forceString: forceString,
@@ -46,31 +47,14 @@ func (h *webhooks) update() *cobra.Command {
 			}
 		}
 		if u.Properties.Scope != nil {
-			h.warnOfScope(*u.Properties.Scope)
+			h.env.warnOfScope(*u.Properties.Scope)
 		}
 		w, err := c.PatchWebhook(ctx, registry, h.name, u)
 		if err != nil {
 			return err
 		}
-		return h.out.print(webhookView(w), webhookTable(w))
+		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	})
-}
-
-// changes returns what the flags that were given change.
-func (s *settings) changes(given *pflag.FlagSet) controlclient.WebhookUpdate {
-	u := controlclient.WebhookUpdate{Tags: s.tags.pairs}
-	u.Properties.CustomHeaders = s.headers.pairs
-	u.Properties.Actions = s.actions.words
-	if given.Changed("uri") {
-		u.Properties.ServiceURI = &s.uri
-	}
-	if given.Changed("scope") {
-		u.Properties.Scope = &s.scope
-	}
-	if given.Changed("status") {
-		u.Properties.Status = &s.status.value
-	}
-	return u
 }
 
 // verb is what a generic change does.

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
 )
@@ -13,7 +17,7 @@ import (
 // the resource group added, and absent members as null.
 
 func webhookView(w controlclient.Webhook) map[string]any {
-	return map[string]any{
+	view := map[string]any{
 		"actions":           anys(w.Properties.Actions),
 		"id":                w.ID,
 		"location":          w.Location,
@@ -26,15 +30,48 @@ func webhookView(w controlclient.Webhook) map[string]any {
 		"tags":              anyMap(w.Tags),
 		"type":              w.Type,
 	}
+	// What az does not have is there only if there is something to say.
+	if w.Health != nil {
+		view["health"] = decoded(w.Health.Raw)
+	}
+	if p := w.Properties.RetryPolicy; p != nil {
+		view["retryPolicy"] = generic(p)
+	}
+	if w.Properties.SignatureHeaders != nil {
+		view["signatureHeaders"] = anys(w.Properties.SignatureHeaders)
+	}
+	if w.Properties.DisabledReason != "" {
+		view["disabledReason"] = w.Properties.DisabledReason
+	}
+	if w.Properties.Listener {
+		view["listener"] = true
+	}
+	return view
 }
 
 func callbackView(c controlclient.CallbackConfig) map[string]any {
-	return map[string]any{
+	view := map[string]any{
 		"customHeaders": anyMap(c.CustomHeaders),
 		"serviceUri":    c.ServiceURI,
 		"signingSecret": c.SigningSecret,
 	}
+	if c.PreviousSigningSecret != "" {
+		view["previousSigningSecret"] = c.PreviousSigningSecret
+		view["previousValidUntil"] = moment3339(c.PreviousValidUntil)
+	}
+	return view
 }
+
+func rotationView(r controlclient.Rotation) map[string]any {
+	return map[string]any{
+		"previousValidUntil": moment3339(r.PreviousValidUntil),
+		"signingSecret":      r.SigningSecret,
+	}
+}
+
+func replayView(r controlclient.Replay) map[string]any { return decodedObject(r.Raw) }
+
+func deadLetterView(d controlclient.DeadLetter) map[string]any { return decodedObject(d.Raw) }
 
 // registryView lifts whatever properties the server sent.
 func registryView(r controlclient.Registry) map[string]any {
@@ -107,6 +144,23 @@ func decodedObject(raw json.RawMessage) map[string]any {
 	return map[string]any{}
 }
 
+// generic returns v as encoding/json would decode it.
+func generic(v any) any {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	return decoded(text)
+}
+
+// moment3339 returns a time as JSON has it; null for the zero time.
+func moment3339(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
 func anys(list []string) []any {
 	out := make([]any, len(list))
 	for i, s := range list {
@@ -123,13 +177,89 @@ func anyMap(m map[string]string) map[string]any {
 	return out
 }
 
-func webhookTable(hooks ...controlclient.Webhook) table {
+// healthWords are the states of health as tables have them, where those differ
+// from the wire.
+var healthWords = map[string]string{"catchingUp": "catching up"}
+
+// webhookTable shows health, where the webhooks come with it, in place of the
+// status: a webhook with a health that is not disabled is enabled.
+func (o *output) webhookTable(hooks ...controlclient.Webhook) table {
 	t := table{header: []string{"NAME", "LOCATION", "ACTIONS", "SCOPE", "STATUS"}}
+	health := slices.ContainsFunc(hooks, func(w controlclient.Webhook) bool { return w.Health != nil })
+	if health {
+		t.header = append(t.header, "LAST", "WAITING", "OLDEST")
+	}
 	for _, w := range hooks {
 		p := w.Properties
-		t.rows = append(t.rows, []string{w.Name, w.Location, strings.Join(p.Actions, ","), p.Scope, p.Status})
+		row := []string{w.Name, w.Location, strings.Join(p.Actions, ","), p.Scope, p.Status}
+		if h := w.Health; h != nil {
+			row[4] = cmp.Or(healthWords[h.State], h.State)
+			row = append(row, lastWord(h), waitingWord(h), o.when(h.OldestUndelivered))
+		} else if health {
+			row = append(row, "", "", "")
+		}
+		t.rows = append(t.rows, row)
 	}
 	return t
+}
+
+// lastWord says how the newest attempt ended: the status of its answer, or why
+// there was none.
+func lastWord(h *controlclient.Health) string {
+	if h.LastStatus != 0 {
+		return strconv.Itoa(h.LastStatus)
+	}
+	return h.LastError
+}
+
+// waitingWord says how many events wait. Of those that were not looked at yet it
+// is not known whether the webhook wants them.
+func waitingWord(h *controlclient.Health) string {
+	if h.Behind > 0 {
+		return fmt.Sprintf("up to %d", h.Waiting+h.Behind)
+	}
+	return strconv.FormatInt(h.Waiting, 10)
+}
+
+// hintHealth says in a sentence what is wrong with a webhook, and what to do.
+func (h *webhooks) hintHealth(registry string, w controlclient.Webhook) {
+	health := w.Health
+	if health == nil {
+		return
+	}
+	name := "-r " + registry + " -n " + w.Name
+	waiting := waitingWord(health) + " events wait"
+	if health.Waiting+health.Behind == 1 {
+		waiting = "1 event waits"
+	}
+	switch health.State {
+	case "failing":
+		since := ""
+		if !health.FirstFailure.IsZero() {
+			since = " for " + inWords(time.Since(health.FirstFailure))
+		}
+		next := ""
+		if !health.NextAttempt.IsZero() {
+			next = ", the next attempt is in " + inWords(time.Until(health.NextAttempt))
+		}
+		last := "got no answer (" + health.LastError + ")"
+		if health.LastStatus != 0 {
+			last = "got " + strconv.Itoa(health.LastStatus)
+		}
+		h.env.hint("failing%s: %d attempts in a row, the last of which %s; %s%s: dockbell webhook list-events %s --outcome failed",
+			since, health.ConsecutiveFailures, last, waiting, next, name)
+	case "catchingUp":
+		h.env.hint("catching up: %s", waiting)
+	case "paused":
+		h.env.hint("paused: %s until dockbell webhook resume %s", waiting, name)
+	case "disabled":
+		if reason := w.Properties.DisabledReason; reason != "" {
+			h.env.hint("disabled: %s; when that is mended: dockbell webhook update %s --status enabled", reason, name)
+		}
+	}
+	if health.DeadLetters > 0 {
+		h.env.hint("given up so far: %d, see dockbell webhook dead-letters list %s", health.DeadLetters, name)
+	}
 }
 
 func callbackTable(c controlclient.CallbackConfig) table {
@@ -137,11 +267,72 @@ func callbackTable(c controlclient.CallbackConfig) table {
 	for _, name := range slices.Sorted(maps.Keys(c.CustomHeaders)) {
 		headers = append(headers, name+"="+c.CustomHeaders[name])
 	}
-	return table{header: []string{"SERVICE URI", "HEADERS"}, rows: [][]string{{c.ServiceURI, strings.Join(headers, ", ")}}}
+	return table{
+		header: []string{"SERVICE URI", "HEADERS", "SIGNING SECRET"},
+		rows:   [][]string{{c.ServiceURI, strings.Join(headers, ", "), c.SigningSecret}},
+	}
+}
+
+func rotationTable(r controlclient.Rotation) table {
+	until := "no more"
+	if !r.PreviousValidUntil.IsZero() {
+		until = "until " + r.PreviousValidUntil.UTC().Format(time.RFC3339)
+	}
+	return table{header: []string{"SIGNING SECRET", "PREVIOUS SIGNS"}, rows: [][]string{{r.SigningSecret, until}}}
+}
+
+func (o *output) replayTable(replays ...controlclient.Replay) table {
+	t := table{header: []string{"ID", "STATUS", "STARTED", "MATCHED", "DELIVERED", "REFUSED", "GIVEN UP", "SELECTION"}}
+	for _, r := range replays {
+		row := []string{strconv.FormatInt(r.ID, 10), r.State, o.when(r.CreatedAt)}
+		for _, n := range []int64{r.Matched, r.Delivered, r.Refused, r.Dead} {
+			row = append(row, strconv.FormatInt(n, 10))
+		}
+		t.rows = append(t.rows, append(row, selectionWords(r)))
+	}
+	return t
+}
+
+// selectionWords says what a replay was asked for, as name=value.
+func selectionWords(r controlclient.Replay) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(r.Selection)) {
+		value := r.Selection[name]
+		text := scalar(value)
+		if list, ok := value.([]any); ok {
+			texts := make([]string, len(list))
+			for i, e := range list {
+				texts[i] = scalar(e)
+			}
+			text = strings.Join(texts, ",")
+		}
+		words = append(words, name+"="+text)
+	}
+	if words == nil {
+		words = []string{"everything"}
+	}
+	if r.Elsewhere {
+		words = append(words, "to another address")
+	}
+	return strings.Join(words, " ")
+}
+
+func (o *output) deadLetterTable(letters []controlclient.DeadLetter) table {
+	t := table{header: []string{"ID", "EVENTS", "GIVEN UP", "HAPPENED", "FIRST EVENT", "REASON"}}
+	for _, d := range letters {
+		first := d.EventID
+		if d.Expired {
+			first = "(not kept any more)"
+		}
+		t.rows = append(t.rows, []string{
+			strconv.FormatInt(d.ID, 10), strconv.FormatInt(d.Count, 10), o.when(d.At), o.when(d.EventTime), first, d.Reason,
+		})
+	}
+	return t
 }
 
 func eventTable(events []controlclient.Event) table {
-	t := table{header: []string{"ID", "ACTION", "IMAGE", "HTTP STATUS", "TIMESTAMP"}}
+	t := table{header: []string{"ID", "ACTION", "IMAGE", "HTTP STATUS", "OUTCOME", "ATTEMPT", "TOOK", "TIMESTAMP"}}
 	for _, e := range events {
 		content := e.Request.Content
 		image := content.Target.Repository
@@ -149,9 +340,25 @@ func eventTable(events []controlclient.Event) table {
 			image += ":" + content.Target.Tag
 		}
 		status := strings.TrimSpace(e.Response.StatusCode + " " + e.Response.ReasonPhrase)
-		t.rows = append(t.rows, []string{e.ID, content.Action, image, status, toSecond(content.Timestamp)})
+		attempt, took := "", ""
+		if e.Attempt > 0 {
+			attempt = strconv.Itoa(e.Attempt)
+			took = tookWord(e.DurationMs)
+		}
+		t.rows = append(t.rows, []string{e.ID, content.Action, image, status, e.Outcome, attempt, took, toSecond(content.Timestamp)})
 	}
 	return t
+}
+
+// tookWord prints a number of milliseconds with as much of it as matters.
+func tookWord(ms float64) string {
+	switch {
+	case ms < 10:
+		return strconv.FormatFloat(ms, 'f', 1, 64) + "ms"
+	case ms < 1000:
+		return strconv.FormatFloat(ms, 'f', 0, 64) + "ms"
+	}
+	return strconv.FormatFloat(ms/1000, 'f', 1, 64) + "s"
 }
 
 func registryTable(registries ...controlclient.Registry) table {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -40,8 +41,17 @@ func webhookCommand(env Env) *cobra.Command {
 		h.update(),
 		h.delete(),
 		h.ping(),
+		h.test(),
 		h.listEvents(),
+		h.pause(),
+		h.resume(),
+		h.redeliver(),
+		h.replay(),
+		h.replays(),
+		h.deadLetters(),
 		h.getConfig(),
+		h.rotateSecret(),
+		h.verify(),
 	)
 	return group
 }
@@ -52,12 +62,7 @@ func webhookCommand(env Env) *cobra.Command {
 func (h *webhooks) command(cmd *cobra.Command, required []string, define func(*cobra.Command), run func(context.Context, *connected, string) error) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVarP(&h.registry, "registry", "r", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
-	if slices.Contains(required, "name") {
-		flags.StringVarP(&h.name, "name", "n", "", "webhook `name`, 5 to 50 letters and digits")
-	}
-	resourceGroupFlag(cmd)
-	Group(flags, "Which webhook")
+	h.whichFlags(cmd, slices.Contains(required, "name"))
 	if define != nil {
 		define(cmd)
 		Group(flags, "What it does")
@@ -82,30 +87,23 @@ func (h *webhooks) command(cmd *cobra.Command, required []string, define func(*c
 	return cmd
 }
 
-// settings are the flags that say what a webhook does.
-type settings struct {
-	uri, scope    string
-	actions       wordList
-	headers, tags pairList
-	status        choiceValue
-}
-
-func (s *settings) flags(cmd *cobra.Command) {
-	s.actions.allowed, s.status.allowed = webhookActions, webhookStatuses
-	flags := cmd.Flags()
-	flags.StringVar(&s.uri, "uri", "", "`URI` to ring, for example https://hooks.example.net/acr; kept secret")
-	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(webhookActions, " "))
-	flags.Var(&s.headers, "headers", `headers to send, as name=value separated by blanks, values kept secret; "" for none`)
-	flags.StringVar(&s.scope, "scope", "", "which images ring: `repo:tag`, repo:*, or empty for all; repo alone is repo:latest")
-	flags.Var(&s.status, "status", "whether it rings")
-	flags.Var(&s.tags, "tags", `tags of the webhook, as name=value separated by blanks; "" for none`)
-}
-
 // warnOfScope says what a scope without a tag means, which surprises.
-func (h *webhooks) warnOfScope(scope string) {
+func (env Env) warnOfScope(scope string) {
 	if scope != "" && !strings.Contains(scope, ":") {
-		h.env.warn("scope %s means %s:latest: for every tag of the repository use %s:*", scope, scope, scope)
+		env.warn("scope %s means %s:latest: for every tag of the repository use %s:*", scope, scope, scope)
 	}
+}
+
+// whichFlags adds the flags that say which webhook, or which registry's webhooks,
+// a command is for.
+func (h *webhooks) whichFlags(cmd *cobra.Command, one bool) {
+	flags := cmd.Flags()
+	flags.StringVarP(&h.registry, "registry", "r", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
+	if one {
+		flags.StringVarP(&h.name, "name", "n", "", "webhook `name`, 5 to 50 letters and digits")
+	}
+	resourceGroupFlag(cmd)
+	Group(flags, "Which webhook")
 }
 
 func (h *webhooks) create() *cobra.Command {
@@ -117,12 +115,15 @@ func (h *webhooks) create() *cobra.Command {
 		Example: "  dockbell webhook create --registry contoso --name deployhook --uri https://hooks.example.net/acr --actions push delete \\\n      --headers \"Authorization=Bearer s3cret\" X-Env=prod --scope 'team/web:*'",
 	}
 	define := func(cmd *cobra.Command) {
-		s.flags(cmd)
 		cmd.Flags().StringVarP(&location, "location", "l", "", "`region` whose changes ring; else the registry's")
+		s.flags(cmd)
 	}
 	run := func(ctx context.Context, c *connected, registry string) error {
-		h.warnOfScope(s.scope)
-		def := s.definition()
+		h.env.warnOfScope(s.scope)
+		def, err := s.definition(cmd.Flags())
+		if err != nil {
+			return err
+		}
 		def.Location = location
 		if location == "" {
 			r, err := c.Registry(ctx, registry)
@@ -136,37 +137,23 @@ func (h *webhooks) create() *cobra.Command {
 			return err
 		}
 		h.env.hint("next: dockbell webhook ping -r %s -n %s", registry, w.Name)
-		return h.out.print(webhookView(w), webhookTable(w))
+		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	}
 	return h.command(cmd, []string{"name", "uri", "actions"}, define, run)
-}
-
-// definition returns the body of a create; location is left to the caller.
-func (s *settings) definition() controlclient.WebhookCreate {
-	return controlclient.WebhookCreate{
-		Tags: s.tags.pairs,
-		Properties: controlclient.WebhookCreateProperties{
-			ServiceURI:    s.uri,
-			CustomHeaders: s.headers.pairs,
-			Status:        s.status.value,
-			Scope:         s.scope,
-			Actions:       s.actions.words,
-		},
-	}
 }
 
 func (h *webhooks) list() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
-		Short:   "List the webhooks of a registry.",
-		Example: "  dockbell webhook list -r contoso -o table",
+		Short:   "List the webhooks of a registry, and how each fares.",
+		Example: "  dockbell webhook list -r contoso -o table\n  dockbell webhook list -r contoso --query '[?health.state==`failing`].name' -o tsv",
 	}
 	return h.command(cmd, nil, nil, func(ctx context.Context, c *connected, registry string) error {
 		all, err := c.Webhooks(ctx, registry)
 		if err != nil {
 			return err
 		}
-		t := webhookTable(all...)
+		t := h.out.webhookTable(all...)
 		t.empty = "registry " + registry + " has no webhooks: dockbell webhook create -r " + registry + " -n deployhook --uri https://hooks.example.net/acr --actions push"
 		return h.out.print(views(all, webhookView), t)
 	})
@@ -175,7 +162,7 @@ func (h *webhooks) list() *cobra.Command {
 func (h *webhooks) show() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show",
-		Short:   "Show one webhook.",
+		Short:   "Show one webhook, and how it fares.",
 		Example: "  dockbell webhook show -r contoso -n deployhook",
 	}
 	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
@@ -183,7 +170,8 @@ func (h *webhooks) show() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return h.out.print(webhookView(w), webhookTable(w))
+		h.hintHealth(registry, w)
+		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	})
 }
 
@@ -218,32 +206,99 @@ func (h *webhooks) ping() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		h.env.hint("next: dockbell webhook list-events -r %s -n %s", registry, h.name)
-		return h.out.print(map[string]any{"id": id}, table{header: []string{"ID"}, rows: [][]string{{id}}})
+		return h.printSent(registry, id)
+	})
+}
+
+// printSent prints the id of an event that was made for the webhook.
+func (h *webhooks) printSent(registry, id string) error {
+	h.env.hint("next: dockbell webhook list-events -r %s -n %s", registry, h.name)
+	return h.out.print(map[string]any{"id": id}, table{header: []string{"ID"}, rows: [][]string{{id}}})
+}
+
+func (h *webhooks) test() *cobra.Command {
+	action := choiceValue{allowed: webhookActions}
+	cmd := &cobra.Command{
+		Use:     "test",
+		Short:   "Send a webhook a sample event, marked as one by the header Dockbell-Test.",
+		Example: "  dockbell webhook test -r contoso -n deployhook --action push",
+	}
+	define := func(cmd *cobra.Command) {
+		cmd.Flags().Var(&action, "action", "what the sample says happened")
+	}
+	return h.command(cmd, []string{"name", "action"}, define, func(ctx context.Context, c *connected, registry string) error {
+		id, err := c.Test(ctx, registry, h.name, action.value)
+		if err != nil {
+			return err
+		}
+		return h.printSent(registry, id)
 	})
 }
 
 func (h *webhooks) listEvents() *cobra.Command {
+	outcome := choiceValue{allowed: []string{"delivered", "refused", "failed", "interrupted"}}
+	var replay number[int64]
 	cmd := &cobra.Command{
 		Use:     "list-events",
 		Short:   "List what was sent to a webhook and what it answered, newest first.",
-		Example: "  dockbell webhook list-events -r contoso -n deployhook -o table",
+		Example: "  dockbell webhook list-events -r contoso -n deployhook -o table\n  dockbell webhook list-events -r contoso -n deployhook --outcome failed",
 	}
-	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
-		events, err := c.Events(ctx, registry, h.name, controlclient.EventFilter{})
+	define := func(cmd *cobra.Command) {
+		cmd.Flags().Var(&outcome, "outcome", "attempts that ended like this only")
+		cmd.Flags().Var(&replay, "replay", "attempts of the replay of this `id` only")
+		Group(cmd.Flags(), "Which events")
+	}
+	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
+		events, err := c.Events(ctx, registry, h.name, controlclient.EventFilter{Outcome: outcome.value, Replay: replay.get()})
 		if err != nil {
 			return err
 		}
 		t := eventTable(events)
 		t.empty = "nothing was sent to webhook " + h.name + " yet: dockbell webhook ping -r " + registry + " -n " + h.name
+		if outcome.value != "" || replay.value != nil {
+			t.empty = "no attempt of webhook " + h.name + " is like that: dockbell webhook list-events -r " + registry + " -n " + h.name + " shows all"
+		}
 		return h.out.print(views(events, eventView), t)
+	})
+}
+
+func (h *webhooks) pause() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "pause",
+		Short: "Stop ringing: what happens waits, until resume or its time to live is over.",
+		Long: "Stop ringing: what happens waits, in its order, until dockbell webhook resume, or until its time to live is over.\n" +
+			"A disabled webhook, by contrast, is owed nothing.",
+		Example: "  dockbell webhook pause -r contoso -n deployhook",
+	}
+	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
+		w, err := c.PauseWebhook(ctx, registry, h.name)
+		if err != nil {
+			return err
+		}
+		h.env.hint("next: dockbell webhook resume -r %s -n %s", registry, w.Name)
+		return h.out.print(webhookView(w), h.out.webhookTable(w))
+	})
+}
+
+func (h *webhooks) resume() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "resume",
+		Short:   "Ring again, and begin with what waited.",
+		Example: "  dockbell webhook resume -r contoso -n deployhook",
+	}
+	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
+		w, err := c.ResumeWebhook(ctx, registry, h.name)
+		if err != nil {
+			return err
+		}
+		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	})
 }
 
 func (h *webhooks) getConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "get-config",
-		Short:   "Show where a webhook rings and with which headers, secrets in clear.",
+		Short:   "Show where a webhook rings, with which headers and signing secret, all in clear.",
 		Example: "  dockbell webhook get-config -r contoso -n deployhook --query serviceUri -o tsv",
 	}
 	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
@@ -252,5 +307,29 @@ func (h *webhooks) getConfig() *cobra.Command {
 			return err
 		}
 		return h.out.print(callbackView(cfg), callbackTable(cfg))
+	})
+}
+
+func (h *webhooks) rotateSecret() *cobra.Command {
+	overlap := span{24 * time.Hour}
+	cmd := &cobra.Command{
+		Use:   "rotate-secret",
+		Short: "Give a webhook a new signing secret and print it.",
+		Long: "Give a webhook a new signing secret and print it, in clear.\n" +
+			"For the overlap every request is signed with both, so that its receiver can be changed at any time within it.",
+		Example: "  dockbell webhook rotate-secret -r contoso -n deployhook --query signingSecret -o tsv\n  dockbell webhook rotate-secret -r contoso -n deployhook --overlap 0",
+	}
+	define := func(cmd *cobra.Command) {
+		cmd.Flags().Var(&overlap, "overlap", "how long the previous secret signs too, 0 to 7d; 0 for a secret that leaked")
+	}
+	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
+		if overlap.Duration%time.Minute != 0 {
+			return Usage("--overlap %s is not in whole minutes", &overlap)
+		}
+		r, err := c.RotateSecret(ctx, registry, h.name, overlap.Duration)
+		if err != nil {
+			return err
+		}
+		return h.out.print(rotationView(r), rotationTable(r))
 	})
 }

@@ -2,11 +2,11 @@ package cli_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/delivery"
@@ -29,12 +30,12 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// server is the real control plane with registry contoso, a log of attempts made
-// up by the test, and one user: dockbell, password s3cret.
+// server is the real control plane with registry contoso, an engine whose doings
+// are made up by the test, and one user: dockbell, password s3cret.
 type server struct {
 	*httptest.Server
-	attempts []delivery.Attempt
-	sent     []string // method and body of the requests that had one
+	engine
+	sent []string // method and body of the requests that had one
 }
 
 func newServer(t *testing.T, registries ...string) *server {
@@ -71,9 +72,10 @@ func newServer(t *testing.T, registries ...string) *server {
 	}
 	s := &server{}
 	control := arm.New(arm.Config{
-		Tenants:  tenants,
-		Webhooks: hooks,
-		Attempts: s,
+		Tenants:    tenants,
+		Webhooks:   hooks,
+		Deliveries: s,
+		Log:        slog.New(slog.DiscardHandler),
 		Authenticate: func(r *http.Request, _ tenant.Registry) (string, error) {
 			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
 				return "", fault.New(fault.Unauthenticated, "authentication required")
@@ -102,21 +104,9 @@ func (e *endpoints) Add(*sqldb.Tx, string, int64, string) (int64, error) {
 	e.last++
 	return e.last, nil
 }
-func (e *endpoints) Drop(*sqldb.Tx, int64) error    { return nil }
-func (e *endpoints) Changed(*sqldb.Tx, int64) error { return nil }
-
-// Attempts returns one attempt per page, so that commands have links to follow.
-func (s *server) Attempts(_ context.Context, _ int64, _ delivery.Filter, after string, _ int) ([]delivery.Attempt, string, error) {
-	i := len(after) // a cursor is as long as it is far
-	if i >= len(s.attempts) {
-		return nil, "", nil
-	}
-	next := ""
-	if i+1 < len(s.attempts) {
-		next = after + "x"
-	}
-	return s.attempts[i : i+1], next, nil
-}
+func (e *endpoints) Drop(*sqldb.Tx, int64) error             { return nil }
+func (e *endpoints) Changed(*sqldb.Tx, int64) error          { return nil }
+func (e *endpoints) Disabled(*sqldb.Tx, int64, string) error { return nil }
 
 // shell returns a shell whose commands find the server and log in to it.
 func (s *server) shell(t *testing.T) *shell {
@@ -252,16 +242,22 @@ func TestListEvents(t *testing.T) {
 	}
 	ok := &outbound.ResponseHead{Status: 200, Reason: "OK", Version: "1.1", Header: map[string]string{"Content-Length": "0"}}
 	srv.attempts = []delivery.Attempt{
-		{EventID: "e5", Outcome: delivery.Interrupted, Sent: sent, ACRBody: body("push", `,"target":{"repository":"evil","tag":"\u001b[31m"}`)},
-		{EventID: "e4", Outcome: delivery.Failed, Class: outbound.DNS, Message: "hooks.example.net has no address", Sent: sent, ACRBody: body("delete", `,"target":{"digest":"sha256:1f","repository":"hello-world"}`)},
-		{EventID: "e3", Outcome: delivery.Failed, Class: outbound.Timeout, Sent: sent, ACRBody: body("push", `,"target":{"size":1048576000,"repository":"hello-world","tag":"v1"},"request":{"id":"r1","host":"contoso.azurecr.example","method":"PUT","useragent":"docker"}`)},
-		{EventID: "e2", Outcome: delivery.Delivered, Answer: ok, Sent: sent, ACRBody: body("push", `,"target":{"size":524,"repository":"hello-world","tag":"v1"}`)},
-		{EventID: "e1", Outcome: delivery.Delivered, Answer: ok, Sent: sent, ACRBody: body("ping", "")},
+		{EventID: "e5", N: 1, Outcome: delivery.Interrupted, Sent: sent, ACRBody: body("push", `,"target":{"repository":"evil","tag":"\u001b[31m"}`)},
+		{EventID: "e4", N: 12, Duration: 1234 * time.Microsecond, Outcome: delivery.Failed, Class: outbound.DNS, Message: "hooks.example.net has no address", Sent: sent, ACRBody: body("delete", `,"target":{"digest":"sha256:1f","repository":"hello-world"}`)},
+		{EventID: "e3", N: 1, Duration: 10 * time.Second, Replay: 7, Outcome: delivery.Failed, Class: outbound.Timeout, Sent: sent, ACRBody: body("push", `,"target":{"size":1048576000,"repository":"hello-world","tag":"v1"},"request":{"id":"r1","host":"contoso.azurecr.example","method":"PUT","useragent":"docker"}`)},
+		{EventID: "e2", N: 2, Duration: 900 * time.Microsecond, Outcome: delivery.Delivered, Answer: ok, Sent: sent, ACRBody: body("push", `,"target":{"size":524,"repository":"hello-world","tag":"v1"}`)},
+		{EventID: "e1", N: 1, Duration: 38600 * time.Microsecond, Outcome: delivery.Delivered, Answer: ok, Sent: sent, ACRBody: body("ping", "")},
+	}
+	for i := range srv.attempts {
+		srv.attempts[i].StartedAt = time.Unix(1741944413, 0)
 	}
 	got := strings.ReplaceAll(transcript(sh,
 		"webhook list-events -n deployhook -o table",
 		"webhook list-events -n deployhook --query '[2:4]'",
 		"webhook list-events -n deployhook --query '[2].eventRequestMessage.content.target' -o yaml",
+		"webhook list-events -n deployhook --outcome failed -o table",
+		"webhook list-events -n deployhook --replay 7 -o table",
+		"webhook list-events -n deployhook --replay 8 -o table",
 	), srv.URL, "http://server")
 	golden(t, "events.txt", got)
 
@@ -284,7 +280,28 @@ func TestSent(t *testing.T) {
 		{create, `PUT {"location":"westeurope","properties":{"serviceUri":"https://hooks.example.net/acr","status":"enabled","actions":["push","delete"]}}`},
 		{create + `--headers Authorization="Bearer abc=def" X-Empty --scope 'hello-world:*' --status Disabled --tags t=1 -l "West Europe"`,
 			`PUT {"location":"West Europe","tags":{"t":"1"},"properties":{"serviceUri":"https://hooks.example.net/acr","customHeaders":{"Authorization":"Bearer abc=def","X-Empty":""},"status":"disabled","scope":"hello-world:*","actions":["push","delete"]}}`},
+		{create + `--max-delivery-attempts 1 --event-ttl 60 --timeout 5 --order Repository --max-per-minute 120 --signature-headers github flux`,
+			`PUT {"location":"westeurope","properties":{"serviceUri":"https://hooks.example.net/acr","status":"enabled","actions":["push","delete"],` +
+				`"retryPolicy":{"maxDeliveryAttempts":1,"eventTimeToLiveInMinutes":60,"timeoutInSeconds":5,"order":"repository","maxPerMinute":120},"signatureHeaders":["github","flux"]}}`},
 		{"webhook update -n deployhook", `PATCH {}`},
+		{"webhook update -n deployhook --max-per-minute 0 --order none", `PATCH {"properties":{"retryPolicy":{"order":"none","maxPerMinute":0}}}`},
+		{"webhook update -n deployhook --signature-headers ''", `PATCH {"properties":{"signatureHeaders":[]}}`},
+		{"webhook update -n deployhook --signature-headers FLUX", `PATCH {"properties":{"signatureHeaders":["flux"]}}`},
+		{"webhook update -n deployhook --ca-file '' --client-cert '' --client-key ''", `PATCH {"properties":{"tls":null}}`},
+		{"webhook test -n deployhook --action delete", `POST {"action":"delete"}`},
+		{"webhook rotate-secret -n deployhook", `POST {"overlapInMinutes":1440}`},
+		{"webhook rotate-secret -n deployhook --overlap 0", `POST {"overlapInMinutes":0}`},
+		{"webhook rotate-secret -n deployhook --overlap 7d", `POST {"overlapInMinutes":10080}`},
+		{"webhook redeliver -n deployhook --event e1", `POST {"eventId":"e1"}`},
+		{"webhook replay -n deployhook --after 0 --no-wait", `POST {}`},
+		{"webhook replay -n deployhook --failed --no-wait", `POST {"only":"undelivered"}`},
+		{"webhook replay -n deployhook --refused --since 2026-03-14 --until 2026-03-14T09:26:53+01:00 --actions push delete --repository 'team/*' --uri http://audit.example.net --max-per-minute 60 --no-wait",
+			`POST {"from":"2026-03-14T00:00:00Z","until":"2026-03-14T09:26:53+01:00","only":"refused","actions":["push","delete"],"repository":"team/*","serviceUri":"http://audit.example.net","maxPerMinute":60}`},
+		{"webhook replay -n deployhook --after 7 --upto 9 --no-wait", `POST {"after":7,"upto":9}`},
+		{"webhook dead-letters redrive -n deployhook --ids 4,7 9 --no-wait", `POST {"deadLetters":[4,7,9]}`},
+		{"webhook dead-letters redrive -n deployhook --all --max-per-minute 60 --no-wait", `POST {"deadLetters":"all","maxPerMinute":60}`},
+		{"webhook dead-letters purge -n deployhook --ids 4", `POST {"ids":[4]}`},
+		{"webhook dead-letters purge -n deployhook --all", `POST {"ids":"all"}`},
 		{"webhook update -n deployhook --status enabled", `PATCH {"properties":{"status":"enabled"}}`},
 		{"webhook update -n deployhook --set status=enabled", `PATCH {"properties":{"status":"enabled"}}`},
 		{"webhook update -n deployhook --set properties.status=ENABLED scope=x:y", `PATCH {"properties":{"status":"enabled","scope":"x:y"}}`},

@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dockbell/dockbell/internal/controlclient"
+	"github.com/dockbell/dockbell/internal/fault"
+)
+
+func (h *webhooks) redeliver() *cobra.Command {
+	var id string
+	cmd := &cobra.Command{
+		Use:   "redeliver",
+		Short: "Ring a webhook once more for one event.",
+		Long: "Ring a webhook once more for one event, be it delivered, refused or given up.\n" +
+			"The request has the event's id, a fresh signature and the header Dockbell-Replay.",
+		Example: "  dockbell webhook redeliver -r contoso -n deployhook --event f7e3acdb-d1a7-41c6-8f0e-a32d3eff2949",
+	}
+	define := func(cmd *cobra.Command) {
+		cmd.Flags().StringVar(&id, "event", "", "`id` of the event, as list-events shows it")
+		Group(cmd.Flags(), "Which event")
+	}
+	return h.command(cmd, []string{"name", "event"}, define, func(ctx context.Context, c *connected, registry string) error {
+		r, err := c.Redeliver(ctx, registry, h.name, id)
+		if err != nil {
+			return err
+		}
+		h.env.hint("next: dockbell webhook list-events -r %s -n %s --replay %d", registry, h.name, r.ID)
+		return h.out.print(replayView(r), h.out.replayTable(r))
+	})
+}
+
+// pace is how a replay runs, and whether the command waits for its end.
+type pace struct {
+	perMinute number[int]
+	noWait    bool
+}
+
+func (p *pace) flags(flags *pflag.FlagSet) {
+	flags.Var(&p.perMinute, "max-per-minute", "the most deliveries in a minute; else as the receiver takes them")
+	flags.BoolVar(&p.noWait, "no-wait", false, "do not wait until everything was sent")
+	Group(flags, "How")
+}
+
+func (h *webhooks) replay() *cobra.Command {
+	var (
+		since, until    moment
+		after, upto     number[int64]
+		failed, refused bool
+		actions         = wordList{allowed: webhookActions}
+		repository, uri string
+		p               pace
+	)
+	cmd := &cobra.Command{
+		Use:   "replay",
+		Short: "Ring a webhook once more for many events.",
+		Long: "Ring a webhook once more for many events: those of a time, or of an outcome, that it asks for by its scope and actions of today.\n" +
+			"The server does it, at whatever pace the receiver takes; the command shows how far it is. Interrupting the command leaves the replay running.",
+		Example: "  dockbell webhook replay -r contoso -n deployhook --failed --since 2h\n" +
+			"  dockbell webhook replay -r contoso -n deployhook --since 2026-11-20 --until 2026-11-21 --repository 'team/*' --uri https://audit.example.net/acr",
+	}
+	define := func(cmd *cobra.Command) {
+		flags := cmd.Flags()
+		flags.Var(&since, "since", "events from then on: an age like 2h or 3d, a date in UTC, or RFC 3339")
+		flags.Var(&until, "until", "events before then")
+		flags.Var(&after, "after", "events behind this `position`; 0 for all that are kept")
+		flags.Var(&upto, "upto", "events up to this `position`")
+		flags.BoolVar(&failed, "failed", false, "events that it should have had and does not have")
+		flags.BoolVar(&refused, "refused", false, "events that it answered with a refusal")
+		flags.Var(&actions, "actions", "events of these actions")
+		flags.StringVar(&repository, "repository", "", "events of this `repository`; a * at the end stands for any rest")
+		Group(flags, "Which events")
+		flags.StringVar(&uri, "uri", "", "`URI` to ring in place of the webhook's, without the webhook's headers; kept secret")
+		p.flags(flags)
+	}
+	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
+		if since.IsZero() && until.IsZero() && after.value == nil && upto.value == nil && !failed && !refused {
+			return Usage("say which events are to ring once more: with --since, --until, --after, --upto, --failed or --refused; --after 0 is all that are kept")
+		}
+		if failed && refused {
+			return Usage("an event failed or was refused, never both: give one of --failed and --refused")
+		}
+		request := controlclient.ReplayRequest{
+			From: since.Time, Until: until.Time, After: after.get(), Upto: upto.get(),
+			Actions: actions.words, Repository: repository, ServiceURI: uri, MaxPerMinute: p.perMinute.get(),
+		}
+		switch {
+		case failed:
+			request.Only = "undelivered"
+		case refused:
+			request.Only = "refused"
+		}
+		return h.run(ctx, c, registry, request, p)
+	})
+}
+
+// run starts a replay, waits for its end if that is asked for, and prints it.
+func (h *webhooks) run(ctx context.Context, c *connected, registry string, request controlclient.ReplayRequest, p pace) error {
+	r, err := c.StartReplay(ctx, registry, h.name, request)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("-r %s -n %s", registry, h.name)
+	if p.noWait {
+		h.env.hint("next: dockbell webhook replays show %s --id %d", name, r.ID)
+	} else {
+		if r, err = h.follow(ctx, c, registry, r); err != nil {
+			return err
+		}
+		if r.State == controlclient.ReplayCancelled {
+			return fault.New(fault.Conflict, "replay %d was cancelled after %s", r.ID, replayFigures(r))
+		}
+		if r.Dead > 0 {
+			h.env.hint("next: dockbell webhook dead-letters list %s", name)
+		} else if r.Matched > 0 {
+			h.env.hint("next: dockbell webhook list-events %s --replay %d", name, r.ID)
+		}
+	}
+	return h.out.print(replayView(r), h.out.replayTable(r))
+}
+
+const (
+	// firstPoll is when a replay that was started is looked at first. Each pause
+	// after it is half as long again, up to lastPoll: short replays end at once.
+	firstPoll = 50 * time.Millisecond
+	lastPoll  = time.Second
+
+	// patience is how long a server may be away while a replay is followed: the
+	// replay outlives a restart.
+	patience = time.Minute
+)
+
+// follow waits for the end of a replay and shows on standard error how far it is.
+func (h *webhooks) follow(ctx context.Context, c *connected, registry string, r controlclient.Replay) (controlclient.Replay, error) {
+	bar := progress{env: h.env}
+	defer bar.end()
+	answered := time.Now()
+	for pause := firstPoll; r.State == controlclient.ReplayRunning; pause = min(pause*3/2, lastPoll) {
+		bar.show(fraction(r), fmt.Sprintf("replay %d: %s", r.ID, replayFigures(r)))
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		now, err := c.Replay(ctx, registry, h.name, r.ID)
+		switch {
+		case err == nil:
+			r, answered = now, time.Now()
+		case ctx.Err() != nil:
+			return r, fault.Wrap(err, fault.Unavailable, "interrupted, and replay %d goes on: dockbell webhook replays cancel -r %s -n %s --id %d ends it", r.ID, registry, h.name, r.ID)
+		case !fault.Is(err, fault.Unavailable) || time.Since(answered) > patience:
+			return r, err
+		}
+	}
+	bar.show(fraction(r), fmt.Sprintf("replay %d: %s", r.ID, replayFigures(r)))
+	return r, nil
+}
+
+// fraction is how much of a replay is done, 0 to 1: what was looked at, less the
+// share of it that is still under way.
+func fraction(r controlclient.Replay) float64 {
+	done := 1.0
+	if r.ToLook > 0 {
+		done = float64(r.Looked) / float64(r.ToLook)
+	}
+	if r.Matched > 0 {
+		done *= float64(r.Delivered+r.Refused+r.Dead) / float64(r.Matched)
+	}
+	return done
+}
+
+// replayFigures says how far a replay is.
+func replayFigures(r controlclient.Replay) string {
+	text := fmt.Sprintf("%d of %d looked at, %d delivered", r.Looked, r.ToLook, r.Delivered)
+	if r.Refused > 0 {
+		text += fmt.Sprintf(", %d refused", r.Refused)
+	}
+	if r.Dead > 0 {
+		text += fmt.Sprintf(", %d given up", r.Dead)
+	}
+	if waiting := r.Matched - r.Delivered - r.Refused - r.Dead; waiting > 0 {
+		text += fmt.Sprintf(", %d under way", waiting)
+	}
+	return text
+}
+
+func (h *webhooks) replays() *cobra.Command {
+	group := &cobra.Command{
+		Use:     "replays",
+		Short:   "List, look at and cancel the replays of a webhook.",
+		Example: "  dockbell webhook replays list -r contoso -n deployhook\n  dockbell webhook replays cancel -r contoso -n deployhook --id 3",
+		Args:    cobra.ArbitraryArgs,
+		RunE:    runGroup,
+	}
+	list := h.command(&cobra.Command{
+		Use:     "list",
+		Short:   "List the replays of a webhook, newest first.",
+		Example: "  dockbell webhook replays list -r contoso -n deployhook",
+	}, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
+		all, err := c.Replays(ctx, registry, h.name)
+		if err != nil {
+			return err
+		}
+		t := h.out.replayTable(all...)
+		t.empty = fmt.Sprintf("webhook %s has no replays: dockbell webhook replay -r %s -n %s --failed", h.name, registry, h.name)
+		return h.out.print(views(all, replayView), t)
+	})
+	show := h.oneReplay(&cobra.Command{
+		Use:     "show",
+		Short:   "Show how far a replay is.",
+		Example: "  dockbell webhook replays show -r contoso -n deployhook --id 3",
+	}, (*controlclient.Client).Replay)
+	cancel := h.oneReplay(&cobra.Command{
+		Use:     "cancel",
+		Short:   "End a replay: what it has not sent yet is not sent.",
+		Example: "  dockbell webhook replays cancel -r contoso -n deployhook --id 3",
+	}, (*controlclient.Client).CancelReplay)
+	group.AddCommand(list, show, cancel)
+	return group
+}
+
+// oneReplay completes a command that does something with one replay.
+func (h *webhooks) oneReplay(cmd *cobra.Command, do func(c *controlclient.Client, ctx context.Context, registry, name string, id int64) (controlclient.Replay, error)) *cobra.Command {
+	var id number[int64]
+	define := func(cmd *cobra.Command) {
+		cmd.Flags().Var(&id, "id", "`id` of the replay")
+		Group(cmd.Flags(), "Which replay")
+	}
+	return h.command(cmd, []string{"name", "id"}, define, func(ctx context.Context, c *connected, registry string) error {
+		r, err := do(c.Client, ctx, registry, h.name, id.get())
+		if err != nil {
+			return err
+		}
+		return h.out.print(replayView(r), h.out.replayTable(r))
+	})
+}
