@@ -37,8 +37,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type plane struct {
 	http.Handler
 	engine
-	auth     func(*http.Request, tenant.Registry) (string, error)
-	logged   strings.Builder
+	auth   func(*http.Request, tenant.Registry) (string, error)
+	logged strings.Builder
+	config arm.Config // what Handler is made of
 }
 
 func newPlane(t *testing.T) *plane {
@@ -82,7 +83,7 @@ func newPlane(t *testing.T) *plane {
 		t.Fatal(err)
 	}
 	p := &plane{auth: func(*http.Request, tenant.Registry) (string, error) { return "dockbell", nil }}
-	p.Handler = arm.New(arm.Config{
+	p.config = arm.Config{
 		Tenants:      registries,
 		Webhooks:     hooks,
 		Deliveries:   &p.engine,
@@ -91,7 +92,8 @@ func newPlane(t *testing.T) *plane {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
 		},
 		Log: slog.New(slog.NewTextHandler(&p.logged, nil)),
-	})
+	}
+	p.Handler = arm.New(p.config)
 	return p
 }
 

@@ -142,7 +142,9 @@ func (a *api) begin(ctx context.Context, registry int64, q feedQuery) (FeedPage,
 		return a.Feed.After(ctx, registry, 0, q.limit) // whatever is kept is behind 0
 	}
 	page, err := a.Feed.After(ctx, registry, q.after, q.limit)
-	if err == nil && q.after > page.Newest {
+	if err == nil && page.Newest == 0 && q.after > 0 {
+		err = fault.New(fault.Invalid, "position %d is in the future: nothing has happened yet; use after=0", q.after)
+	} else if err == nil && q.after > page.Newest {
 		err = fault.New(fault.Invalid, "position %d is in the future: the newest event is %d; leave after out to begin with the oldest event kept, or use last=0 for what happens from now on", q.after, page.Newest)
 	}
 	if err == nil {
