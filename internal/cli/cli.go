@@ -105,6 +105,9 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		logoutCommand(env),
 		registryCommand(env),
 		webhookCommand(env),
+		eventsCommand(env),
+		listenCommand(env),
+		applyCommand(env),
 		versionCommand(env),
 	)
 	return root
