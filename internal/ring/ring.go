@@ -76,6 +76,9 @@ type Terms struct {
 	// Host names whom its requests go to, as scheme://name:port. What is in
 	// flight is limited per host, over all endpoints that share it.
 	Host string
+
+	// Disabled: it is owed nothing, and what it was owed is given up.
+	Disabled bool
 }
 
 // Call is one attempt that is about to be made.

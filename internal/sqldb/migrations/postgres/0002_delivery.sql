@@ -20,6 +20,7 @@ ALTER TABLE endpoint
     ADD COLUMN elsewhere       BYTEA;  -- its sealed address
 
 ALTER TABLE delivery ADD COLUMN interrupted BIGINT NOT NULL DEFAULT 0; -- attempts in a row that a crash cut off
+ALTER TABLE delivery ADD COLUMN uncounted   BIGINT NOT NULL DEFAULT 0; -- attempts that its policy does not count: probes, and cut off ones
 
 -- How much the log of attempts takes, by day and whether they were delivered.
 CREATE TABLE attempt_volume (

@@ -34,6 +34,7 @@ DROP TABLE endpoint;
 ALTER TABLE endpoint_new RENAME TO endpoint;
 
 ALTER TABLE delivery ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0; -- attempts in a row that a crash cut off
+ALTER TABLE delivery ADD COLUMN uncounted   INTEGER NOT NULL DEFAULT 0; -- attempts that its policy does not count: probes, and cut off ones
 
 -- How much the log of attempts takes, by day and whether they were delivered.
 CREATE TABLE attempt_volume (
