@@ -177,11 +177,12 @@ func (h *Hub) known(who Listener) *listener {
 	return l
 }
 
-// Remove forgets a listener, whose webhook is gone. Its connection ends.
-func (h *Hub) Remove(name string) {
+// Remove forgets a listener of a registry, whose webhook is gone. Its connection
+// ends.
+func (h *Hub) Remove(registry int64, name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if l := h.listeners[name]; l != nil {
+	if l := h.listeners[name]; l != nil && l.Registry == registry {
 		h.forget(l)
 	}
 }

@@ -369,8 +369,14 @@ func TestRemove(t *testing.T) {
 		start := time.Now()
 		result := posting(h)
 		next(t, s)
-		h.Remove(who.Name)
-		h.Remove(who.Name)
+		h.Remove(who.Registry+1, who.Name) // another registry's
+		h.Remove(who.Registry, "listenother12345")
+		synctest.Wait()
+		if len(result) != 0 {
+			t.Error("it ended with another's")
+		}
+		h.Remove(who.Registry, who.Name)
+		h.Remove(who.Registry, who.Name)
 		if res := <-result; res.Class != outbound.Cancelled || time.Since(start) != 0 {
 			t.Errorf("result %+v after %v", res, time.Since(start))
 		}
