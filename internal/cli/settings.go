@@ -29,7 +29,7 @@ func (s *settings) flags(cmd *cobra.Command) {
 	s.actions.allowed, s.status.allowed = webhookActions, webhookStatuses
 	flags := cmd.Flags()
 	flags.StringVar(&s.uri, "uri", "", "`URI` to ring, for example https://hooks.example.net/acr; kept secret")
-	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(webhookActions, " "))
+	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(imageActions, " ")+"; and webhook_failing, when another webhook fails")
 	flags.Var(&s.headers, "headers", `headers to send, as name=value separated by blanks, values kept secret; "" for none`)
 	flags.StringVar(&s.scope, "scope", "", "which images ring: `repo:tag`, repo:*, or empty for all; repo alone is repo:latest")
 	flags.Var(&s.status, "status", "whether it rings")
@@ -46,8 +46,8 @@ func (s *settings) flags(cmd *cobra.Command) {
 
 	s.signatures.allowed, s.signatures.optional = []string{"github", "flux"}, true
 	flags.Var(&s.signatures, "signature-headers", `signatures to send beside that of Standard Webhooks: github for X-Hub-Signature-256, flux for X-Signature; "" for none`)
-	flags.StringVar(&s.ca, "ca-file", "", "PEM `file` of the authorities its certificate may be from, in place of the server's")
-	flags.StringVar(&s.clientCert, "client-cert", "", "PEM `file` of a certificate to show it")
+	flags.StringVar(&s.ca, "ca-file", "", "PEM `file` of the authorities the receiver's certificate must be from, in place of the system's")
+	flags.StringVar(&s.clientCert, "client-cert", "", "PEM `file` of a certificate to show the receiver")
 	flags.StringVar(&s.clientKey, "client-key", "", "PEM `file` of that certificate's key; kept secret")
 	Group(flags, "Proof")
 }

@@ -17,8 +17,10 @@ func (h *webhooks) update() *cobra.Command {
 	var generic []change
 	var forceString bool
 	cmd := &cobra.Command{
-		Use:     "update",
-		Short:   "Change a webhook; what is not given stays as it is.",
+		Use:   "update",
+		Short: "Change a webhook; what is not given stays as it is.",
+		Long: "Change a webhook; what is not given stays as it is.\n" +
+			"Of the three PEM files, though, giving one replaces all; \"\" stands for none.",
 		Example: "  dockbell webhook update -r contoso -n deployhook --status disabled\n  dockbell webhook update -r contoso -n deployhook --headers \"\" --set tags.team=core",
 	}
 	define := func(cmd *cobra.Command) {

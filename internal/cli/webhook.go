@@ -13,7 +13,8 @@ import (
 
 // What the flags of a webhook may say.
 var (
-	webhookActions  = []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}
+	imageActions    = []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}
+	webhookActions  = append(imageActions[:len(imageActions):len(imageActions)], "webhook_failing")
 	webhookStatuses = []string{"enabled", "disabled"}
 )
 
@@ -217,7 +218,7 @@ func (h *webhooks) printSent(registry, id string) error {
 }
 
 func (h *webhooks) test() *cobra.Command {
-	action := choiceValue{allowed: webhookActions}
+	action := choiceValue{allowed: imageActions}
 	cmd := &cobra.Command{
 		Use:     "test",
 		Short:   "Send a webhook a sample event, marked as one by the header Dockbell-Test.",
