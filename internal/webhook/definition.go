@@ -1,14 +1,19 @@
 package webhook
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"net/textproto"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/ring"
+	"github.com/dockbell/dockbell/internal/signature"
 )
 
 // Definition is what a webhook is to be: the input of Put.
@@ -20,6 +25,10 @@ type Definition struct {
 	Status        string // enabled, disabled, in any case; empty means enabled
 	Scope         string
 	Actions       []string // in any case; at least one
+
+	Policy           *ring.Policy  // nil means ring.Default
+	SignatureHeaders []string      // styles of package signature, in any case, beside Standard Webhooks
+	TLS              *outbound.TLS // write-only, as ServiceURI and CustomHeaders are
 }
 
 // Change is what of a webhook is to be another: the input of Patch. A nil member
@@ -31,7 +40,47 @@ type Change struct {
 	Status        *string
 	Scope         *string
 	Actions       []string
+
+	Policy           *PolicyChange
+	SignatureHeaders []string      // replaces all; empty clears
+	TLS              *outbound.TLS // replaces all; one without members clears
 }
+
+// PolicyChange is what of a retry policy is to be another. A nil member is left
+// as it is.
+type PolicyChange struct {
+	Timeout     *time.Duration
+	MaxAttempts *int
+	TTL         *time.Duration
+	Order       *ring.Order
+	PerMinute   *int
+}
+
+// ReplacePolicy returns the change that makes a policy be p in every member.
+func ReplacePolicy(p ring.Policy) *PolicyChange {
+	return &PolicyChange{&p.Timeout, &p.MaxAttempts, &p.TTL, &p.Order, &p.PerMinute}
+}
+
+// applyTo returns p with the change made.
+func (c *PolicyChange) applyTo(p ring.Policy) ring.Policy {
+	set(&p.Timeout, c.Timeout)
+	set(&p.MaxAttempts, c.MaxAttempts)
+	set(&p.TTL, c.TTL)
+	set(&p.Order, c.Order)
+	set(&p.PerMinute, c.PerMinute)
+	return p
+}
+
+// set sets a member to a value, if there is one.
+func set[T any](member *T, value *T) {
+	if value != nil {
+		*member = *value
+	}
+}
+
+// TLS is what a receiver is trusted by and what it is shown: a word of package
+// outbound, for those who do not know that.
+type TLS = outbound.TLS
 
 // Limits on names and tags, as ARM has them.
 const (
@@ -99,21 +148,31 @@ func parseStatus(text string) (Status, error) {
 	return "", fault.New(fault.Invalid, "status %q is not one of a webhook: use enabled or disabled", clip(text))
 }
 
-// subscribable are the actions a webhook can ask for. A ping is not one: it
-// rings the webhook it was made for.
-var subscribable = []event.Action{event.Push, event.Delete, event.Quarantine, event.ChartPush, event.ChartDelete}
+// subscribable are the actions a webhook can ask for: those of ACR, and the one
+// that is ours. A ping is not one: it rings the webhook it was made for.
+var subscribable = []event.Action{event.Push, event.Delete, event.Quarantine, event.ChartPush, event.ChartDelete, event.WebhookFailing}
+
+const actionRule = "use push, delete, quarantine, chart_push, chart_delete or webhook_failing"
+
+// parseAction reads an action that a webhook can ask for.
+func parseAction(text string) (event.Action, error) {
+	action := event.Action(strings.ToLower(text))
+	if !slices.Contains(subscribable, action) {
+		return "", fault.New(fault.Invalid, "action %q is not one a webhook can ask for: %s", clip(text), actionRule)
+	}
+	return action, nil
+}
 
 // parseActions returns the actions in the order of subscribable, each once.
 func parseActions(sent []string) ([]event.Action, error) {
-	const rule = "use push, delete, quarantine, chart_push or chart_delete"
 	if len(sent) == 0 {
-		return nil, fault.New(fault.Invalid, "the webhook has no action: %s", rule)
+		return nil, fault.New(fault.Invalid, "the webhook has no action: %s", actionRule)
 	}
 	asked := map[event.Action]bool{}
 	for _, text := range sent {
-		action := event.Action(strings.ToLower(text))
-		if !slices.Contains(subscribable, action) {
-			return nil, fault.New(fault.Invalid, "action %q is not one a webhook can ask for: %s", clip(text), rule)
+		action, err := parseAction(text)
+		if err != nil {
+			return nil, err
 		}
 		asked[action] = true
 	}
@@ -126,6 +185,20 @@ func parseActions(sent []string) ([]event.Action, error) {
 	return actions, nil
 }
 
+// parseStyles returns the styles in the order of their names, each once; nil for
+// none.
+func parseStyles(sent []string) (styles []signature.Style, err error) {
+	for _, text := range sent {
+		style, err := signature.ParseStyle(text)
+		if err != nil {
+			return nil, err
+		}
+		styles = append(styles, style)
+	}
+	slices.Sort(styles)
+	return slices.Compact(styles), nil
+}
+
 // Limits on custom headers.
 const (
 	maxHeaders     = 32
@@ -135,6 +208,7 @@ const (
 // reserved are the header fields that are the sender's own.
 var reserved = []string{
 	"accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "traceparent", "transfer-encoding", "upgrade",
+	"x-hub-signature-256", "x-signature",
 }
 
 // reservedPrefixes begin the names of others.
@@ -202,10 +276,19 @@ func place(reg Registry, location string) (string, error) {
 
 // asChange returns d as the change it makes to a webhook that is there. Of the
 // write-only part, what d leaves out stays: nobody who reads a webhook, edits it
-// and puts it back can have sent it. But headers made for one address are never
-// sent to another.
+// and puts it back can have sent it. But headers and certificates made for one
+// address are never shown to another.
 func (d Definition) asChange() Change {
-	c := Change{Tags: d.Tags, CustomHeaders: d.CustomHeaders, Scope: &d.Scope, Actions: d.Actions}
+	c := Change{
+		Tags: d.Tags, CustomHeaders: d.CustomHeaders, Scope: &d.Scope, Actions: d.Actions,
+		Policy: ReplacePolicy(ring.Default()), SignatureHeaders: d.SignatureHeaders, TLS: d.TLS,
+	}
+	if d.Policy != nil {
+		c.Policy = ReplacePolicy(*d.Policy)
+	}
+	if c.SignatureHeaders == nil {
+		c.SignatureHeaders = []string{}
+	}
 	status := cmp.Or(d.Status, string(Enabled))
 	c.Status = &status
 	if c.Tags == nil {
@@ -218,6 +301,9 @@ func (d Definition) asChange() Change {
 		c.ServiceURI = &d.ServiceURI
 		if c.CustomHeaders == nil {
 			c.CustomHeaders = map[string]string{}
+		}
+		if c.TLS == nil {
+			c.TLS = &outbound.TLS{}
 		}
 	}
 	return c
@@ -253,7 +339,22 @@ func (c Change) check(checkURL func(string) error) error {
 			return err
 		}
 	}
-	return nil
+	if c.Policy != nil {
+		// Each member has a rule of its own, so this one is about those given.
+		if err := c.Policy.applyTo(ring.Default()).Check(); err != nil {
+			return err
+		}
+	}
+	if _, err := parseStyles(c.SignatureHeaders); err != nil {
+		return err
+	}
+	return outbound.CheckTLS(c.TLS)
+}
+
+// of returns old with the change, which was checked, made.
+func (c Change) of(old record) record {
+	c.apply(&old)
+	return old
 }
 
 // apply makes the change, which was checked, to r.
@@ -269,6 +370,9 @@ func (c Change) apply(r *record) {
 	}
 	if c.Status != nil {
 		r.Status = Status(strings.ToLower(*c.Status))
+		if r.Status == Enabled {
+			r.DisabledWhy = ""
+		}
 	}
 	if c.Scope != nil {
 		r.Scope = *c.Scope
@@ -276,4 +380,44 @@ func (c Change) apply(r *record) {
 	if c.Actions != nil {
 		r.Actions = c.Actions
 	}
+	if c.Policy != nil {
+		r.Policy = c.Policy.applyTo(r.Policy)
+	}
+	if c.SignatureHeaders != nil {
+		r.SignatureHeaders, _ = parseStyles(c.SignatureHeaders)
+	}
+	if c.TLS != nil {
+		r.TLS = c.TLS
+		if isEmpty(c.TLS) {
+			r.TLS = nil
+		}
+	}
+}
+
+func isEmpty(t *outbound.TLS) bool {
+	return len(t.CA) == 0 && len(t.Certificate) == 0 && len(t.Key) == 0
+}
+
+// sameTLS reports whether a receiver is met in the same way.
+func sameTLS(a, b *outbound.TLS) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return bytes.Equal(a.CA, b.CA) && bytes.Equal(a.Certificate, b.Certificate) && bytes.Equal(a.Key, b.Key)
+}
+
+// checkFor checks what depends on the webhook that is to be changed.
+func (c Change) checkFor(old record) error {
+	if old.Listener && c.ServiceURI != nil {
+		return fault.New(fault.Conflict, "webhook %s is a listener, which has no address: create a webhook of another name for a service URI", old.Name)
+	}
+	return nil
+}
+
+// check checks what a change may break of the webhook it was applied to.
+func (r record) check() error {
+	if r.TLS != nil && strings.HasPrefix(hostOf(r.ServiceURI), "http://") {
+		return fault.New(fault.Invalid, "webhook %s has certificates, and a service URI that begins with http: give one that begins with https, or take the certificates away", r.Name)
+	}
+	return nil
 }

@@ -1,31 +1,31 @@
 package webhook
 
 import (
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/ring"
+	"github.com/dockbell/dockbell/internal/signature"
 )
 
-// timeout is how long a receiver has for its answer.
-const timeout = 10 * time.Second
-
-// The header fields of Standard Webhooks, as package net/http writes them.
+// The header fields beside those of package signature, as package net/http
+// writes them.
 const (
-	idField        = "Webhook-Id"
-	timestampField = "Webhook-Timestamp"
-	signatureField = "Webhook-Signature"
+	replayField = "Dockbell-Replay" // the number of the replay that the request belongs to
+	testField   = "Dockbell-Test"   // true: the event is a sample
 )
 
 // public are the header fields whose values are shown in the log.
-var public = []string{"Content-Type", "Content-Length", "User-Agent", idField, timestampField}
+var public = []string{
+	"Content-Type", "Content-Length", "User-Agent", signature.IDField, signature.TimestampField, replayField, testField,
+}
 
 // hook is a webhook made ready for use: all that does not change from one
 // request to the next. It is never changed.
@@ -34,10 +34,16 @@ type hook struct {
 	registry int64
 	location string
 	rule     rule
+	terms    ring.Terms
 
 	url    string
-	header http.Header // with places for what changes
-	secret []byte
+	header http.Header // custom ones included; without what changes
+	tls    *outbound.TLS
+
+	secret   signature.Secret
+	previous signature.Secret // signs too until then; zero for none
+	until    time.Time
+	styles   []signature.Style
 }
 
 func (s *Store) newHook(r record) (*hook, error) {
@@ -45,49 +51,85 @@ func (s *Store) newHook(r record) (*hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook %d: %w", r.ID, err)
 	}
-	secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(r.SigningSecret, secretPrefix))
-	if err != nil {
-		return nil, fmt.Errorf("webhook %d: its signing secret is not base64", r.ID)
+	h := &hook{
+		id: r.ID, registry: r.RegistryID, location: r.Location, rule: wants,
+		terms: ring.Terms{Policy: r.Policy, Host: hostOf(r.ServiceURI), Disabled: !wants.enabled},
+		url:   r.ServiceURI, header: s.header(r.CustomHeaders), tls: r.TLS,
+		until: r.PreviousUntil, styles: r.SignatureHeaders,
 	}
+	if h.secret, err = signature.Parse(r.SigningSecret); err != nil {
+		return nil, fmt.Errorf("webhook %d: %w", r.ID, err)
+	}
+	if r.PreviousSecret != "" {
+		if h.previous, err = signature.Parse(r.PreviousSecret); err != nil {
+			return nil, fmt.Errorf("webhook %d: %w", r.ID, err)
+		}
+	}
+	return h, nil
+}
+
+// header returns what every request of a webhook begins with.
+func (s *Store) header(custom map[string]string) http.Header {
 	header := http.Header{
 		"Content-Type": {"application/json; charset=utf-8"},
 		"User-Agent":   {s.userAgent},
-		idField:        nil,
-		timestampField: nil,
-		signatureField: nil,
 	}
-	for name, value := range r.CustomHeaders {
+	for name, value := range custom {
 		header.Set(name, value)
 	}
-	return &hook{
-		id: r.ID, registry: r.RegistryID, location: r.Location, rule: wants,
-		url: r.ServiceURI, header: header, secret: secret,
-	}, nil
+	return header
 }
 
-// request returns the request for one event, signed as Standard Webhooks has it.
-func (h *hook) request(id string, body []byte, at time.Time) outbound.Request {
-	timestamp := strconv.FormatInt(at.Unix(), 10)
-	values := []string{id, timestamp, sign(h.secret, id, timestamp, body)}
-	header := maps.Clone(h.header)
-	header[idField] = values[0:1:1]
-	header[timestampField] = values[1:2:2]
-	header[signatureField] = values[2:3:3]
-	return outbound.Request{URL: h.url, Header: header, Body: body, Timeout: timeout, Public: public}
+// request returns the request for a call, with the signatures for its moment.
+func (h *hook) request(c ring.Call) outbound.Request {
+	header := make(http.Header, len(h.header)+6)
+	maps.Copy(header, h.header)
+	values := make([]string, 0, 8)
+	set := func(name, value string) {
+		values = append(values, value)
+		header[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	timestamp := signature.Timestamp(c.At)
+	set(signature.IDField, c.Event.ID)
+	set(signature.TimestampField, timestamp)
+	if !h.previous.IsZero() && c.At.Before(h.until) {
+		set(signature.SignatureField, signature.Sign(c.Event.ID, timestamp, c.ACRBody, h.secret, h.previous))
+	} else {
+		set(signature.SignatureField, signature.Sign(c.Event.ID, timestamp, c.ACRBody, h.secret))
+	}
+	for _, style := range h.styles { // they have room for one signature
+		set(style.Field(), signature.SignText(c.ACRBody, h.secret))
+	}
+	if c.Replay != 0 {
+		set(replayField, strconv.FormatInt(c.Replay, 10))
+	}
+	if c.Event.Sample {
+		set(testField, "true")
+	}
+	return outbound.Request{
+		URL: h.url, Header: header, Body: c.ACRBody, Timeout: h.terms.Timeout, Public: public,
+		TLS: h.tls, Hops: c.Event.Request.Hops,
+	}
 }
 
-// sign returns the signature, version 1, of the bytes that are sent.
-func sign(secret []byte, id, timestamp string, body []byte) string {
-	const version = "v1,"
-	mac := hmac.New(sha256.New, secret)
-	signed := make([]byte, 0, 128)
-	signed = append(signed, id...)
-	signed = append(signed, '.')
-	signed = append(signed, timestamp...)
-	signed = append(signed, '.')
-	mac.Write(signed)
-	mac.Write(body)
-	out := make([]byte, 0, len(version)+44)
-	out = append(out, version...)
-	return string(base64.StdEncoding.AppendEncode(out, mac.Sum(signed[:0])))
+// hostOf returns whom a URL names, as scheme://name:port in lower case. Several
+// ways to write one host give one text.
+func hostOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	scheme := strings.ToLower(u.Scheme)
+	name := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	port := u.Port()
+	switch {
+	case port != "":
+	case scheme == "http":
+		port = "80"
+	case scheme == "https":
+		port = "443"
+	default:
+		return scheme + "://" + name
+	}
+	return scheme + "://" + net.JoinHostPort(name, port)
 }

@@ -26,16 +26,53 @@ func newRule(status Status, scope string, actions []string) (rule, error) {
 	return rule{enabled: status == Enabled, scope: s, actions: a}, nil
 }
 
-// wants decides one event for one rule. The index below decides the same for
-// many rules at once.
-func (r rule) wants(e *event.Event) bool {
-	return r.enabled && slices.Contains(r.actions, e.Action) && r.scope.matches(e.Target)
+// wants decides one event for the endpoint that has the rule, be it enabled or
+// not. The index below decides the same for many that are.
+func (r rule) wants(e *event.Event, endpoint int64) bool {
+	return slices.Contains(r.actions, e.Action) && r.scopeFor(e.Action).matches(e.Target) && !isAbout(e, endpoint)
+}
+
+// scopeFor returns the scope that holds for an action. A webhook that fails is in
+// no repository, so a scope leaves nothing out of that.
+func (r rule) scopeFor(action event.Action) scope {
+	if action == event.WebhookFailing {
+		return scope{everything: true}
+	}
+	return r.scope
+}
+
+// isAbout reports whether e tells of the endpoint itself, which never hears of
+// it: what cannot be delivered would call for more that cannot.
+func isAbout(e *event.Event, endpoint int64) bool {
+	return e.Webhook != nil && e.Webhook.Endpoint == endpoint
 }
 
 // rules are the webhooks in force at one moment, of all registries. Nothing in
-// it changes after it was made: a change of a webhook makes new rules.
+// it changes after it was made: a change of a webhook makes new rules, which
+// share all but one shard with the old. So a change costs little however many
+// registries there are.
 type rules struct {
-	registries map[int64]*registryRules
+	alert  *hook                                // hears of failing webhooks everywhere; nil for none
+	shards [shardCount]map[int64]*registryRules // by registry, of which number i is in shard i % shardCount
+}
+
+const shardCount = 256
+
+func shardOf(registry int64) int { return int(uint64(registry) % shardCount) }
+
+// of returns the rules of a registry, nil if it has no webhooks.
+func (r *rules) of(registry int64) *registryRules { return r.shards[shardOf(registry)][registry] }
+
+// hook returns what an endpoint is that a registry's events are owed to, nil if
+// it is gone.
+func (r *rules) hook(registry, endpoint int64) *hook {
+	if r.alert != nil && r.alert.id == endpoint {
+		return r.alert
+	}
+	if of := r.of(registry); of != nil {
+		return of.hooks[endpoint]
+	}
+	return nil
 }
 
 // registryRules are those of one registry.
@@ -54,21 +91,24 @@ type happening struct {
 // owedTo returns the endpoints an event is owed to, in order of id. What it
 // costs grows with the number of those, not with the number of webhooks.
 func (r *rules) owedTo(e *event.Event) []int64 {
-	of := r.registries[e.Registry.ID]
-	if of == nil {
-		return nil
-	}
 	if e.OwedTo != 0 {
-		if of.hooks[e.OwedTo] == nil {
+		if r.hook(e.Registry.ID, e.OwedTo) == nil {
 			return nil
 		}
 		return []int64{e.OwedTo}
 	}
-	index := of.index[happening{e.Registry.Location, e.Action}]
-	if index == nil {
-		return nil
+	var found []int64
+	if of := r.of(e.Registry.ID); of != nil {
+		if index := of.index[happening{e.Registry.Location, e.Action}]; index != nil {
+			found = index.find(e.Target)
+		}
 	}
-	found := index.find(e.Target)
+	if e.Action == event.WebhookFailing {
+		found = slices.DeleteFunc(found, func(id int64) bool { return isAbout(e, id) })
+		if r.alert != nil {
+			found = append(found, r.alert.id)
+		}
+	}
 	slices.Sort(found)
 	return found
 }
@@ -77,7 +117,7 @@ func (r *rules) owedTo(e *event.Event) []int64 {
 // its id.
 func (r *rules) with(h *hook) *rules {
 	hooks := map[int64]*hook{}
-	if of := r.registries[h.registry]; of != nil {
+	if of := r.of(h.registry); of != nil {
 		hooks = maps.Clone(of.hooks)
 	}
 	hooks[h.id] = h
@@ -86,7 +126,7 @@ func (r *rules) with(h *hook) *rules {
 
 // without returns rules in which the webhook is no more.
 func (r *rules) without(registry, id int64) *rules {
-	of := r.registries[registry]
+	of := r.of(registry)
 	if of == nil {
 		return r
 	}
@@ -96,9 +136,31 @@ func (r *rules) without(registry, id int64) *rules {
 }
 
 func (r *rules) replace(registry int64, hooks map[int64]*hook) *rules {
-	next := &rules{registries: maps.Clone(r.registries)}
-	next.registries[registry] = newRegistryRules(hooks)
-	return next
+	next := *r
+	shard := maps.Clone(next.shards[shardOf(registry)])
+	if shard == nil {
+		shard = map[int64]*registryRules{}
+	}
+	if len(hooks) > 0 {
+		shard[registry] = newRegistryRules(hooks)
+	} else {
+		delete(shard, registry)
+	}
+	next.shards[shardOf(registry)] = shard
+	return &next
+}
+
+// newRules puts the webhooks of all registries in force.
+func newRules(registries map[int64]map[int64]*hook, alert *hook) *rules {
+	r := &rules{alert: alert}
+	for registry, hooks := range registries {
+		shard := &r.shards[shardOf(registry)]
+		if *shard == nil {
+			*shard = map[int64]*registryRules{}
+		}
+		(*shard)[registry] = newRegistryRules(hooks)
+	}
+	return r
 }
 
 func newRegistryRules(hooks map[int64]*hook) *registryRules {
@@ -112,7 +174,7 @@ func newRegistryRules(hooks map[int64]*hook) *registryRules {
 			if of.index[key] == nil {
 				of.index[key] = &repositories{}
 			}
-			of.index[key].add(h.rule.scope, id)
+			of.index[key].add(h.rule.scopeFor(action), id)
 			of.wanted[action] = true
 		}
 	}

@@ -175,16 +175,21 @@ func testRulesByPosition(t *testing.T, w *world) {
 		t.Errorf("rules taken before the webhook was made know it: %v", owed)
 	}
 
-	// Rules that no event needs any more go with the next change.
-	expand := func(pos int64) {
-		if err := w.DB.Write(t.Context(), sqldb.Settle, func(tx *sqldb.Tx) error {
-			_, err := tx.Exec("UPDATE event_position SET expanded = $1", pos)
+	// Rules that no kept event needs go with the next change.
+	forget := func(before int64) {
+		if err := w.DB.Write(t.Context(), sqldb.Bulk, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec("DELETE FROM event WHERE pos < $1", before)
 			return err
 		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	expand(asleep.Pos)
+	kept := w.count("SELECT count(*) FROM webhook_rule")
+	w.patch(contoso, "deployhook", Change{Tags: map[string]string{}})
+	if n := w.count("SELECT count(*) FROM webhook_rule"); n != kept {
+		t.Errorf("%d rules while all events are kept, want %d", n, kept)
+	}
+	forget(outside.Pos)
 	w.patch(contoso, "deployhook", Change{})
 	for _, e := range []*event.Event{outside, notAsked} {
 		check(e, no)
@@ -195,7 +200,7 @@ func testRulesByPosition(t *testing.T, w *world) {
 	if n := w.count("SELECT count(*) FROM webhook_rule WHERE from_pos < $1", asleep.Pos); n != 0 {
 		t.Errorf("%d rules kept that no event needs", n)
 	}
-	expand(again.Pos)
+	forget(again.Pos)
 	w.patch(contoso, "deployhook", Change{})
 	if n := w.count("SELECT count(*) FROM webhook_rule"); n != 1 {
 		t.Errorf("%d rules kept, want the one in force", n)
@@ -300,7 +305,7 @@ func FuzzScope(f *testing.F) {
 			}
 		}
 		slices.Sort(owed)
-		all := &rules{registries: map[int64]*registryRules{0: newRegistryRules(hooks)}}
+		all := newRules(map[int64]map[int64]*hook{0: hooks}, nil)
 		if got := all.owedTo(&event.Event{Action: event.Push, Target: target}); !slices.Equal(got, owed) {
 			t.Fatalf("scopes %q and %q, %+v: index finds %v, one by one %v", text, other, target, got, owed)
 		}
@@ -322,13 +327,13 @@ func TestIndexAgreesWithRules(t *testing.T) {
 		}
 		hooks[id+1] = &hook{id: id + 1, location: pick("eastus", "westeurope"), rule: r}
 	}
-	all := &rules{registries: map[int64]*registryRules{contoso.ID: newRegistryRules(hooks)}}
+	all := newRules(map[int64]map[int64]*hook{contoso.ID: hooks}, nil)
 	for range 500 {
 		e := happened(event.Action(pick("push", "delete", "chart_push")), pick("a", "ab", "abc", "a/b", "b", "bc"), pick("", "v", "v1", "v10", "latest"))
 		e.Registry.Location = pick("eastus", "westeurope")
 		var want []int64
 		for id, h := range hooks {
-			if h.location == e.Registry.Location && h.rule.wants(e) {
+			if h.location == e.Registry.Location && h.rule.enabled && h.rule.wants(e, id) {
 				want = append(want, id)
 			}
 		}
@@ -355,7 +360,7 @@ func BenchmarkNoMatch(b *testing.B) {
 				}
 				hooks[id+1] = &hook{id: id + 1, location: "eastus", rule: r}
 			}
-			all := &rules{registries: map[int64]*registryRules{contoso.ID: newRegistryRules(hooks)}}
+			all := newRules(map[int64]map[int64]*hook{contoso.ID: hooks}, nil)
 			e := happened(event.Push, "team/web-frontend", "v1")
 			b.ReportAllocs()
 			for b.Loop() {

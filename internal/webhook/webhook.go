@@ -1,9 +1,12 @@
 // Package webhook is the webhooks of a registry, as ACR knows them: what each
-// wants to hear of, and how a request to it looks.
+// wants to hear of, and how a request to it looks. Two more kinds of endpoint
+// are treated like them: listeners, which ring over a connection that their
+// makers open, and the operator's endpoint for alerts.
 //
 // It owns the tables webhook and webhook_rule, the validation of definitions,
-// the matching of events and the headers and signature of a request. When a
-// request is sent, and what follows from the answer, is for package delivery;
+// the matching of events, the headers of a request, the signing secrets and
+// their rotation. When a request is sent, and what follows from the answer, is
+// for package delivery; how a signature is computed is for package signature;
 // whether an address may be rung is for package outbound; who may do any of this
 // is for the faces.
 //
@@ -11,20 +14,19 @@
 //   - The rules in memory change when the transaction that changes them commits:
 //     on SQLite an event that commits later is matched by the new ones, an event
 //     that committed earlier by the old.
-//   - The rules that an event not yet expanded was committed under are in the
-//     database, so a crash does not change who it is owed to.
-//   - Service URI, custom headers and signing secret are nowhere but sealed in
-//     the database and in memory: no listing, log or error has them.
+//   - The rules that an event was committed under are in the database as long as
+//     the event: neither a crash nor a later change makes another owner of it.
+//   - Service URI, custom headers, certificates and signing secrets are nowhere
+//     but sealed in the database and in memory: no listing, log or error has them.
 package webhook
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +37,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/signature"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -67,6 +70,10 @@ type Webhook struct {
 	Status               Status
 	Scope                string   // as sent
 	Actions              []string // as sent
+	Policy               ring.Policy
+	SignatureHeaders     []signature.Style // beside Standard Webhooks; nil for none
+	DisabledWhy          string            // a sentence, if this server disabled it
+	Listener             bool              // it rings over a connection that whoever made it opens
 	CreatedAt, UpdatedAt time.Time
 	CreatedBy, UpdatedBy string
 }
@@ -75,7 +82,19 @@ type Webhook struct {
 type Config struct {
 	ServiceURI    string            `json:"serviceUri"`    // as sent
 	CustomHeaders map[string]string `json:"customHeaders"` // as sent; never nil
-	SigningSecret string            `json:"signingSecret"` // whsec_ and the base64 of 32 random bytes
+	SigningSecret string            `json:"signingSecret"` // whsec_ and base64, as package signature has it
+
+	// PreviousSecret signs too until PreviousUntil. Empty and zero when none does.
+	PreviousSecret string    `json:"previousSecret,omitempty"`
+	PreviousUntil  time.Time `json:"previousUntil,omitzero"`
+}
+
+// at returns c without what is over at a moment.
+func (c Config) at(now time.Time) Config {
+	if !now.Before(c.PreviousUntil) {
+		c.PreviousSecret, c.PreviousUntil = "", time.Time{}
+	}
+	return c
 }
 
 // Endpoints makes and drops the endpoints that deliveries are owed to. Package
@@ -92,14 +111,34 @@ type Endpoints interface {
 	Changed(tx *sqldb.Tx, id int64) error
 }
 
+// disabler is an Endpoints that also gives up, for a reason, what an endpoint is
+// owed.
+type disabler interface {
+	Disabled(tx *sqldb.Tx, id int64, why string) error
+}
+
+func (s *Store) disabled(tx *sqldb.Tx, id int64, why string) error {
+	if d, ok := s.Endpoints.(disabler); ok {
+		return d.Disabled(tx, id, why)
+	}
+	return nil
+}
+
 // Options are what a Store is made of.
 type Options struct {
 	DB        *sqldb.DB
 	Key       *seal.Key
 	Endpoints Endpoints
-	Outbox    *outbox.Outbox     // for pings
+	Outbox    *outbox.Outbox     // for events that are about webhooks
 	CheckURL  func(string) error // decides whether a service URI may be saved
 	Version   string             // of this program, for the User-Agent
+
+	// Source returns a hosted registry as its events name it.
+	Source func(registryID int64) event.Registry
+
+	// Alerts is a URL that hears of every failing webhook of all registries;
+	// empty for none.
+	Alerts string
 }
 
 // Store is the webhooks of all registries. Its methods may be called from many
@@ -116,8 +155,9 @@ type Store struct {
 	changing sync.Mutex
 }
 
-// Open loads all webhooks. It fails if their secrets were sealed with another
-// key.
+// Open loads all webhooks, and makes the endpoint for alerts or drops it. It
+// fails if their secrets were sealed with another key, and if alerts may not go
+// where they are to.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{Options: o, userAgent: "AzureContainerRegistry/1.0 (Dockbell/" + o.Version + ")"}
 	registries := map[int64]map[int64]*hook{}
@@ -145,23 +185,30 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhooks: %w", err)
 	}
-	all := &rules{registries: map[int64]*registryRules{}}
-	for id, hooks := range registries {
-		all.registries[id] = newRegistryRules(hooks)
+	alert, err := s.openAlerts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("alerts: %w", err)
 	}
-	s.rules.Store(all)
+	s.rules.Store(newRules(registries, alert))
 	return s, nil
 }
 
-// record is a webhook with both its parts.
+// record is a webhook with all its parts.
 type record struct {
 	Webhook
+	hidden
+}
+
+// hidden is what is stored of a webhook only as sealed JSON.
+type hidden struct {
 	Config
+	TLS *outbound.TLS `json:"tls,omitempty"` // nil for none
 }
 
 // Put creates the webhook, or replaces the definition of the one that has the
 // name; created tells which. A replaced webhook keeps its id, its log, its
-// signing secret and, if def names no service URI, its service URI and headers.
+// signing secret and, if def names no service URI, its service URI, headers and
+// certificates.
 //
 // Errors: fault.Invalid for what breaks a rule, fault.Denied for an address that
 // may not be rung, fault.NotFound (RegistryResourceNotFound) for a location that
@@ -178,17 +225,20 @@ func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definiti
 	err = s.change(ctx, func(tx *sqldb.Tx) error {
 		old, err := s.find(tx, reg, name)
 		if created = fault.Is(err, fault.NotFound); created {
-			w, err = s.create(tx, reg, name, def, by)
+			w, err = s.createNamed(tx, reg, name, def, by)
 			return err
 		}
 		if err != nil {
+			return err
+		}
+		if err := change.checkFor(old); err != nil {
 			return err
 		}
 		if l := normalLocation(def.Location); l != "" && l != old.Location {
 			return fault.New(fault.Conflict, "webhook %s is in %s and cannot move to %s: delete it and create it there", old.Name, old.Location, clip(l)).
 				WithCode("InvalidResourceLocation")
 		}
-		w, err = s.update(tx, old, change, by)
+		w, err = s.update(tx, old, change.of(old), by)
 		return err
 	})
 	return w, created, err
@@ -205,7 +255,10 @@ func (s *Store) Patch(ctx context.Context, reg Registry, name string, change Cha
 		if err != nil {
 			return err
 		}
-		w, err = s.update(tx, old, change, by)
+		if err := change.checkFor(old); err != nil {
+			return err
+		}
+		w, err = s.update(tx, old, change.of(old), by)
 		return err
 	})
 	return w, err
@@ -219,14 +272,7 @@ func (s *Store) Delete(ctx context.Context, reg Registry, name string) error {
 		if err != nil {
 			return orUnknown(err, reg, name)
 		}
-		if err := deleteWebhook(tx, row.ID); err != nil {
-			return err
-		}
-		if err := s.Endpoints.Drop(tx, row.ID); err != nil {
-			return err
-		}
-		tx.AfterCommit(func() { s.rules.Store(s.rules.Load().without(reg.ID, row.ID)) })
-		return nil
+		return s.remove(tx, row.Webhook)
 	})
 }
 
@@ -255,79 +301,67 @@ func (s *Store) List(ctx context.Context, reg Registry) (list []Webhook, err err
 func (s *Store) CallbackConfig(ctx context.Context, reg Registry, name string) (c Config, err error) {
 	err = s.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		r, err := s.find(tx, reg, name)
-		c = r.Config
+		c = r.Config.at(tx.Now())
 		return err
 	})
 	return c, err
 }
 
-// Ping rings one webhook, be it enabled or not, and returns the id of the event
-// that does. source is the registry as its events name it. It fails with
-// fault.NotFound (ResourceNotFound) if there is no such webhook.
-func (s *Store) Ping(ctx context.Context, reg Registry, source event.Registry, name string) (eventID string, err error) {
-	err = s.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-		row, err := selectWebhook(tx, reg.ID, nameKey(name))
-		if err != nil {
-			return orUnknown(err, reg, name)
+// MaxOverlap is how long a secret that was replaced may go on to sign.
+const MaxOverlap = 7 * 24 * time.Hour
+
+// RotateSecret gives a webhook another signing secret, which signs from now on:
+// text, or a new one if that is empty. The one it had signs too until overlap,
+// 0 to MaxOverlap, has passed; one that was replaced earlier does not any more.
+//
+// Errors: fault.Invalid for a text that package signature does not take or that
+// is the secret already, and for an overlap out of range; fault.NotFound
+// (ResourceNotFound) if there is no such webhook.
+func (s *Store) RotateSecret(ctx context.Context, reg Registry, name, text string, overlap time.Duration, by string) (c Config, err error) {
+	if overlap < 0 || overlap > MaxOverlap {
+		return Config{}, fault.New(fault.Invalid, "an overlap of %s is out of range: use 0 to %s (%d minutes)", overlap, MaxOverlap, MaxOverlap/time.Minute)
+	}
+	secret := signature.New()
+	if text != "" {
+		if secret, err = signature.Parse(text); err != nil {
+			return Config{}, err
 		}
-		e := &event.Event{Action: event.Ping, Registry: source, OwedTo: row.ID}
-		e.Registry.Location = row.Location
-		err = s.Outbox.Append(tx, outbox.Prepare(e))
-		eventID = e.ID
+	}
+	err = s.change(ctx, func(tx *sqldb.Tx) error {
+		old, err := s.find(tx, reg, name)
+		if err != nil {
+			return err
+		}
+		if old.SigningSecret == secret.Reveal() {
+			return fault.New(fault.Invalid, "the signing secret is the one webhook %s has: give another, or none to have one made", old.Name)
+		}
+		r := old
+		r.SigningSecret, r.PreviousSecret, r.PreviousUntil = secret.Reveal(), old.SigningSecret, tx.Now().Add(overlap)
+		r.Config = r.Config.at(tx.Now())
+		c = r.Config
+		_, err = s.update(tx, old, r, by)
 		return err
 	})
-	return eventID, err
+	return c, err
 }
 
-// InForce returns the rules of this moment: a function that returns the ids of
-// the endpoints an event is owed to. It stays as it is when webhooks change, and
-// what a call costs does not grow with the webhooks that do not match.
-func (s *Store) InForce() func(*event.Event) []int64 { return s.rules.Load().owedTo }
-
-// MatchAt returns the ids of the endpoints that e was owed to when it committed,
-// less those deleted since. It is for events that are not expanded: the rules
-// for older ones are not kept.
-func (s *Store) MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error) {
-	if e.OwedTo != 0 {
-		return selectOwner(tx, e.OwedTo)
-	}
-	rows, err := selectRulesAt(tx, e.Registry.ID, e.Registry.Location, e.Pos)
+// createNamed makes a webhook that someone described and named.
+func (s *Store) createNamed(tx *sqldb.Tx, reg Registry, name string, def Definition, by string) (Webhook, error) {
+	location, err := place(reg, def.Location)
 	if err != nil {
-		return nil, err
+		return Webhook{}, err
 	}
-	var owed []int64
-	for _, row := range rows {
-		r, err := newRule(row.status, row.scope, row.actions)
-		if err != nil {
-			return nil, fmt.Errorf("webhook %d: %w", row.webhook, err)
-		}
-		if r.wants(e) {
-			owed = append(owed, row.webhook)
-		}
+	if def.ServiceURI == "" {
+		return Webhook{}, fault.New(fault.Invalid, "the webhook has no service URI: give an http or https URL, for example https://hooks.example.net/acr")
 	}
-	return owed, nil
-}
-
-// Wanted reports whether any enabled webhook of the registry asks for the
-// action, in whatever scope.
-func (s *Store) Wanted(registry int64, action event.Action) bool {
-	of := s.rules.Load().registries[registry]
-	return of != nil && of.wanted[action]
-}
-
-// Request returns the request that brings an event to a webhook, signed for the
-// moment of the call. It returns false if the webhook is gone, or is disabled
-// and the event is no ping.
-func (s *Store) Request(c ring.Call) (outbound.Request, bool) {
-	of := s.rules.Load().registries[c.Event.Registry.ID]
-	if of == nil {
-		return outbound.Request{}, false
+	have, err := countWebhooks(tx, reg.ID, false)
+	if err != nil {
+		return Webhook{}, err
 	}
-	h := of.hooks[c.Endpoint]
-	if h == nil || !h.rule.enabled && c.Event.Action != event.Ping {
-		return outbound.Request{}, false
+	if have >= reg.Limit {
+		return Webhook{}, overQuota(reg, have)
 	}
-	return h.request(c.Event.ID, c.ACRBody, c.At), true
+	return s.create(tx, reg, Webhook{Name: name, Location: location}, def, by)
 }
 
 // change runs a transaction that changes webhooks.
@@ -337,30 +371,20 @@ func (s *Store) change(ctx context.Context, fn func(*sqldb.Tx) error) error {
 	return s.DB.Write(ctx, sqldb.Change, fn)
 }
 
-func (s *Store) create(tx *sqldb.Tx, reg Registry, name string, def Definition, by string) (Webhook, error) {
-	location, err := place(reg, def.Location)
+// create makes a webhook that def, which was checked, describes.
+func (s *Store) create(tx *sqldb.Tx, reg Registry, w Webhook, def Definition, by string) (Webhook, error) {
+	id, err := s.Endpoints.Add(tx, "webhook", reg.ID, w.Location)
 	if err != nil {
 		return Webhook{}, err
 	}
-	if def.ServiceURI == "" {
-		return Webhook{}, fault.New(fault.Invalid, "the webhook has no service URI: give an http or https URL, for example https://hooks.example.net/acr")
-	}
-	have, err := countWebhooks(tx, reg.ID)
-	if err != nil {
-		return Webhook{}, err
-	}
-	if have >= reg.Limit {
-		return Webhook{}, overQuota(reg, have)
-	}
-	id, err := s.Endpoints.Add(tx, "webhook", reg.ID, location)
-	if err != nil {
-		return Webhook{}, err
-	}
-	r := record{Webhook: Webhook{
-		ID: id, RegistryID: reg.ID, Name: name, Location: location,
-		CreatedAt: tx.Now(), UpdatedAt: tx.Now(), CreatedBy: by, UpdatedBy: by,
-	}, Config: Config{SigningSecret: newSecret()}}
+	r := record{Webhook: w}
+	r.ID, r.RegistryID = id, reg.ID
+	r.CreatedAt, r.UpdatedAt, r.CreatedBy, r.UpdatedBy = tx.Now(), tx.Now(), by, by
+	r.SigningSecret = signature.New().Reveal()
 	def.asChange().apply(&r)
+	if err := r.check(); err != nil {
+		return Webhook{}, err
+	}
 	sealed, err := s.seal(r)
 	if err != nil {
 		return Webhook{}, err
@@ -368,14 +392,25 @@ func (s *Store) create(tx *sqldb.Tx, reg Registry, name string, def Definition, 
 	if inserted, err := insertWebhook(tx, r.Webhook, sealed); err != nil {
 		return Webhook{}, err
 	} else if !inserted {
-		return Webhook{}, fault.New(fault.Conflict, "webhook %s was created by someone else at the same moment: send it again to replace that one", name)
+		return Webhook{}, fault.New(fault.Conflict, "webhook %s was created by someone else at the same moment: send it again to replace that one", r.Name)
+	}
+	if err := s.recordRule(tx, r.Webhook); err != nil {
+		return Webhook{}, err
 	}
 	return r.Webhook, s.putInForce(tx, r)
 }
 
-func (s *Store) update(tx *sqldb.Tx, old record, change Change, by string) (Webhook, error) {
-	r := old
-	change.apply(&r)
+// update stores r, which was old and has been changed by someone.
+func (s *Store) update(tx *sqldb.Tx, old, r record, by string) (Webhook, error) {
+	return s.updateFor(tx, old, r, by, "the webhook was disabled by "+by)
+}
+
+// updateFor is update with the reason that is given for what a webhook is not
+// owed any more, should it be disabled.
+func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by, why string) (Webhook, error) {
+	if err := r.check(); err != nil {
+		return Webhook{}, err
+	}
 	r.UpdatedAt, r.UpdatedBy = tx.Now(), by
 	sealed, err := s.seal(r)
 	if err != nil {
@@ -384,36 +419,59 @@ func (s *Store) update(tx *sqldb.Tx, old record, change Change, by string) (Webh
 	if err := updateWebhook(tx, r.Webhook, sealed); err != nil {
 		return Webhook{}, err
 	}
-	if r.ServiceURI != old.ServiceURI || !maps.Equal(r.CustomHeaders, old.CustomHeaders) {
+	if r.ServiceURI != old.ServiceURI || !maps.Equal(r.CustomHeaders, old.CustomHeaders) || !sameTLS(r.TLS, old.TLS) {
 		if err := s.Endpoints.Changed(tx, r.ID); err != nil {
 			return Webhook{}, err
 		}
 	}
+	if r.Status == Disabled && old.Status == Enabled {
+		if err := s.disabled(tx, r.ID, why); err != nil {
+			return Webhook{}, err
+		}
+	}
+	if r.Status != old.Status || r.Scope != old.Scope || !slices.Equal(r.Actions, old.Actions) {
+		if err := s.recordRule(tx, r.Webhook); err != nil {
+			return Webhook{}, err
+		}
+	}
+	oldest, err := outbox.Oldest(tx)
+	if err != nil {
+		return Webhook{}, err
+	}
+	if err := pruneRules(tx, r.ID, oldest); err != nil {
+		return Webhook{}, err
+	}
 	return r.Webhook, s.putInForce(tx, r)
 }
 
-// putInForce makes r what its webhook wants: in the database from this position
-// on, in memory once the transaction commits.
+// recordRule makes what w wants count for the events from this position on.
+func (s *Store) recordRule(tx *sqldb.Tx, w Webhook) error {
+	from, err := outbox.Last(tx)
+	if err != nil {
+		return err
+	}
+	return upsertRule(tx, w, from)
+}
+
+// putInForce makes r count in memory once the transaction commits.
 func (s *Store) putInForce(tx *sqldb.Tx, r record) error {
 	h, err := s.newHook(r)
 	if err != nil {
 		return err
 	}
-	from, err := outbox.Last(tx)
-	if err != nil {
-		return err
-	}
-	expanded, err := outbox.Expanded(tx)
-	if err != nil {
-		return err
-	}
-	if err := upsertRule(tx, r.Webhook, from); err != nil {
-		return err
-	}
-	if err := pruneRules(tx, r.ID, expanded); err != nil {
-		return err
-	}
 	tx.AfterCommit(func() { s.rules.Store(s.rules.Load().with(h)) })
+	return nil
+}
+
+// remove deletes a webhook and what it was still owed.
+func (s *Store) remove(tx *sqldb.Tx, w Webhook) error {
+	if err := deleteWebhook(tx, w.ID); err != nil {
+		return err
+	}
+	if err := s.Endpoints.Drop(tx, w.ID); err != nil {
+		return err
+	}
+	tx.AfterCommit(func() { s.rules.Store(s.rules.Load().without(w.RegistryID, w.ID)) })
 	return nil
 }
 
@@ -437,7 +495,7 @@ func orUnknown(err error, reg Registry, name string) error {
 func purpose(id int64) string { return fmt.Sprintf("webhook %d", id) }
 
 func (s *Store) seal(r record) ([]byte, error) {
-	plain, err := json.Marshal(r.Config)
+	plain, err := json.Marshal(r.hidden)
 	if err != nil {
 		return nil, err
 	}
@@ -450,17 +508,8 @@ func (s *Store) unseal(row row) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	if err := json.Unmarshal(plain, &r.Config); err != nil {
+	if err := json.Unmarshal(plain, &r.hidden); err != nil {
 		return record{}, fmt.Errorf("the stored secret of %s is not what was written: %w", purpose(r.ID), err)
 	}
 	return r, nil
-}
-
-// secretPrefix marks a signing secret (Standard Webhooks, "Signature scheme").
-const secretPrefix = "whsec_"
-
-func newSecret() string {
-	secret := make([]byte, 32)
-	rand.Read(secret)
-	return secretPrefix + base64.StdEncoding.EncodeToString(secret)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/ring"
+	"github.com/dockbell/dockbell/internal/signature"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -15,64 +17,118 @@ type row struct {
 	sealed []byte
 }
 
-const columns = `SELECT id, registry, name, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by FROM webhook`
+const columns = `SELECT id, registry, name, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by,
+	policy, signature_headers, disabled_why, listener FROM webhook`
 
 func scanWebhook(s sqldb.Scan) (row, error) {
 	var r row
-	var tags, actions string
+	var tags, actions, policy, styles string
 	var created, updated int64
-	err := s(&r.ID, &r.RegistryID, &r.Name, &r.Location, &tags, &r.Status, &r.Scope, &actions, &r.sealed, &created, &r.CreatedBy, &updated, &r.UpdatedBy)
+	err := s(&r.ID, &r.RegistryID, &r.Name, &r.Location, &tags, &r.Status, &r.Scope, &actions, &r.sealed, &created, &r.CreatedBy, &updated, &r.UpdatedBy,
+		&policy, &styles, &r.DisabledWhy, &r.Listener)
 	if err != nil {
 		return row{}, err
 	}
 	r.CreatedAt, r.UpdatedAt = time.Unix(0, created).UTC(), time.Unix(0, updated).UTC()
-	if err := errors.Join(json.Unmarshal([]byte(tags), &r.Tags), json.Unmarshal([]byte(actions), &r.Actions)); err != nil {
+	r.Policy, err = policyOf(policy)
+	err = errors.Join(err, json.Unmarshal([]byte(tags), &r.Tags), json.Unmarshal([]byte(actions), &r.Actions), json.Unmarshal([]byte(styles), &r.SignatureHeaders))
+	if err != nil {
 		return row{}, fmt.Errorf("webhook %d: %w", r.ID, err)
+	}
+	if len(r.SignatureHeaders) == 0 {
+		r.SignatureHeaders = nil
 	}
 	return r, nil
 }
 
+// storedPolicy is a ring.Policy as it is stored, times in nanoseconds.
+type storedPolicy struct {
+	Timeout     time.Duration `json:"timeout"`
+	MaxAttempts int           `json:"maxAttempts"`
+	TTL         time.Duration `json:"ttl"`
+	Order       ring.Order    `json:"order"`
+	PerMinute   int           `json:"perMinute"`
+}
+
+// policyText is empty for the default, which may be another one day.
+func policyText(p ring.Policy) string {
+	if p == ring.Default() {
+		return ""
+	}
+	return toJSON(storedPolicy(p))
+}
+
+func policyOf(text string) (ring.Policy, error) {
+	if text == "" {
+		return ring.Default(), nil
+	}
+	var p storedPolicy
+	err := json.Unmarshal([]byte(text), &p)
+	return ring.Policy(p), err
+}
+
 // selectWebhook returns sqldb.ErrNoRow if there is none.
 func selectWebhook(tx *sqldb.Tx, registry int64, key string) (row, error) {
-	found, err := sqldb.Select(tx, scanWebhook, columns+" WHERE registry = $1 AND name_key = $2", registry, key)
+	return one(sqldb.Select(tx, scanWebhook, columns+" WHERE registry = $1 AND name_key = $2", registry, key))
+}
+
+// selectEndpoint returns the webhook that is an endpoint, or sqldb.ErrNoRow.
+func selectEndpoint(tx *sqldb.Tx, registry, id int64) (row, error) {
+	return one(sqldb.Select(tx, scanWebhook, columns+" WHERE id = $1 AND registry = $2", id, registry))
+}
+
+// one returns the first of what was found, or sqldb.ErrNoRow.
+func one(found []row, err error) (row, error) {
+	if err == nil && len(found) == 0 {
+		err = sqldb.ErrNoRow
+	}
 	if err != nil {
 		return row{}, err
-	}
-	if len(found) == 0 {
-		return row{}, sqldb.ErrNoRow
 	}
 	return found[0], nil
 }
 
 func selectList(tx *sqldb.Tx, registry int64) ([]Webhook, error) {
-	return sqldb.Select(tx, func(s sqldb.Scan) (Webhook, error) {
-		r, err := scanWebhook(s)
-		return r.Webhook, err
-	}, columns+" WHERE registry = $1 ORDER BY name_key", registry)
+	return sqldb.Select(tx, scanListed, columns+" WHERE registry = $1 ORDER BY name_key", registry)
+}
+
+func selectListeners(tx *sqldb.Tx) ([]Webhook, error) {
+	return sqldb.Select(tx, scanListed, columns+" WHERE listener ORDER BY registry, name_key")
+}
+
+func scanListed(s sqldb.Scan) (Webhook, error) {
+	r, err := scanWebhook(s)
+	return r.Webhook, err
 }
 
 func selectWebhooks(tx *sqldb.Tx) ([]row, error) {
 	return sqldb.Select(tx, scanWebhook, columns)
 }
 
-func countWebhooks(tx *sqldb.Tx, registry int64) (n int, err error) {
-	err = tx.Get("SELECT count(*) FROM webhook WHERE registry = $1", []any{registry}, &n)
+// countWebhooks counts those of a registry that are listeners, or those that are
+// not.
+func countWebhooks(tx *sqldb.Tx, registry int64, listener bool) (n int, err error) {
+	err = tx.Get("SELECT count(*) FROM webhook WHERE registry = $1 AND listener = $2", []any{registry, listener}, &n)
 	return n, err
 }
 
 // insertWebhook reports false if the name is taken.
 func insertWebhook(tx *sqldb.Tx, w Webhook, sealed []byte) (bool, error) {
-	n, err := tx.Exec(`INSERT INTO webhook (id, registry, name, name_key, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+	n, err := tx.Exec(`INSERT INTO webhook (id, registry, name, name_key, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by,
+			policy, signature_headers, disabled_why, listener)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 		ON CONFLICT (registry, name_key) DO NOTHING`,
 		w.ID, w.RegistryID, w.Name, nameKey(w.Name), w.Location, toJSON(w.Tags), string(w.Status), w.Scope, toJSON(w.Actions), sealed,
-		w.CreatedAt.UnixNano(), w.CreatedBy, w.UpdatedAt.UnixNano(), w.UpdatedBy)
+		w.CreatedAt.UnixNano(), w.CreatedBy, w.UpdatedAt.UnixNano(), w.UpdatedBy,
+		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy, w.Listener)
 	return n == 1, err
 }
 
 func updateWebhook(tx *sqldb.Tx, w Webhook, sealed []byte) error {
-	_, err := tx.Exec(`UPDATE webhook SET tags = $2, status = $3, scope = $4, actions = $5, secret = $6, updated_at = $7, updated_by = $8 WHERE id = $1`,
-		w.ID, toJSON(w.Tags), string(w.Status), w.Scope, toJSON(w.Actions), sealed, w.UpdatedAt.UnixNano(), w.UpdatedBy)
+	_, err := tx.Exec(`UPDATE webhook SET tags = $2, status = $3, scope = $4, actions = $5, secret = $6, updated_at = $7, updated_by = $8,
+			policy = $9, signature_headers = $10, disabled_why = $11 WHERE id = $1`,
+		w.ID, toJSON(w.Tags), string(w.Status), w.Scope, toJSON(w.Actions), sealed, w.UpdatedAt.UnixNano(), w.UpdatedBy,
+		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy)
 	return err
 }
 
@@ -94,35 +150,64 @@ func upsertRule(tx *sqldb.Tx, w Webhook, from int64) error {
 	return err
 }
 
-// pruneRules removes the rules that only events up to position expanded were
+// pruneRules removes the rules that only events before position oldest were
 // matched by.
-func pruneRules(tx *sqldb.Tx, id, expanded int64) error {
+func pruneRules(tx *sqldb.Tx, id, oldest int64) error {
 	_, err := tx.Exec(`DELETE FROM webhook_rule WHERE webhook = $1 AND from_pos <
-		(SELECT max(from_pos) FROM webhook_rule WHERE webhook = $1 AND from_pos <= $2)`, id, expanded)
+		(SELECT max(from_pos) FROM webhook_rule WHERE webhook = $1 AND from_pos < $2)`, id, oldest)
 	return err
 }
 
 // ruleRow is a rule as it is stored.
 type ruleRow struct {
 	webhook int64
+	from    int64 // in force for positions after this one
 	status  Status
 	scope   string
 	actions []string
 }
 
+func scanRule(s sqldb.Scan) (ruleRow, error) {
+	var r ruleRow
+	var actions string
+	if err := s(&r.webhook, &r.from, &r.status, &r.scope, &actions); err != nil {
+		return ruleRow{}, err
+	}
+	return r, json.Unmarshal([]byte(actions), &r.actions)
+}
+
+func (r ruleRow) rule() (rule, error) {
+	parsed, err := newRule(r.status, r.scope, r.actions)
+	if err != nil {
+		return rule{}, fmt.Errorf("webhook %d: %w", r.webhook, err)
+	}
+	return parsed, nil
+}
+
 // selectRulesAt returns the rules that an event at pos was matched by.
 func selectRulesAt(tx *sqldb.Tx, registry int64, location string, pos int64) ([]ruleRow, error) {
-	return sqldb.Select(tx, func(s sqldb.Scan) (ruleRow, error) {
-		var r ruleRow
-		var actions string
-		if err := s(&r.webhook, &r.status, &r.scope, &actions); err != nil {
-			return ruleRow{}, err
-		}
-		return r, json.Unmarshal([]byte(actions), &r.actions)
-	}, `SELECT r.webhook, r.status, r.scope, r.actions FROM webhook w JOIN webhook_rule r ON r.webhook = w.id
+	return sqldb.Select(tx, scanRule, `SELECT r.webhook, r.from_pos, r.status, r.scope, r.actions FROM webhook w JOIN webhook_rule r ON r.webhook = w.id
 		WHERE w.registry = $1 AND w.location = $2
 		AND r.from_pos = (SELECT max(from_pos) FROM webhook_rule o WHERE o.webhook = w.id AND o.from_pos < $3)
 		ORDER BY r.webhook`, registry, location, pos)
+}
+
+// selectRules returns all rules of a webhook that are kept, oldest first.
+func selectRules(tx *sqldb.Tx, webhook int64) ([]ruleRow, error) {
+	return sqldb.Select(tx, scanRule, "SELECT webhook, from_pos, status, scope, actions FROM webhook_rule WHERE webhook = $1 ORDER BY from_pos", webhook)
+}
+
+// selectAlert returns the id of the endpoint for alerts, 0 if there is none.
+func selectAlert(tx *sqldb.Tx) (id int64, err error) {
+	err = tx.Get("SELECT coalesce(max(id), 0) FROM endpoint WHERE kind = 'alert'", nil, &id)
+	return id, err
+}
+
+// selectStart returns the position after which an endpoint is owed events, or
+// sqldb.ErrNoRow.
+func selectStart(tx *sqldb.Tx, endpoint int64) (from int64, err error) {
+	err = tx.Get("SELECT from_pos FROM endpoint WHERE id = $1", []any{endpoint}, &from)
+	return from, err
 }
 
 // selectOwner returns id if there is such a webhook.
@@ -133,7 +218,15 @@ func selectOwner(tx *sqldb.Tx, id int64) ([]int64, error) {
 	}, "SELECT id FROM webhook WHERE id = $1", id)
 }
 
-// toJSON encodes strings, which always works.
+// stylesText writes a list also for none.
+func stylesText(styles []signature.Style) string {
+	if styles == nil {
+		return "[]"
+	}
+	return toJSON(styles)
+}
+
+// toJSON encodes strings and integers, which always works.
 func toJSON(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {

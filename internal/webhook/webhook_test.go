@@ -29,9 +29,10 @@ import (
 
 // endpoints keeps the rows that package delivery would, and what it was told.
 type endpoints struct {
-	mu      sync.Mutex
-	changed []int64
-	dropped []int64
+	mu       sync.Mutex
+	changed  []int64
+	dropped  []int64
+	disabled map[int64]string // why
 }
 
 func (p *endpoints) Add(tx *sqldb.Tx, kind string, registry int64, location string) (id int64, err error) {
@@ -48,6 +49,18 @@ func (p *endpoints) Drop(tx *sqldb.Tx, id int64) error {
 
 func (p *endpoints) Changed(tx *sqldb.Tx, id int64) error {
 	tx.AfterCommit(func() { p.mu.Lock(); defer p.mu.Unlock(); p.changed = append(p.changed, id) })
+	return nil
+}
+
+func (p *endpoints) Disabled(tx *sqldb.Tx, id int64, why string) error {
+	tx.AfterCommit(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.disabled == nil {
+			p.disabled = map[int64]string{}
+		}
+		p.disabled[id] = why
+	})
 	return nil
 }
 
@@ -202,7 +215,7 @@ func testLifeOfAWebhook(t *testing.T, w *world) {
 	want := Webhook{
 		ID: made.ID, RegistryID: 1, Name: "DeployHook", Location: "eastus", Tags: map[string]string{"team": "web"},
 		Status: Enabled, Scope: "hello-world", Actions: []string{"Delete", "Push"}, CreatedBy: "ada", UpdatedBy: "ada",
-		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt,
+		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt, Policy: ring.Default(),
 	}
 	got, err := w.Get(ctx, contoso, "deployhook")
 	if diff := gocmp.Diff(want, made); diff != "" {
@@ -240,7 +253,7 @@ func testLifeOfAWebhook(t *testing.T, w *world) {
 		t.Errorf("patched (-want +got):\n%s", diff)
 	}
 	now, _ := w.CallbackConfig(ctx, contoso, "deployhook")
-	if diff := gocmp.Diff(Config{uri, map[string]string{}, config.SigningSecret}, now); diff != "" {
+	if diff := gocmp.Diff(Config{ServiceURI: uri, CustomHeaders: map[string]string{}, SigningSecret: config.SigningSecret}, now); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
 
@@ -297,7 +310,7 @@ func testReplaceKeeps(t *testing.T, w *world) {
 	// Headers are not carried to another address; the signing secret is.
 	w.put(contoso, "deployhook", func(d *Definition) { d.ServiceURI = "https://other.example.net/" })
 	now, _ := w.CallbackConfig(ctx, contoso, "deployhook")
-	if diff := gocmp.Diff(Config{"https://other.example.net/", map[string]string{}, secret.SigningSecret}, now); diff != "" {
+	if diff := gocmp.Diff(Config{ServiceURI: "https://other.example.net/", CustomHeaders: map[string]string{}, SigningSecret: secret.SigningSecret}, now); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
 	if !gocmp.Equal(w.endpoints.changed, []int64{first.ID}) {
@@ -390,7 +403,7 @@ func TestDefinitionRules(t *testing.T) {
 	t.Parallel()
 	const (
 		names   = "use 5 to 50 letters and digits, for example "
-		actions = "use push, delete, quarantine, chart_push or chart_delete"
+		actions = "use push, delete, quarantine, chart_push, chart_delete or webhook_failing"
 		grammar = "; use repo:tag, repo:* for every event of a repository, repo for repo:latest, a * at the end of either part as in team/*:* or repo:v1*, or leave it empty for every event of the registry"
 		repo    = "before the colon there is no repository name (lower-case letters, digits, '.', '_', '-', with slashes between the parts)"
 		tag     = "after the colon there is no tag (letters, digits, '_', '.', '-')"
