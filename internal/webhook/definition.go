@@ -16,6 +16,10 @@ import (
 	"github.com/dockbell/dockbell/internal/signature"
 )
 
+// TLS is what a receiver is trusted by and what it is shown, in PEM: a word of
+// package outbound, for those who do not know that.
+type TLS = outbound.TLS
+
 // Definition is what a webhook is to be: the input of Put.
 type Definition struct {
 	Location      string // a region of the registry; case and blanks do not matter
@@ -26,9 +30,9 @@ type Definition struct {
 	Scope         string
 	Actions       []string // in any case; at least one
 
-	Policy           *ring.Policy  // nil means ring.Default
-	SignatureHeaders []string      // styles of package signature, in any case, beside Standard Webhooks
-	TLS              *outbound.TLS // write-only, as ServiceURI and CustomHeaders are
+	Policy           *ring.Policy // nil means ring.Default
+	SignatureHeaders []string     // styles of package signature, in any case, beside Standard Webhooks
+	TLS              *TLS         // write-only, as ServiceURI and CustomHeaders are
 }
 
 // Change is what of a webhook is to be another: the input of Patch. A nil member
@@ -42,8 +46,8 @@ type Change struct {
 	Actions       []string
 
 	Policy           *PolicyChange
-	SignatureHeaders []string      // replaces all; empty clears
-	TLS              *outbound.TLS // replaces all; one without members clears
+	SignatureHeaders []string // replaces all; empty clears
+	TLS              *TLS     // replaces all; one without members clears
 }
 
 // PolicyChange is what of a retry policy is to be another. A nil member is left
@@ -77,10 +81,6 @@ func set[T any](member *T, value *T) {
 		*member = *value
 	}
 }
-
-// TLS is what a receiver is trusted by and what it is shown: a word of package
-// outbound, for those who do not know that.
-type TLS = outbound.TLS
 
 // Limits on names and tags, as ARM has them.
 const (
@@ -303,7 +303,7 @@ func (d Definition) asChange() Change {
 			c.CustomHeaders = map[string]string{}
 		}
 		if c.TLS == nil {
-			c.TLS = &outbound.TLS{}
+			c.TLS = &TLS{}
 		}
 	}
 	return c
@@ -394,12 +394,12 @@ func (c Change) apply(r *record) {
 	}
 }
 
-func isEmpty(t *outbound.TLS) bool {
+func isEmpty(t *TLS) bool {
 	return len(t.CA) == 0 && len(t.Certificate) == 0 && len(t.Key) == 0
 }
 
 // sameTLS reports whether a receiver is met in the same way.
-func sameTLS(a, b *outbound.TLS) bool {
+func sameTLS(a, b *TLS) bool {
 	if a == nil || b == nil {
 		return a == b
 	}

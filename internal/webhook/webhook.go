@@ -33,7 +33,6 @@ import (
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
-	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/seal"
@@ -202,7 +201,7 @@ type record struct {
 // hidden is what is stored of a webhook only as sealed JSON.
 type hidden struct {
 	Config
-	TLS *outbound.TLS `json:"tls,omitempty"` // nil for none
+	TLS *TLS `json:"tls,omitempty"` // nil for none
 }
 
 // Put creates the webhook, or replaces the definition of the one that has the
