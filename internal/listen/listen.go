@@ -291,6 +291,9 @@ type Stream struct {
 	why   error
 }
 
+// Name returns that of the listener.
+func (s *Stream) Name() string { return s.of.Name }
+
 // Delivery is one request, for the client to carry out.
 type Delivery struct {
 	Attempt string // what its result is reported by; opaque

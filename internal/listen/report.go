@@ -16,7 +16,7 @@ type Report struct {
 	Body     []byte            // of the answer; the first outbound.MaxResponseBody bytes are kept
 	Duration time.Duration     // how long it took
 
-	Class   outbound.Class // without an answer: at which step it ended
+	Class   string // without an answer: at which step it ended, as package outbound calls that
 	Message string         // without an answer: a sentence for people
 }
 
@@ -32,16 +32,16 @@ var reportable = map[outbound.Class]bool{
 
 // result checks a report and returns it as the result of an exchange.
 func (r Report) result() (outbound.Result, error) {
-	res := outbound.Result{Duration: r.Duration}
+	res := outbound.Result{Duration: r.Duration, Class: outbound.Class(r.Class)}
 	switch {
-	case r.Class == outbound.None && (r.Status < 100 || r.Status > 599):
+	case res.Class == outbound.None && (r.Status < 100 || r.Status > 599):
 		return res, fault.New(fault.Invalid, "status %d is none of HTTP: report the status of the answer, 100 to 599, or an error", r.Status)
-	case r.Class != outbound.None && r.Status != 0:
+	case res.Class != outbound.None && r.Status != 0:
 		return res, fault.New(fault.Invalid, "the result has a status and an error: report the status if there was an answer, else the error")
-	case r.Class != outbound.None && !reportable[r.Class]:
-		return res, fault.New(fault.Invalid, "error %q is none that can be reported: use dns, connect, tls, timeout, protocol or cancelled", clip(string(r.Class)))
-	case r.Class != outbound.None:
-		res.Class, res.Message = r.Class, sentence(r.Message)
+	case res.Class != outbound.None && !reportable[res.Class]:
+		return res, fault.New(fault.Invalid, "error %q is none that can be reported: use dns, connect, tls, timeout, protocol or cancelled", clip(r.Class))
+	case res.Class != outbound.None:
+		res.Message = sentence(r.Message)
 		return res, nil
 	}
 	res.Answer = outbound.NewAnswer(r.Status, r.Header)
