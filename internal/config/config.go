@@ -26,6 +26,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -45,8 +46,19 @@ type Config struct {
 	DataKey       Secret // base64 of 32 bytes; empty: a file in Data
 	Database      Secret // postgres:// address; empty: SQLite in Data
 
-	AllowDestinations []netip.Prefix // that webhooks may reach beside public addresses
-	TrustedProxies    []netip.Prefix // whose X-Forwarded fields are believed
+	TrustedProxies []netip.Prefix // whose X-Forwarded fields are believed
+
+	AllowDestinations  []netip.Prefix // that webhooks may reach beside public addresses
+	NAT64Prefixes      []netip.Prefix // of the network's translators to IPv4, of a length in RFC 6052
+	EgressProxy        *url.URL       // http or https; may hold a password; nil: webhooks are rung directly
+	Alerts             *url.URL       // http or https, where failing webhooks are told of; may hold a secret; nil: nowhere
+	MaxInFlight        int            // attempts at once, 1 to MaxMaxInFlight
+	MaxInFlightPerHost int            // of those, to one host; 1 to MaxMaxInFlight
+
+	AttemptRetention time.Duration // how long attempts are kept, at least MinRetention
+	AttemptBudget    Size          // how many bytes of attempts are kept, at least MinAttemptBudget
+	EventRetention   time.Duration // how long events are kept that nothing waits for, MinRetention to MaxEventRetention
+	DiskLowWater     Size          // free bytes below which less is kept; 0: not looked at
 
 	MaxManifestSize Size // MinManifestSize to MaxManifestSize
 
@@ -67,6 +79,15 @@ const (
 	MaxManifestSize Size = 64 << 20
 )
 
+// The limits of what is kept of deliveries, and of how many run at once: each
+// takes a file descriptor.
+const (
+	MinRetention           = time.Hour
+	MaxEventRetention      = 90 * day
+	MinAttemptBudget  Size = 1 << 20
+	MaxMaxInFlight         = 16384
+)
+
 // Default returns the settings that hold unless others are given.
 func Default() *Config {
 	return &Config{
@@ -76,6 +97,13 @@ func Default() *Config {
 		RegistryName:    "dockbell",
 		MaxManifestSize: 4 << 20,
 		LogFormat:       "text",
+
+		MaxInFlight:        256,
+		MaxInFlightPerHost: 64,
+		AttemptRetention:   30 * day,
+		AttemptBudget:      2 << 30,
+		EventRetention:     30 * day,
+		DiskLowWater:       1 << 30,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -92,15 +93,19 @@ func TestEverySetting(t *testing.T) {
 		"trusted-proxies": "10.1.0.0/16", "tls-cert": "c.pem", "tls-key": "k.pem", "data": "/data",
 		"database": "postgres://u:p@h/db", "data-key": "a2V5", "registry-name": "Contoso", "location": "East US",
 		"admin-password": "correct horse", "max-manifest-size": "8MiB", "allow-destinations": "10.0.0.0/8, 192.168.7.9",
+		"nat64-prefixes": "2001:db8:64::/96,2001:db8:1::/48", "egress-proxy": "http://u:p@proxy:4750", "alerts": "https://h/a?key=x",
+		"max-in-flight": "8", "max-in-flight-per-host": "4", "attempt-retention": "36h", "attempt-budget": "1GiB", "event-retention": "90d", "disk-low-water": "0",
 		"log-level": "WARN", "log-format": "json",
 	}
 	check := func(t *testing.T, c *Config) {
 		t.Helper()
 		got := []any{c.Listen, c.Domain, c.ExternalURL, c.Aliases, c.TrustedProxies, c.TLSCert, c.TLSKey, c.Data,
 			c.Database.Reveal(), c.RegistryName, c.Location, c.AdminPassword.Reveal(),
-			c.MaxManifestSize, c.AllowDestinations, c.LogLevel, c.LogFormat}
+			c.MaxManifestSize, c.AllowDestinations, c.NAT64Prefixes, c.EgressProxy, c.Alerts, c.MaxInFlight, c.MaxInFlightPerHost,
+			c.AttemptRetention, c.AttemptBudget, c.EventRetention, c.DiskLowWater, c.LogLevel, c.LogFormat}
 		const want = "[:5001 example.com https://reg.example.com [a b.c] [10.1.0.0/16] c.pem k.pem /data" +
-			" postgres://u:p@h/db contoso eastus correct horse 8MiB [10.0.0.0/8 192.168.7.9/32] WARN json]"
+			" postgres://u:p@h/db contoso eastus correct horse 8MiB [10.0.0.0/8 192.168.7.9/32]" +
+			" [2001:db8:64::/96 2001:db8:1::/48] http://u:p@proxy:4750 https://h/a?key=x 8 4 36h0m0s 1GiB 2160h0m0s 0 WARN json]"
 		if fmt.Sprint(got) != want {
 			t.Errorf("got  %v\nwant %s", got, want)
 		}
@@ -181,6 +186,20 @@ func TestErrors(t *testing.T) {
 		{"password with a line break", nil, []string{"DOCKBELL_ADMIN_PASSWORD=hunter22\n"}, "", "DOCKBELL_ADMIN_PASSWORD: the password has a line break or another control character in it: leave it out"},
 		{"database", []string{"--database=mysql://root:hunter2@h/db"}, nil, "", "--database: this is no PostgreSQL address: write postgres://user:password@host:5432/name, or leave it out for SQLite in the data folder"},
 		{"URL with a password", []string{"--external-url=https://u:hunter2@h"}, nil, "", "--external-url: the URL has a user name in it, and every client would see it: write scheme and host alone, for example https://registry.example.com"},
+		{"alerts with a password", []string{"--alerts=ftp://u:hunter2@h/"}, nil, "", "--alerts: this is no http or https URL: write it like https://alerts.example.com/dockbell"},
+		{"alerts without a host", []string{"--alerts=https:///hunter2"}, nil, "", "--alerts: the URL names no host and port that can be called: write it like https://alerts.example.com/dockbell"},
+		{"alerts too long", []string{"--alerts=https://h/" + strings.Repeat("a", 2048)}, nil, "", "--alerts: the URL has 2058 bytes: it may have 2048"},
+		{"proxy with a path", []string{"--egress-proxy=http://u:hunter2@h/p"}, nil, "", "--egress-proxy: the address of a proxy ends with its host and port: write it like http://proxy.example.com:4750"},
+		{"proxy without a scheme", []string{"--egress-proxy=proxy:4750"}, nil, "", "--egress-proxy: this is no http or https URL: write it like http://proxy.example.com:4750"},
+		{"NAT64 in IPv4", []string{"--nat64-prefixes=10.0.0.0/8"}, nil, "", `--nat64-prefixes: "10.0.0.0/8" is no IPv6 prefix: write it like 2001:db8:64::/96`},
+		{"NAT64 of a length of its own", []string{"--nat64-prefixes=2001:db8::/33"}, nil, "", `--nat64-prefixes: "2001:db8::/33" has a length that translators do not have: use /32, /40, /48, /56, /64 or /96`},
+		{"NAT64 with a host", []string{"--nat64-prefixes=2001:db8::1/96"}, nil, "", `--nat64-prefixes: "2001:db8::1/96" has address bits beyond the /96: write 2001:db8::/96`},
+		{"no attempts at once", []string{"--max-in-flight=0"}, nil, "", `--max-in-flight: "0" is out of range: use 1 to 16384`},
+		{"too many to one host", nil, nil, "max-in-flight-per-host: 16385\n", `f.yaml:1: max-in-flight-per-host: "16385" is out of range: use 1 to 16384`},
+		{"attempts kept for no time", []string{"--attempt-retention=59m"}, nil, "", `--attempt-retention: "59m" is too short: use 1h or more`},
+		{"attempts kept in no room", []string{"--attempt-budget=1"}, nil, "", `--attempt-budget: "1" is too little to be of use: use 1MiB or more`},
+		{"events kept too long", []string{"--event-retention=91d"}, nil, "", `--event-retention: "91d" is out of range: use 1h to 90d`},
+		{"no length of time", []string{"--event-retention=month"}, nil, "", `--event-retention: "month" is no length of time: write 30d or 720h`},
 		{"URL that does not parse", []string{"--external-url=https://u:hunter2@h:port"}, nil, "", "--external-url: this is no URL: write scheme and host alone, for example https://registry.example.com"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -332,6 +351,27 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
+func TestParseDuration(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"0": 0, "30d": 30 * day, "720h": 30 * day, "0d": 0, "1h30m": 90 * time.Minute, "65535d": 65535 * day,
+	} {
+		if got, err := parseDuration(text); err != nil || got != want {
+			t.Errorf("parseDuration(%q) = %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "30", "-1d", "+1d", "1.5d", "65536d", "1d12h", "2w", "9999999h"} {
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("parseDuration(%q) = %v", text, got)
+		}
+	}
+	for d, want := range map[time.Duration]string{30 * day: "30d", time.Hour: "1h", 36 * time.Hour: "36h", 90 * time.Minute: "1h30m", 10 * time.Second: "10s", 0: "0s"} {
+		if got := formatDuration(d); got != want {
+			t.Errorf("formatDuration(%v) = %s, want %s", d, got, want)
+		}
+	}
+}
+
 func TestParseCIDR(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
@@ -407,6 +447,48 @@ func FuzzParseSize(f *testing.F) {
 		}
 		if again, err := ParseSize(n.String()); err != nil || again != n {
 			t.Fatalf("%q is %v, which is %v, %v", text, n, again, err)
+		}
+	})
+}
+
+func FuzzParseDuration(f *testing.F) {
+	for _, s := range []string{"30d", "720h", "1h30m", "", "99999d"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := parseDuration(text)
+		if err != nil {
+			return
+		}
+		if again, err := parseDuration(formatDuration(d)); err != nil || again != d {
+			t.Fatalf("%q is %v, which is %v, %v", text, d, again, err)
+		}
+	})
+}
+
+func FuzzParseNAT64(f *testing.F) {
+	for _, s := range []string{"64:ff9b::/96", "2001:db8::/32", "::ffff:0:0/96", "10.0.0.0/32", "fe80::%1/64"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := parseNAT64(text)
+		if err == nil && (!p.Addr().Is6() || p.Addr().Is4In6() || p.Addr().Zone() != "" || p != p.Masked() || p.Bits()%8 != 0 || p.Bits() < 32) {
+			t.Fatalf("%q became %v", text, p)
+		}
+	})
+}
+
+func FuzzWebURL(f *testing.F) {
+	for _, s := range []string{"https://a:443/", "http://[::1]:80", "https://u:p@h?x#y", "http://a b/", "http://h:0"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := parseWebURL(text, "")
+		if err != nil || u == nil {
+			return
+		}
+		if again, err := parseWebURL(u.String(), ""); err != nil || again.String() != u.String() {
+			t.Fatalf("%q is %v, which is %v, %v", text, u, again, err)
 		}
 	})
 }

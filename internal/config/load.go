@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -121,6 +122,15 @@ func (l *Loader) table() []group {
 		}},
 		{"Deliveries", []*setting{
 			many(&c.AllowDestinations, ParseCIDR, "allow-destinations", "CIDR,...", "private addresses that webhooks may reach beside public ones, for example 10.0.0.0/8"),
+			many(&c.NAT64Prefixes, parseNAT64, "nat64-prefixes", "CIDR,...", "prefixes by which this network reaches IPv4 from IPv6, beside 64:ff9b::/96: they are not rung"),
+			one(&c.EgressProxy, parseProxy, "egress-proxy", "URL", "ring webhooks through this proxy (CONNECT), for example http://proxy:4750; it then decides which addresses names may resolve to"),
+			one(&c.Alerts, parseAlerts, "alerts", "URL", "tell this address when a webhook fails, is disabled or recovers"),
+			one(&c.MaxInFlight, parseInFlight, "max-in-flight", "number", "attempts at once, over all webhooks").defaultsTo(strconv.Itoa(c.MaxInFlight)),
+			one(&c.MaxInFlightPerHost, parseInFlight, "max-in-flight-per-host", "number", "attempts at once to one host").defaultsTo(strconv.Itoa(c.MaxInFlightPerHost)),
+			one(&c.AttemptRetention, parseAttemptRetention, "attempt-retention", "time", "keep the log of attempts this long").defaultsTo(formatDuration(c.AttemptRetention)),
+			one(&c.AttemptBudget, parseAttemptBudget, "attempt-budget", "size", "keep no more than this of the log of attempts").defaultsTo(c.AttemptBudget.String()),
+			one(&c.EventRetention, parseEventRetention, "event-retention", "time", "keep events this long, and longer while a delivery waits; "+formatDuration(MaxEventRetention)+" at most").defaultsTo(formatDuration(c.EventRetention)),
+			one(&c.DiskLowWater, ParseSize, "disk-low-water", "size", "keep less of deliveries while the data folder's disk has less room than this; 0 never").defaultsTo(c.DiskLowWater.String()),
 		}},
 		{"Operation", []*setting{
 			l.file,

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -66,6 +67,90 @@ func parseManifestSize(text string) (Size, error) {
 		err = fmt.Errorf("%.80q is out of range: use %v to %v", text, MinManifestSize, MaxManifestSize)
 	}
 	return n, err
+}
+
+func parseAttemptBudget(text string) (Size, error) {
+	n, err := ParseSize(text)
+	if err == nil && n < MinAttemptBudget {
+		err = fmt.Errorf("%.80q is too little to be of use: use %v or more", text, MinAttemptBudget)
+	}
+	return n, err
+}
+
+const day = 24 * time.Hour
+
+// parseDuration reads what time.ParseDuration does, and whole days: 720h, 30d.
+func parseDuration(text string) (time.Duration, error) {
+	var d time.Duration
+	var err error
+	if digits, ok := strings.CutSuffix(text, "d"); ok {
+		var days uint64
+		days, err = strconv.ParseUint(digits, 10, 16) // 2^16 days are 179 years
+		d = time.Duration(days) * day
+	} else {
+		d, err = time.ParseDuration(text)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%.80q is no length of time: write 30d or 720h", text)
+	}
+	return d, nil
+}
+
+// formatDuration writes d in days if it is whole days, else as Go does, without
+// the units that are zero at the end.
+func formatDuration(d time.Duration) string {
+	if d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func parseAttemptRetention(text string) (time.Duration, error) {
+	d, err := parseDuration(text)
+	if err == nil && d < MinRetention {
+		err = fmt.Errorf("%.80q is too short: use %s or more", text, formatDuration(MinRetention))
+	}
+	return d, err
+}
+
+func parseEventRetention(text string) (time.Duration, error) {
+	d, err := parseDuration(text)
+	if err == nil && (d < MinRetention || d > MaxEventRetention) {
+		err = fmt.Errorf("%.80q is out of range: use %s to %s", text, formatDuration(MinRetention), formatDuration(MaxEventRetention))
+	}
+	return d, err
+}
+
+func parseInFlight(text string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n < 1 || n > MaxMaxInFlight {
+		return 0, fmt.Errorf("%.80q is out of range: use 1 to %d", text, MaxMaxInFlight)
+	}
+	return int(n), nil
+}
+
+// parseNAT64 reads the prefix of a translator (RFC 6052, section 2.2).
+func parseNAT64(text string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(text)
+	if err != nil || !p.Addr().Is6() || p.Addr().Is4In6() {
+		return netip.Prefix{}, fmt.Errorf("%.80q is no IPv6 prefix: write it like 2001:db8:64::/96", text)
+	}
+	switch p.Bits() {
+	case 32, 40, 48, 56, 64, 96:
+	default:
+		return netip.Prefix{}, fmt.Errorf("%.80q has a length that translators do not have: use /32, /40, /48, /56, /64 or /96", text)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%.80q has address bits beyond the /%d: write %v", text, p.Bits(), p.Masked())
+	}
+	return p, nil
 }
 
 // ParseCIDR reads an address range such as 10.0.0.0/8 or fd00::/8; a single
@@ -189,6 +274,41 @@ func parseExternalURL(text string) (*url.URL, error) {
 		host = strings.TrimSuffix(strings.TrimSuffix(host, port), ":")
 	}
 	return &url.URL{Scheme: u.Scheme, Host: host}, nil
+}
+
+// parseProxy reads the address of a proxy, perhaps with user name and password.
+func parseProxy(text string) (*url.URL, error) {
+	const example = "write it like http://proxy.example.com:4750"
+	u, err := parseWebURL(text, example)
+	if err == nil && u != nil && (u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "") {
+		return nil, errors.New("the address of a proxy ends with its host and port: " + example)
+	}
+	return u, err
+}
+
+func parseAlerts(text string) (*url.URL, error) {
+	return parseWebURL(text, "write it like https://alerts.example.com/dockbell")
+}
+
+// maxURL is the longest URL taken, in bytes.
+const maxURL = 2048
+
+// parseWebURL reads a URL that may hold a secret, so that no error repeats it;
+// nil for an empty text.
+func parseWebURL(text, example string) (*url.URL, error) {
+	if text == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		return nil, errors.New("this is no http or https URL: " + example)
+	case len(text) > maxURL:
+		return nil, fmt.Errorf("the URL has %d bytes: it may have %d", len(text), maxURL)
+	case u.Hostname() == "" || u.Port() != "" && (!isPort(u.Port()) || u.Port() == "0"):
+		return nil, errors.New("the URL names no host and port that can be called: " + example)
+	}
+	return u, nil
 }
 
 func parseRegistryName(text string) (string, error) {
