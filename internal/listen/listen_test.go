@@ -188,7 +188,7 @@ func TestReports(t *testing.T) {
 		{"many words", Report{Class: "dns", Message: long}, outbound.Result{Class: outbound.DNS, Message: long[:512] + "…"}, ""},
 		{"nothing", Report{}, outbound.Result{}, "status 0 is none of HTTP"},
 		{"no status", Report{Status: 999}, outbound.Result{}, "status 999 is none of HTTP"},
-		{"both", Report{Status: 200, Class: outbound.Connect}, outbound.Result{}, "a status and an error"},
+		{"both", Report{Status: 200, Class: "connect"}, outbound.Result{}, "a status and an error"},
 		{"the server's own", Report{Class: "refused"}, outbound.Result{}, `error "refused" is none that can be reported`},
 		{"made up", Report{Class: "weather"}, outbound.Result{}, `error "weather"`},
 	} {

@@ -17,7 +17,7 @@ type Report struct {
 	Duration time.Duration     // how long it took
 
 	Class   string // without an answer: at which step it ended, as package outbound calls that
-	Message string         // without an answer: a sentence for people
+	Message string // without an answer: a sentence for people
 }
 
 // maxMessage is how much of a client's sentence is kept, in bytes.
