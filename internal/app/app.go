@@ -29,6 +29,7 @@ import (
 	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/listen"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/registry"
@@ -47,7 +48,9 @@ type Server struct {
 	db        *sqldb.DB
 	blobs     *fs.Store
 	outbound  *outbound.Client
+	listeners *listen.Hub
 	deliver   *delivery.Engine
+	events    *outbox.Outbox
 	tenants   *tenant.Store
 	hosts     *tenant.Hosts
 	authority *auth.Authority
@@ -56,6 +59,7 @@ type Server struct {
 
 	listener net.Listener
 	http     *http.Server
+	stopping chan struct{} // closed when Serve begins to stop
 
 	// Password is the operator's, for those who started the server; FirstStart
 	// is set when it was made just now.
@@ -74,7 +78,7 @@ const shutdownBudget = 15 * time.Second
 // recovers what a crash left open before Open returns. The errors are for the
 // operator.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{cfg: cfg, log: log}
+	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -90,7 +94,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	if err != nil {
 		return nil, err
 	}
-	if s.listener, err = listen(cfg.Listen); err != nil {
+	if s.listener, err = listenOn(cfg.Listen); err != nil {
 		return nil, err
 	}
 	key, err := dataKey(cfg)
@@ -153,23 +157,24 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	policy := outbound.Policy{Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations}
 	s.log.Info(policy.Describe())
 	s.outbound = outbound.New(policy)
-	engine := delivery.New(delivery.Options{DB: s.db, Poster: s.outbound, Log: s.log, Node: nodeName()})
-	events := outbox.New(engine.Committed)
+	engine := delivery.New(delivery.Options{DB: s.db, Poster: poster{s.outbound, s.listeners}, Log: s.log, Node: nodeName()})
+	s.events = outbox.New(engine.Committed)
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
-		DB: s.db, Key: key, Endpoints: engine, Outbox: events, CheckURL: policy.CheckURL, Version: Version,
+		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
+		Source: func(id int64) event.Registry { return s.source(s.registryByID(id)) },
 	})
 	if err != nil {
 		return err
 	}
 	s.registry = registry.New(registry.Options{
-		DB: s.db, Blobs: s.blobs, Outbox: events, Log: s.log, UploadKey: key.Derive("upload ids"),
+		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
 		Wanted: s.webhooks.Wanted,
 	})
 	if err := engine.Start(ctx, s.webhooks); err != nil {
 		return err
 	}
 	s.deliver = engine
-	return nil
+	return s.startListeners(ctx)
 }
 
 // Addr returns the address the server listens on.
@@ -206,6 +211,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	select {
 	case err = <-served:
 	case <-ctx.Done():
+		// Whoever waits for something to happen would wait on. The rest ends by
+		// itself.
+		close(s.stopping)
+		s.listeners.Stop()
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
 		defer cancel()
 		if s.http.Shutdown(budget) != nil {
@@ -223,6 +232,7 @@ func (s *Server) close() error {
 	if s.listener != nil {
 		s.listener.Close() // a second time after Serve
 	}
+	s.listeners.Stop() // likewise
 	if s.deliver != nil {
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
 		s.deliver.Stop(budget)
@@ -248,6 +258,17 @@ func (s *Server) source(r tenant.Registry) event.Registry {
 	return event.Registry{
 		ID: r.ID, Name: r.Name, LoginServer: s.loginServer(r), ResourceID: r.ResourceID(), Location: r.Location,
 	}
+}
+
+// registryByID returns a hosted registry, the zero one if there is none of the
+// id.
+func (s *Server) registryByID(id int64) tenant.Registry {
+	for _, r := range s.tenants.List() {
+		if r.ID == id {
+			return r
+		}
+	}
+	return tenant.Registry{}
 }
 
 // loginServer returns the name that clients log in to: <registry>.<domain>, with
@@ -281,8 +302,8 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// listen opens the address, with a proposal if it is taken.
-func listen(address string) (net.Listener, error) {
+// listenOn opens the address, with a proposal if it is taken.
+func listenOn(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err == nil {
 		return l, nil

@@ -28,6 +28,7 @@ func (s *Server) handler() http.Handler {
 	tokens := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Log: s.log})
 	control := arm.New(arm.Config{
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
+		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
 	})
 	mux := http.NewServeMux()

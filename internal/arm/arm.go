@@ -29,6 +29,7 @@ import (
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/listen"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
@@ -87,6 +88,7 @@ type Config struct {
 	Webhooks   *webhook.Store
 	Deliveries Deliveries
 	Feed       Feed
+	Listeners  *listen.Hub
 
 	// Stopping is closed when the server is about to stop: whoever waits for
 	// something to happen is answered then. Nil means that it never stops.

@@ -108,7 +108,7 @@ func (h *hook) request(c ring.Call) outbound.Request {
 	}
 	return outbound.Request{
 		URL: h.url, Header: header, Body: c.ACRBody, Timeout: h.terms.Timeout, Public: public,
-		TLS: h.tls, Hops: c.Event.Request.Hops,
+		TLS: h.tls, Hops: c.Event.Request.Hops, Actor: c.Event.Actor,
 	}
 }
 

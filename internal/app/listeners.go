@@ -1,0 +1,48 @@
+package app
+
+import (
+	"context"
+	"strings"
+
+	"github.com/dockbell/dockbell/internal/listen"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/webhook"
+)
+
+// poster brings a request to where its URL says: to a listener over its client's
+// connection, or to a stranger.
+type poster struct {
+	strangers *outbound.Client
+	listeners *listen.Hub
+}
+
+// Post implements delivery.Poster.
+func (p poster) Post(ctx context.Context, r outbound.Request) outbound.Result {
+	if strings.HasPrefix(r.URL, listen.Scheme+"://") {
+		return p.listeners.Post(ctx, r)
+	}
+	return p.strangers.Post(ctx, r)
+}
+
+// startListeners makes the listeners known that were there before: their clients
+// are about to come back.
+func (s *Server) startListeners(ctx context.Context) error {
+	hooks, err := s.webhooks.Listeners(ctx)
+	if err != nil {
+		return err
+	}
+	existing := make([]listen.Listener, len(hooks))
+	for i, w := range hooks {
+		existing[i] = listenerOf(w)
+	}
+	return s.listeners.Start(ctx, listen.Options{
+		Endpoints: s.deliver, Log: s.log,
+		Delete: func(ctx context.Context, l listen.Listener) error {
+			return s.webhooks.Unlisten(ctx, webhook.Registry{ID: l.Registry, Name: s.registryByID(l.Registry).Name}, l.Name)
+		},
+	}, existing)
+}
+
+func listenerOf(w webhook.Webhook) listen.Listener {
+	return listen.Listener{Registry: w.RegistryID, Endpoint: w.ID, Name: strings.ToLower(w.Name)}
+}
