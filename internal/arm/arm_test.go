@@ -37,9 +37,11 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type plane struct {
 	http.Handler
 	engine
-	auth   func(*http.Request, tenant.Registry) (string, error)
-	logged strings.Builder
-	config arm.Config // what Handler is made of
+	tenants *tenant.Store
+	hooks   *webhook.Store
+	auth    func(*http.Request, tenant.Registry) (string, error)
+	logged  strings.Builder
+	config  arm.Config // what Handler is made of
 }
 
 func newPlane(t *testing.T) *plane {
@@ -82,7 +84,7 @@ func newPlane(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plane{auth: func(*http.Request, tenant.Registry) (string, error) { return "dockbell", nil }}
+	p := &plane{tenants: registries, hooks: hooks, auth: func(*http.Request, tenant.Registry) (string, error) { return "dockbell", nil }}
 	p.config = arm.Config{
 		Tenants:      registries,
 		Webhooks:     hooks,

@@ -14,4 +14,7 @@ func (a *api) audit(c call, w webhook.Webhook, what, host string, more ...any) {
 }
 
 // host returns whom a webhook rings, as scheme://name:port.
-func (a *api) host(w webhook.Webhook) string { return "" }
+func (a *api) host(w webhook.Webhook) string {
+	terms, _ := a.Webhooks.Terms(w.RegistryID, w.ID) // none for one deleted in between
+	return terms.Host
+}

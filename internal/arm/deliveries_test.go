@@ -3,8 +3,12 @@ package arm_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -350,7 +354,9 @@ func TestLogsAndReplaysNeedTheRegistry(t *testing.T) {
 			{"GET", "/listEvents", ""},
 			{"POST", "/listEvents", ""},
 			{"POST", "/getCallbackConfig", ""},
+			{"POST", "/rotateSecret", ""},
 			{"POST", "/ping", ""},
+			{"POST", "/test", `{"action":"push"}`},
 			{"POST", "/pause", ""},
 			{"POST", "/resume", ""},
 			{"POST", "/redeliver", `{"eventId":"e1"}`},
@@ -400,5 +406,97 @@ func TestHealthTimes(t *testing.T) {
 	}
 	if times != 6 {
 		t.Errorf("%d times in %v", times, body.Health)
+	}
+}
+
+// TestFailuresNameNoAddress lets real requests to a host by its name fail in each
+// way: whoever reads the log learns which, and never what the name resolved to.
+func TestFailuresNameNoAddress(t *testing.T) {
+	t.Parallel()
+	mute := make(chan struct{})
+	plain := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-mute }))
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	t.Cleanup(func() { close(mute); plain.Close(); secure.Close() })
+
+	p := newHook(t)
+	loopback := outbound.Policy{Loopback: true}
+	for _, x := range []struct {
+		policy outbound.Policy
+		server *httptest.Server
+		want   string // in the message
+	}{
+		{outbound.Policy{}, plain, "may not ring it"},
+		{loopback, plain, "timed out"},
+		{loopback, closed, "refused the connection"},
+		{loopback, secure, "certificate"},
+	} {
+		u, err := url.Parse(x.server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u.Host = "localhost:" + u.Port()
+		client := outbound.New(x.policy)
+		res := client.Post(t.Context(), outbound.Request{URL: u.String(), Body: []byte("{}"), Timeout: 500 * time.Millisecond})
+		client.Close()
+		p.attempts = []delivery.Attempt{{
+			Endpoint: 1, EventID: "e1", ACRBody: []byte("{}"), Outcome: delivery.Failed, Class: res.Class, Message: res.Message, Sent: res.Sent, Answer: res.Answer,
+		}}
+		p.engine.health[1] = delivery.Health{State: delivery.Failing, LastError: string(res.Class)}
+		shown := p.do("POST", hook+"/listEvents", "").Body.String() + p.do("GET", hook+"?expand=health", "").Body.String()
+		if !strings.Contains(shown, x.want) {
+			t.Errorf("%s: no %q in %s", res.Class, x.want, shown)
+		}
+		if !strings.Contains(shown, `"lastError":"`+string(res.Class)+`"`) || res.Class == outbound.None {
+			t.Errorf("class %q is not in %s", res.Class, shown)
+		}
+		for _, address := range []string{"127.0.0.1", "::1"} {
+			if strings.Contains(shown, address) {
+				t.Errorf("%s: %s is in %s", res.Class, address, shown)
+			}
+		}
+	}
+}
+
+// TestAudit compares what is on record of operations: one line each, with a host
+// at most of the address that is rung.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	p := newHook(t)
+	p.engine.dead = []deadLetter{{1, delivery.DeadLetter{ID: 7, Count: 5}}}
+	for _, x := range []struct{ method, target, body, want string }{
+		{"POST", "/pause", "", "audit.what=pause"},
+		{"POST", "/resume", "", "audit.what=resume"},
+		{"POST", "/redeliver", `{"eventId":"e1"}`, "audit.what=redeliver"},
+		{"POST", "/replays", `{}`, "audit.what=replay"},
+		{"DELETE", "/replays/2", "", "audit.what=cancelReplay"},
+		{"POST", "/deadLetters/purge", `{"ids":[7]}`, "audit.what=purge"},
+		{"POST", "/getCallbackConfig", "", "audit.what=getCallbackConfig"},
+		{"POST", "/rotateSecret", `{"secret":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}`, "audit.what=rotateSecret"},
+		{"POST", "/rotateSecret", `{"secret":"whsec_short"}`, ""},
+		{"POST", "/redeliver", `{"eventId":"nosuch"}`, ""},
+		{"GET", "", "", ""},
+		{"POST", "/listEvents", "", ""},
+		{"GET", "/replays", "", ""},
+	} {
+		p.logged.Reset()
+		w := p.do(x.method, hook+x.target, x.body)
+		got := p.logged.String()
+		if x.want == "" {
+			if got != "" {
+				t.Errorf("%s %s: %d, on record %s", x.method, x.target, w.Code, got)
+			}
+			continue
+		}
+		for _, part := range []string{"level=INFO", x.want + " ", "audit.by=dockbell ", "audit.registry=contoso ", "audit.webhook=DeployHook ", "audit.to=https://receiver.example:443"} {
+			if strings.Count(got+" ", part) != 1 {
+				t.Errorf("%s %s: %d, no %q in %q", x.method, x.target, w.Code, part, got)
+			}
+		}
+		if strings.Count(got, "\n") != 1 || strings.Contains(got, "s3cret") || strings.Contains(got, "/acr") || strings.Contains(got, "whsec_") {
+			t.Errorf("%s %s: on record %s", x.method, x.target, got)
+		}
 	}
 }

@@ -210,7 +210,11 @@ func (a *api) startReplay(c call, w webhook.Webhook, what, uri string, r deliver
 	r.Registry, r.Endpoint, r.By = c.registry.ID, w.ID, c.user
 	host := a.host(w)
 	if uri != "" {
-		return answer{}, fault.New(fault.Unsupported, "not built")
+		sealed, err := a.Webhooks.SealElsewhere(uri)
+		if err != nil {
+			return answer{}, err
+		}
+		r.Elsewhere, host = sealed, a.Webhooks.ElsewhereHost(sealed)
 	}
 	started, err := a.Deliveries.Replay(c.Context(), r)
 	if err != nil {

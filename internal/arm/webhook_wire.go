@@ -3,6 +3,7 @@ package arm
 import (
 	"time"
 
+	"github.com/dockbell/dockbell/internal/signature"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
 
@@ -19,13 +20,23 @@ type webhookInputProps struct {
 	Status        member[string]            `json:"status"`
 	Scope         member[string]            `json:"scope"`
 	Actions       member[[]string]          `json:"actions"`
+
+	// These are not ACR's.
+	RetryPolicy      member[policyInput] `json:"retryPolicy"`
+	SignatureHeaders member[[]string]    `json:"signatureHeaders"`
+	TLS              member[tlsInput]    `json:"tls"`
 }
 
-// definition reads the body of a PUT, where null is the same as absent. What a
-// webhook cannot be without is for the rules to say: a body that a client read,
-// changed and puts back has no service URI, because none was shown.
-func (in webhookInput) definition() webhook.Definition {
+// definition reads the body of a PUT, where null is the same as absent, but for
+// tls, which it clears. What a webhook cannot be without is for the rules to say:
+// a body that a client read, changed and puts back has no service URI, because
+// none was shown.
+func (in webhookInput) definition() (webhook.Definition, error) {
 	p := in.Properties.orZero()
+	policy, err := policyOf(p.RetryPolicy)
+	if err != nil {
+		return webhook.Definition{}, err
+	}
 	return webhook.Definition{
 		Location:      in.Location.orZero(),
 		Tags:          in.Tags.orZero(),
@@ -34,7 +45,11 @@ func (in webhookInput) definition() webhook.Definition {
 		Status:        p.Status.orZero(),
 		Scope:         p.Scope.orZero(),
 		Actions:       p.Actions.orZero(),
-	}
+
+		Policy:           policy,
+		SignatureHeaders: p.SignatureHeaders.orZero(),
+		TLS:              tlsOf(p.TLS),
+	}, nil
 }
 
 // change reads the body of a PATCH: an absent member stays as it is, null clears
@@ -53,6 +68,10 @@ func (in webhookInput) change() (webhook.Change, error) {
 			return webhook.Change{}, invalidContent("%s cannot be null: a webhook is never without it; leave it out to keep it as it is", m.name)
 		}
 	}
+	policy, err := policyChange(p.RetryPolicy)
+	if err != nil {
+		return webhook.Change{}, err
+	}
 	c := webhook.Change{
 		Tags:          clearable(in.Tags),
 		ServiceURI:    p.ServiceURI.value,
@@ -60,12 +79,19 @@ func (in webhookInput) change() (webhook.Change, error) {
 		Status:        p.Status.value,
 		Scope:         p.Scope.value,
 		Actions:       p.Actions.orZero(),
+
+		Policy:           policy,
+		SignatureHeaders: p.SignatureHeaders.orZero(),
+		TLS:              tlsOf(p.TLS),
 	}
 	if p.Scope.null() {
 		c.Scope = new("")
 	}
 	if p.Actions.value != nil && c.Actions == nil {
 		c.Actions = []string{} // sent, and empty: for the rules to refuse
+	}
+	if p.SignatureHeaders.null() {
+		c.SignatureHeaders = []string{}
 	}
 	return c, nil
 }
@@ -77,6 +103,16 @@ func clearable(m member[map[string]string]) map[string]string {
 	}
 	return m.orZero()
 }
+
+type (
+	testInput struct {
+		Action string `json:"action"`
+	}
+	rotateInput struct {
+		OverlapInMinutes int    `json:"overlapInMinutes"`
+		Secret           string `json:"secret"` // empty: one is made
+	}
+)
 
 // The wire forms of a webhook, members in the order Azure sends them.
 type (
@@ -95,11 +131,25 @@ type (
 		Scope             string   `json:"scope"`
 		Actions           []string `json:"actions"`
 		ProvisioningState string   `json:"provisioningState"`
+
+		// These are not ACR's, and absent where a webhook is as ACR's are.
+		RetryPolicy      *policyBody       `json:"retryPolicy,omitempty"`
+		SignatureHeaders []signature.Style `json:"signatureHeaders,omitempty"`
+		DisabledReason   string            `json:"disabledReason,omitempty"`
+		Listener         bool              `json:"listener,omitempty"`
 	}
 	callbackBody struct {
 		ServiceURI    string            `json:"serviceUri"`
 		CustomHeaders map[string]string `json:"customHeaders"`
-		SigningSecret string            `json:"signingSecret"` // not ACR's
+
+		// These are not ACR's.
+		SigningSecret         string `json:"signingSecret"`
+		PreviousSigningSecret string `json:"previousSigningSecret,omitempty"` // signs too, until
+		PreviousValidUntil    string `json:"previousValidUntil,omitempty"`
+	}
+	rotateBody struct {
+		SigningSecret      string `json:"signingSecret"`
+		PreviousValidUntil string `json:"previousValidUntil,omitempty"` // absent: the old one signs no more
 	}
 	pingBody struct {
 		ID string `json:"id"`

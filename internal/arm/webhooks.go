@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -30,7 +31,11 @@ func putWebhook(a *api, c call) (answer, error) {
 	if err := readBody(c.Request, &in); err != nil {
 		return answer{}, err
 	}
-	w, created, err := a.Webhooks.Put(c.Context(), hooksOf(c.registry), c.name, in.definition(), c.user)
+	def, err := in.definition()
+	if err != nil {
+		return answer{}, err
+	}
+	w, created, err := a.Webhooks.Put(c.Context(), hooksOf(c.registry), c.name, def, c.user)
 	if err != nil {
 		return answer{}, err
 	}
@@ -117,13 +122,62 @@ func pingWebhook(a *api, c call) (answer, error) {
 	return answer{http.StatusOK, pingBody{id}}, nil
 }
 
-// getCallbackConfig answers what no other operation does: the secrets.
+// testWebhook rings the webhook with a sample of an action, marked as one.
+func testWebhook(a *api, c call) (answer, error) {
+	var in testInput
+	if err := readStrict(c.Request, &in); err != nil {
+		return answer{}, err
+	}
+	if in.Action == "" {
+		return answer{}, invalidContent("action is missing: give that of which a sample is to ring, for example push")
+	}
+	id, err := a.Webhooks.Test(c.Context(), hooksOf(c.registry), a.Source(c.registry), c.name, in.Action, c.user)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, pingBody{id}}, nil
+}
+
+// rotateSecret gives a webhook another signing secret, and shows that.
+func rotateSecret(a *api, c call) (answer, error) {
+	in := rotateInput{OverlapInMinutes: 24 * 60}
+	if err := readOptional(c.Request, &in); err != nil {
+		return answer{}, err
+	}
+	if most := int(webhook.MaxOverlap / time.Minute); in.OverlapInMinutes < 0 || in.OverlapInMinutes > most {
+		return answer{}, invalidContent("overlapInMinutes is %d: use 0 to %d", in.OverlapInMinutes, most)
+	}
+	w, err := a.webhook(c)
+	if err != nil {
+		return answer{}, err
+	}
+	config, err := a.Webhooks.RotateSecret(c.Context(), hooksOf(c.registry), c.name, in.Secret, time.Duration(in.OverlapInMinutes)*time.Minute, c.user)
+	if err != nil {
+		return answer{}, err
+	}
+	a.audit(c, w, "rotateSecret", a.host(w), "overlapInMinutes", in.OverlapInMinutes)
+	return answer{http.StatusOK, rotateBody{config.SigningSecret, optionalTime(config.PreviousUntil)}}, nil
+}
+
+// getCallbackConfig answers what no other operation does: address, headers and
+// secrets.
 func getCallbackConfig(a *api, c call) (answer, error) {
+	w, err := a.webhook(c)
+	if err != nil {
+		return answer{}, err
+	}
 	config, err := a.Webhooks.CallbackConfig(c.Context(), hooksOf(c.registry), c.name)
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{http.StatusOK, callbackBody{config.ServiceURI, orEmpty(config.CustomHeaders), config.SigningSecret}}, nil
+	a.audit(c, w, "getCallbackConfig", a.host(w))
+	return answer{http.StatusOK, callbackBody{
+		ServiceURI:            config.ServiceURI,
+		CustomHeaders:         orEmpty(config.CustomHeaders),
+		SigningSecret:         config.SigningSecret,
+		PreviousSigningSecret: config.PreviousSecret,
+		PreviousValidUntil:    optionalTime(config.PreviousUntil),
+	}}, nil
 }
 
 // listEvents shows the newest attempts, newest first, in pages.
@@ -187,6 +241,10 @@ func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {
 			Scope:             w.Scope,
 			Actions:           w.Actions,
 			ProvisioningState: provisioned,
+			RetryPolicy:       policyToWire(w.Policy),
+			SignatureHeaders:  w.SignatureHeaders,
+			DisabledReason:    w.DisabledWhy,
+			Listener:          w.Listener,
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,21 +110,38 @@ func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // TestChange shows the three states of a PATCH's members.
 func TestChange(t *testing.T) {
 	t.Parallel()
-	const nothing = `{"Tags":null,"ServiceURI":null,"CustomHeaders":null,"Status":null,"Scope":null,"Actions":null}`
+	const (
+		noneOfACR  = `{"Tags":null,"ServiceURI":null,"CustomHeaders":null,"Status":null,"Scope":null,"Actions":null`
+		noneOfOurs = `,"Policy":null,"SignatureHeaders":null,"TLS":null}`
+		nothing    = noneOfACR + noneOfOurs
+	)
 	for _, tt := range []struct{ body, want string }{
 		{`{}`, nothing},
 		{`{"properties":{}}`, nothing},
 		{`{"properties":null}`, nothing},
 		{`{"location":"elsewhere"}`, nothing},
 		{`{"tags":{"a":"b"},"properties":{"serviceUri":"http://x","customHeaders":{"A":"B"},"status":"disabled","scope":"x:y","actions":["push"]}}`,
-			`{"Tags":{"a":"b"},"ServiceURI":"http://x","CustomHeaders":{"A":"B"},"Status":"disabled","Scope":"x:y","Actions":["push"]}`},
+			`{"Tags":{"a":"b"},"ServiceURI":"http://x","CustomHeaders":{"A":"B"},"Status":"disabled","Scope":"x:y","Actions":["push"]` + noneOfOurs},
 		{`{"tags":{},"properties":{"customHeaders":{},"scope":"","actions":[]}}`,
-			`{"Tags":{},"ServiceURI":null,"CustomHeaders":{},"Status":null,"Scope":"","Actions":[]}`},
+			`{"Tags":{},"ServiceURI":null,"CustomHeaders":{},"Status":null,"Scope":"","Actions":[]` + noneOfOurs},
 		{`{"tags":null,"properties":{"customHeaders":null,"scope":null}}`,
-			`{"Tags":{},"ServiceURI":null,"CustomHeaders":{},"Status":null,"Scope":"","Actions":null}`},
+			`{"Tags":{},"ServiceURI":null,"CustomHeaders":{},"Status":null,"Scope":"","Actions":null` + noneOfOurs},
 		{`{"properties":{"status":null}}`, "properties.status cannot be null"},
 		{`{"properties":{"serviceUri":null}}`, "properties.serviceUri cannot be null"},
 		{`{"properties":{"actions":null}}`, "properties.actions cannot be null"},
+		{`{"properties":{"retryPolicy":{"timeoutInSeconds":5,"order":"none","maxPerMinute":0}}}`,
+			noneOfACR + `,"Policy":{"Timeout":5000000000,"MaxAttempts":null,"TTL":null,"Order":"none","PerMinute":0},"SignatureHeaders":null,"TLS":null}`},
+		{`{"properties":{"retryPolicy":{"timeoutInSeconds":null,"maxDeliveryAttempts":1,"eventTimeToLiveInMinutes":10080,"order":null,"maxPerMinute":null}}}`,
+			noneOfACR + `,"Policy":{"Timeout":10000000000,"MaxAttempts":1,"TTL":604800000000000,"Order":"tag","PerMinute":0},"SignatureHeaders":null,"TLS":null}`},
+		{`{"properties":{"retryPolicy":null,"signatureHeaders":null,"tls":null}}`,
+			noneOfACR + `,"Policy":{"Timeout":10000000000,"MaxAttempts":30,"TTL":259200000000000,"Order":"tag","PerMinute":0},"SignatureHeaders":[],"TLS":{"CA":"","Certificate":"","Key":""}}`},
+		{`{"properties":{"retryPolicy":{},"signatureHeaders":["github"],"tls":{"caCertificates":"a","clientCertificate":"b","clientKey":"c"}}}`,
+			noneOfACR + `,"Policy":{"Timeout":null,"MaxAttempts":null,"TTL":null,"Order":null,"PerMinute":null},"SignatureHeaders":["github"],"TLS":{"CA":"YQ==","Certificate":"Yg==","Key":"Yw=="}}`},
+		{`{"properties":{"retryPolicy":{"timeoutInSeconds":31}}}`, "properties.retryPolicy.timeoutInSeconds is 31: use 1 to 30"},
+		{`{"properties":{"retryPolicy":{"timeoutInSeconds":0}}}`, "properties.retryPolicy.timeoutInSeconds is 0: use 1 to 30"},
+		{`{"properties":{"retryPolicy":{"maxDeliveryAttempts":31}}}`, "properties.retryPolicy.maxDeliveryAttempts is 31: use 1 to 30"},
+		{`{"properties":{"retryPolicy":{"eventTimeToLiveInMinutes":9223372036854775807}}}`, "properties.retryPolicy.eventTimeToLiveInMinutes is 9223372036854775807: use 1 to 10080"},
+		{`{"properties":{"retryPolicy":{"maxPerMinute":-1}}}`, "properties.retryPolicy.maxPerMinute is -1: use 0 to 600000"},
 	} {
 		var in webhookInput
 		if err := decode([]byte(tt.body), &in); err != nil {
@@ -147,18 +165,49 @@ func TestChange(t *testing.T) {
 	}
 }
 
+// TestDefinitionPolicy shows what a PUT's members beyond ACR's become.
+func TestDefinitionPolicy(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ body, want string }{
+		{`{}`, `10s 30 72h0m0s tag 0 [] false`},
+		{`{"properties":{"retryPolicy":null,"signatureHeaders":null}}`, `10s 30 72h0m0s tag 0 [] false`},
+		{`{"properties":{"retryPolicy":{"timeoutInSeconds":5,"order":"repository","maxPerMinute":60},"signatureHeaders":["flux"]}}`, `5s 30 72h0m0s repository 60 [flux] false`},
+		{`{"properties":{"retryPolicy":{"maxDeliveryAttempts":1,"eventTimeToLiveInMinutes":5,"order":null}}}`, `10s 1 5m0s tag 0 [] false`},
+		{`{"properties":{"tls":null}}`, `10s 30 72h0m0s tag 0 [] true`},
+		{`{"properties":{"retryPolicy":{"timeoutInSeconds":300}}}`, "properties.retryPolicy.timeoutInSeconds is 300: use 1 to 30"},
+	} {
+		var in webhookInput
+		if err := decode([]byte(tt.body), &in); err != nil {
+			t.Errorf("%s: %v", tt.body, err)
+			continue
+		}
+		def, err := in.definition()
+		var got string
+		if err != nil {
+			got = err.Error()
+		} else {
+			p := def.Policy
+			got = fmt.Sprint(p.Timeout, p.MaxAttempts, " ", p.TTL, " ", p.Order, " ", p.PerMinute, " ", def.SignatureHeaders, " ", def.TLS != nil)
+		}
+		if got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.body, got, tt.want)
+		}
+	}
+}
+
 // FuzzDecode checks that no body does worse than an Invalid fault with a short
 // message.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{`{}`, `null`, `{"properties":{"actions":[1]}}`, `{"tags":{"a":null}}`, "{\n\"", `[]`, "\xff"} {
+	for _, seed := range []string{`{}`, `null`, `{"properties":{"actions":[1]}}`, `{"properties":{"retryPolicy":{"order":1},"tls":{}}}`, `{"tags":{"a":null}}`, "{\n\"", `[]`, "\xff"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var in webhookInput
 		err := decode(body, &in)
 		if err == nil {
-			in.definition()
-			_, err = in.change()
+			_, ofPut := in.definition()
+			_, ofPatch := in.change()
+			err = cmp.Or(ofPut, ofPatch)
 		}
 		if err != nil && (!fault.Is(err, fault.Invalid) || len(fault.As(err).Message) > 500) {
 			t.Fatalf("%q: %v", body, err)
