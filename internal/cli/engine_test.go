@@ -95,7 +95,7 @@ func (e *engine) Replay(_ context.Context, r delivery.ReplayRequest) (delivery.R
 	e.asked = append(e.asked, r)
 	e.replays = append(e.replays, delivery.Replay{
 		ID: int64(len(e.replays) + 1), Endpoint: r.Endpoint, State: delivery.ReplayRunning, Selection: r.Selection,
-		Elsewhere: r.Elsewhere != nil, PerMinute: r.PerMinute, ToLook: 40, CreatedAt: time.Now(), CreatedBy: r.By,
+		Elsewhere: r.Elsewhere != nil, PerMinute: r.PerMinute, ToLook: 40, CreatedAt: time.Now().Add(-150 * time.Minute), CreatedBy: r.By,
 	})
 	return e.replays[len(e.replays)-1], nil
 }

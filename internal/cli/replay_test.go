@@ -29,7 +29,7 @@ func TestHealth(t *testing.T) {
 			{State: delivery.Failing, LastStatus: 410, DeadLetters: 31},
 			{State: delivery.Failing, FailStreak: 7, FirstFail: now.Add(-130 * time.Minute), LastAttempt: now, LastError: "connect", Waiting: 1, Oldest: now.Add(-130 * time.Minute),
 				NextAttempt: now.Add(150 * time.Second), DeadLetters: 3},
-			{State: delivery.Paused, PausedAt: now.Add(-time.Hour), Waiting: 2, Oldest: now.Add(-45 * time.Second)},
+			{State: delivery.Paused, PausedAt: now.Add(-time.Hour), Waiting: 2, Oldest: now.Add(-45 * time.Minute)},
 		}[i])
 	}
 	sh.run(split("webhook update -n deadhook --status disabled")...)
@@ -77,7 +77,7 @@ func TestReplays(t *testing.T) {
 	sh.run(split(create)...)
 	srv.look = steps
 	srv.dead = []delivery.DeadLetter{
-		{ID: 9, Count: 31, PosFrom: 100, PosTo: 140, Reason: "not delivered within 72h", At: time.Now().Add(-time.Minute), EventID: "e100", EventAt: time.Now().Add(-73 * time.Hour)},
+		{ID: 9, Count: 31, PosFrom: 100, PosTo: 140, Reason: "not delivered within 72h", At: time.Now().Add(-90 * time.Second), EventID: "e100", EventAt: time.Now().Add(-73 * time.Hour)},
 		{ID: 4, Count: 1, PosFrom: 7, PosTo: 7, Reason: "30 attempts failed", At: time.Now().Add(-50 * time.Hour), Expired: true},
 	}
 	lines := []string{
@@ -97,7 +97,7 @@ func TestReplays(t *testing.T) {
 	golden(t, "replays-json.txt", transcript(sh, lines...))
 
 	srv.replays = nil
-	srv.dead = append(srv.dead, delivery.DeadLetter{ID: 10, Count: 2, Reason: "410 Gone", At: time.Now(), EventID: "e200", EventAt: time.Now().Add(-time.Hour)})
+	srv.dead = append(srv.dead, delivery.DeadLetter{ID: 10, Count: 2, Reason: "410 Gone", At: time.Now().Add(-90 * time.Second), EventID: "e200", EventAt: time.Now().Add(-90 * time.Minute)})
 	sh.terminal, sh.env["NO_COLOR"] = true, "1"
 	golden(t, "replays-terminal.txt", transcript(sh, lines...))
 }

@@ -36,7 +36,7 @@ func (s *settings) flags(cmd *cobra.Command) {
 	flags.Var(&s.tags, "tags", `tags of the webhook, as name=value separated by blanks; "" for none`)
 	Group(flags, "What it does")
 
-	s.order.allowed = []string{"tag", "repository", "none"}
+	s.order.allowed = orders
 	flags.Var(&s.attempts, "max-delivery-attempts", "attempts for one event, 1 to 30; 30 unless set, and 1 is what ACR does")
 	flags.Var(&s.ttl, "event-ttl", "`minutes` from an event until it is given up, 1 to 10080; 4320, three days, unless set")
 	flags.Var(&s.timeout, "timeout", "`seconds` for one attempt, 1 to 30; 10 unless set")
@@ -44,7 +44,7 @@ func (s *settings) flags(cmd *cobra.Command) {
 	flags.Var(&s.perMinute, "max-per-minute", "the most attempts in a minute; 0 for no limit, which is so unless set")
 	Group(flags, "How hard it is tried")
 
-	s.signatures.allowed, s.signatures.optional = []string{"github", "flux"}, true
+	s.signatures.allowed, s.signatures.optional = signatureStyles, true
 	flags.Var(&s.signatures, "signature-headers", `signatures to send beside that of Standard Webhooks: github for X-Hub-Signature-256, flux for X-Signature; "" for none`)
 	flags.StringVar(&s.ca, "ca-file", "", "PEM `file` of the authorities the receiver's certificate must be from, in place of the system's")
 	flags.StringVar(&s.clientCert, "client-cert", "", "PEM `file` of a certificate to show the receiver")

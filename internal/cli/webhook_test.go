@@ -178,6 +178,7 @@ func TestWebhookJSON(t *testing.T) {
 		"webhook get-config -r contoso -n deployhook",
 		"webhook ping -r contoso -n deployhook",
 		"webhook update -r contoso -n deployhook --status disabled",
+		"webhook update -r contoso -n deployhook --timeout 5 --max-per-minute 60 --signature-headers flux",
 		"webhook list-events -r contoso -n deployhook",
 		"webhook delete -r contoso -n deployhook",
 		"webhook delete -r contoso -n deployhook",
