@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -39,15 +40,24 @@ type result struct {
 }
 
 func (s *shell) run(args ...string) result {
+	ctx := s.ctx
+	if ctx == nil {
+		ctx = s.t.Context()
+	}
 	var out, errs bytes.Buffer
+	code := s.execute(ctx, &out, &errs, args)
+	return result{out.String(), errs.String(), code}
+}
+
+func (s *shell) execute(ctx context.Context, out, errs io.Writer, args []string) int {
 	client := &http.Client{}
 	if s.transport != nil {
 		client.Transport = s.transport
 	}
 	root := cli.Root(cli.Env{
 		Stdin:          strings.NewReader(s.stdin),
-		Stdout:         &out,
-		Stderr:         &errs,
+		Stdout:         out,
+		Stderr:         errs,
 		StdoutTerminal: s.terminal,
 		StderrTerminal: s.terminal,
 		ReadPassword:   s.ask,
@@ -56,12 +66,7 @@ func (s *shell) run(args ...string) result {
 		HTTP:           client,
 		Version:        "1.2.3",
 	})
-	ctx := s.ctx
-	if ctx == nil {
-		ctx = s.t.Context()
-	}
-	code := cli.Execute(ctx, root, args)
-	return result{out.String(), errs.String(), code}
+	return cli.Execute(ctx, root, args)
 }
 
 func TestWrongUsage(t *testing.T) {

@@ -33,8 +33,10 @@ func newForwarder(u *url.URL) *forwarder {
 	transport := &http.Transport{
 		// As from the server itself: no proxy, no compression that would be undone.
 		DisableCompression:     true,
-		MaxIdleConnsPerHost:    maxForwards,
 		MaxResponseHeaderBytes: maxForwardHeader,
+		// A program under development is restarted often. On a connection of its
+		// own, a request tells what became of it and not of an earlier one.
+		DisableKeepAlives: true,
 	}
 	return &forwarder{url: u, client: &http.Client{
 		Transport:     transport,

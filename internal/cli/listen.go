@@ -61,7 +61,7 @@ func listenCommand(env Env) *cobra.Command {
 	in.flags(flags)
 	flags.StringVar(&forward, "forward", "", "`URL` to send each event to, for example http://127.0.0.1:3000/hook")
 	flags.StringVar(&scope, "scope", "", "which images ring: `repo:tag`, repo:*, team/*:*, or empty for all")
-	flags.Var(&actions, "actions", "what rings, separated by blanks, all unless given: "+strings.Join(webhookActions, " "))
+	flags.Var(&actions, "actions", "what rings, separated by blanks; unless given: "+strings.Join(imageActions, " "))
 	flags.BoolVarP(&l.verbose, "verbose", "v", false, "print the body of each event, too")
 	Group(flags, "What it does")
 	in.conn.flags(flags)
@@ -158,8 +158,11 @@ func (l *listening) listen(ctx context.Context, opened func(), each func(control
 	if stood {
 		l.lastSeen = wallClock()
 	}
-	if !fault.Is(err, fault.NotFound) || wallClock().Sub(l.lastSeen) < keptFor {
+	if !fault.Is(err, fault.NotFound) {
 		return err
+	}
+	if wallClock().Sub(l.lastSeen) < keptFor {
+		return fault.Wrap(err, fault.NotFound, "%s was deleted by someone: dockbell listen makes another", l.name).WithCode(fault.As(err).Code)
 	}
 	old, since := l.name, l.lastSeen
 	if err := l.create(ctx); err != nil {
