@@ -157,14 +157,25 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	policy := outbound.Policy{Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations}
 	s.log.Info(policy.Describe())
 	s.outbound = outbound.New(policy)
-	engine := delivery.New(delivery.Options{DB: s.db, Poster: poster{s.outbound, s.listeners}, Log: s.log, Node: nodeName()})
+	engine := delivery.New(delivery.Options{
+		DB: s.db, Poster: poster{s.outbound, s.listeners}, Log: s.log, Node: nodeName(), MaxInFlight: s.cfg.MaxInFlight,
+	})
 	s.events = outbox.New(engine.Committed)
+	var alerts string
+	if s.cfg.Alerts != nil {
+		alerts = s.cfg.Alerts.String()
+	}
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
-		Source: func(id int64) event.Registry { return s.source(s.registryByID(id)) },
+		Source: func(id int64) event.Registry { return s.source(s.registryByID(id)) }, Alerts: alerts,
 	})
 	if err != nil {
 		return err
+	}
+	if alerts != "" {
+		if err := writePrivate(filepath.Join(s.cfg.Data, "alerts-secret"), s.webhooks.AlertsSecret()+"\n"); err != nil {
+			return err
+		}
 	}
 	s.registry = registry.New(registry.Options{
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
