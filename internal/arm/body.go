@@ -115,9 +115,18 @@ func decodeStrict(content []byte, out any) error {
 	again.DisallowUnknownFields()
 	if err := again.Decode(out); err != nil { // unknown fields are all that can be wrong by now
 		name := strings.TrimPrefix(err.Error(), "json: unknown field ")
-		return invalidContent("the request has a member %s, which this operation does not know: look how it is written, or leave it out", clip(name))
+		return invalidContent("the request has a member %s, which this operation does not know: it knows %s", clip(name), membersOf(out))
 	}
 	return nil
+}
+
+// membersOf names the members of the struct that out points to.
+func membersOf(out any) string {
+	var names []string
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(out).Elem()) {
+		names = append(names, field.Tag.Get("json"))
+	}
+	return strings.Join(names, ", ")
 }
 
 func invalidContent(format string, args ...any) error {

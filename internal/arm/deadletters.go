@@ -3,6 +3,7 @@ package arm
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/dockbell/dockbell/internal/delivery"
@@ -52,8 +53,8 @@ func parseIDs(member string, text json.RawMessage) (ids []int64, all bool, err e
 		return nil, false, nil
 	case json.Unmarshal(text, &word) == nil && strings.EqualFold(word, "all"):
 		return nil, true, nil
-	case json.Unmarshal(text, &ids) != nil:
-		return nil, false, invalidContent(`%s is %s: give an array of whole numbers, the ids of dead letters, or "all"`, member, clip(string(text)))
+	case json.Unmarshal(text, &ids) != nil, slices.ContainsFunc(ids, func(id int64) bool { return id < 1 }):
+		return nil, false, invalidContent(`%s is %s: give an array of whole numbers from 1, the ids of dead letters, or "all"`, member, clip(string(text)))
 	case len(ids) == 0:
 		return nil, false, invalidContent(`%s is empty: give the ids of dead letters, or "all"`, member)
 	case len(ids) > maxIDs:

@@ -216,6 +216,7 @@ func TestOperationRefusals(t *testing.T) {
 		{"POST", "/replays", `{"maxPerMinute":600001}`},
 		{"POST", "/replays", `{"deadLetters":[]}`},
 		{"POST", "/replays", `{"deadLetters":["7"]}`},
+		{"POST", "/replays", `{"deadLetters":[7,null]}`},
 		{"POST", "/replays", `{"deadLetters":"none"}`},
 		{"POST", "/replays", `{"deadLetters":7}`},
 		{"POST", "/replays", `{"deadLetters":{"id":7}}`},

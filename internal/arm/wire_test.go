@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -211,6 +212,38 @@ func FuzzDecode(f *testing.F) {
 		}
 		if err != nil && (!fault.Is(err, fault.Invalid) || len(fault.As(err).Message) > 500) {
 			t.Fatalf("%q: %v", body, err)
+		}
+	})
+}
+
+// FuzzSelection checks that whatever asks for a replay is refused as Invalid, or
+// says something.
+func FuzzSelection(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `{"from":"2026-03-14T09:26:53Z","until":"2026-03-14T09:26:53.1+14:00","only":"refused","repository":"a*"}`,
+		`{"after":1,"upto":2,"actions":["push","PUSH"]}`, `{"deadLetters":[1],"after":0}`, `{"deadLetters":"all"}`, `{"deadLetters":null}`,
+		`{"deadLetters":[null]}`, `{"deadLetters":[1e3]}`, `{"from":"0000-00-00T00:00:00Z"}`, `{"deadLetters":"all","deadletters":[]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var in replayInput
+		err := decodeStrict(body, &in)
+		var s delivery.Selection
+		if err == nil {
+			s, err = in.selection()
+		}
+		if err != nil {
+			if !fault.Is(err, fault.Invalid) || len(fault.As(err).Message) > 500 {
+				t.Fatalf("%q: %v", body, err)
+			}
+			return
+		}
+		switch {
+		case s.From.UnixNano() < 0 && !s.From.IsZero(), !s.Until.IsZero() && !s.Until.After(s.From), s.After < 0, s.Upto != 0 && s.Upto <= s.After,
+			s.DeadLetters != nil && (len(s.DeadLetters) == 0 || s.AllDeadLetters || s.After != 0),
+			slices.ContainsFunc(s.DeadLetters, func(id int64) bool { return id <= 0 }):
+			t.Fatalf("%q: %+v", body, s)
 		}
 	})
 }
