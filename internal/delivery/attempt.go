@@ -6,7 +6,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -16,27 +15,39 @@ import (
 // goroutine of its own.
 func (e *Engine) attempt(j *job) {
 	res, there := e.post(j)
+	if e.LowDisk() {
+		res.Body = nil
+	}
 	x := encode(res)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if j.ep.active[j.key]--; j.ep.active[j.key] == 0 {
-		delete(j.ep.active, j.key)
+	ep := j.ep
+	if ep.active[j.key]--; ep.active[j.key] == 0 {
+		delete(ep.active, j.key)
 	}
+	e.slots.untrack(j)
 	switch {
-	case j.ep.gone:
+	case ep.gone:
 		// Its rows go with the others of the endpoint.
 		if j.owed != nil {
 			j.owed.open--
 			e.noteExpanded()
 		}
 	case !there:
-		e.conclude(j, nil, settled{dead: "the webhook was disabled before this was sent"})
+		e.conclude(j, nil, settled{dead: reasonDisabled})
 	default:
-		end := j.decide(res)
-		j.ep.heard(end.outcome, res)
+		v := judge(res)
+		e.heard(j, v, res)
+		end := j.decide(v, res)
+		if v.gone {
+			e.disable(ep, "its receiver answered 410 Gone")
+		}
+		if end.again && j.replay > 0 && e.replays[j.replay] == nil {
+			end = settled{outcome: end.outcome, dead: reasonCancelled}
+		}
 		e.conclude(j, &x, end)
 	}
-	e.end(j.ep, 1)
+	e.end(ep, j.host, 1, j.row)
 }
 
 // post sends the request. A panic on the way is a failed attempt like another.
@@ -50,33 +61,75 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 			there = true
 		}
 	}()
-	req, there := e.destinations.Request(ring.Call{Endpoint: j.ep.id, Event: j.entry.Event, ACRBody: j.entry.ACRBody, At: started})
+	req, there := e.destinations.Request(ring.Call{
+		Endpoint: j.ep.owner, Event: j.entry.Event, ACRBody: j.entry.ACRBody, At: started,
+		Replay: j.replay, Elsewhere: j.ep.elsewhere,
+	})
 	if !there {
 		return res, false
 	}
 	return e.Poster.Post(e.attempts, req), true
 }
 
+// Why deliveries are given up.
+const (
+	reasonDisabled = "the webhook was disabled before this was sent"
+	reasonGone     = "the receiver answered 410 Gone: it wants nothing any more"
+)
+
+func reasonExpired(ep *endpoint) string {
+	return fmt.Sprintf("not delivered within %s", spellDuration(ep.terms.TTL))
+}
+
+// spellDuration writes d without the zeros that Duration.String adds.
+func spellDuration(d time.Duration) string {
+	switch {
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return d.String()
+}
+
 // decide tells what becomes of the delivery after an attempt.
-func (j *job) decide(res outbound.Result) settled {
-	end := settled{outcome: classify(res)}
-	switch end.outcome {
-	case Interrupted:
+func (j *job) decide(v verdict, res outbound.Result) settled {
+	end := settled{outcome: v.outcome, uncounted: j.uncounted}
+	terms := j.ep.terms
+	if j.probe || v.outcome == Interrupted {
+		end.uncounted++ // it was our wish, not the delivery's turn
+	}
+	tries := j.n - end.uncounted
+	switch {
+	case v.outcome == Interrupted:
 		end.again, end.due = true, time.Now()
-	case Failed:
-		end.due = time.Now().Add(retryPause(j.n, res, rand.Float64()))
+	case v.outcome != Failed:
+	case urgent(j.entry.Event):
+		// Whoever asked looks at the log now; hours later it would be noise.
+	case v.gone:
+		end.dead = reasonGone
+	default:
+		least := max(v.atLeast, askedPause(res))
+		end.due = time.Now().Add(max(retryPause(max(tries, 1), rand.Float64()), least))
 		switch {
-		case j.entry.Event.Action == event.Ping:
-			// Whoever asked looks at the log now; hours later it would be noise.
-		case j.n >= defaultMaxAttempts:
-			end.dead = fmt.Sprintf("given up after %d attempts", j.n)
+		case tries >= terms.MaxAttempts:
+			end.dead = fmt.Sprintf("given up after %s", attempts(j.n))
+		case j.probe:
+			end.again = true // when it is too late for this one, the claim finds out
 		case end.due.After(j.expires):
-			end.dead = fmt.Sprintf("given up: the next attempt would be later than %s after the event", defaultTTL)
+			end.dead = fmt.Sprintf("given up after %s: the next would be later than %s after the event", attempts(j.n), spellDuration(terms.TTL))
 		default:
 			end.again = true
 		}
 	}
 	return end
+}
+
+func attempts(n int) string {
+	if n == 1 {
+		return "1 attempt"
+	}
+	return fmt.Sprintf("%d attempts", n)
 }
 
 // conclude has it written down what an attempt, if one was made, came to, and
@@ -85,9 +138,9 @@ func (e *Engine) conclude(j *job, x *exchange, end settled) {
 	ep := j.ep
 	switch {
 	case end.again && !j.row:
-		ep.addRow(j.key)
+		ep.addRow(j.key, j.replay)
 	case !end.again && j.row:
-		ep.dropRow(j.key)
+		ep.dropRow(j.key, j.replay)
 	}
 	// The next row of the key may go, unless this one or something older that
 	// waits in memory goes first.
@@ -104,6 +157,8 @@ type settled struct {
 	again   bool // it will be tried again, at due
 	due     time.Time
 	dead    string // why it will not, though it failed
+
+	uncounted int // attempts so far that its policy does not count
 }
 
 // settleOp writes an attempt and its consequence. release says that rows of the
@@ -111,8 +166,10 @@ type settled struct {
 func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 	var next time.Time
 	return op{
-		health: j.ep,
-		lazy:   !j.row && !end.again && !release,
+		endpoint: j.ep,
+		lazy:     !j.row && !end.again && !release,
+		attempt:  x,
+		outcome:  end.outcome,
 		run: func(tx *sqldb.Tx) error {
 			next = time.Time{}
 			if x != nil {
@@ -122,7 +179,7 @@ func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 			}
 			switch {
 			case end.again && j.row:
-				return rescheduleDelivery(tx, j, j.n, end.due)
+				return rescheduleDelivery(tx, j, j.n, end.uncounted, end.due)
 			case end.again:
 				return insertRetry(tx, j, end)
 			case j.row:
@@ -130,7 +187,10 @@ func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 					return err
 				}
 			}
-			if end.dead != "" {
+			if err := concludeReplay(tx, j, end); err != nil {
+				return err
+			}
+			if end.dead != "" && j.ep.kind != kindReplay {
 				if err := insertDeadLetter(tx, j, end.dead); err != nil {
 					return err
 				}
@@ -151,36 +211,13 @@ func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 			}
 			if end.again {
 				next = end.due
+			} else {
+				e.replayed(j)
 			}
 			if !next.IsZero() && !j.ep.gone {
-				e.setDue(j.ep, next)
+				j.ep.setDue(next)
 			}
-			e.kick(j.ep)
+			e.schedule(j.ep)
 		},
-	}
-}
-
-// heard takes note of how an endpoint answered.
-func (ep *endpoint) heard(outcome Outcome, res outbound.Result) {
-	now := res.Started.Add(res.Duration)
-	switch outcome {
-	case Delivered, Refused: // it is there and answers
-		if ep.health.failStreak > 0 || now.Sub(ep.health.lastSuccess) > 10*time.Second {
-			ep.health.changed = true
-		}
-		ep.health.failStreak, ep.health.firstFail, ep.health.lastSuccess = 0, time.Time{}, now
-		if ep.clean++; ep.clean >= ep.window && ep.window < maxWindow {
-			ep.window, ep.clean = ep.window+1, 0
-		}
-	case Failed:
-		if ep.health.failStreak == 0 {
-			ep.health.firstFail = now
-		}
-		ep.health.failStreak++
-		ep.health.changed = true
-		ep.clean = 0
-		if overloaded(res) {
-			ep.window = max(1, ep.window/2)
-		}
 	}
 }

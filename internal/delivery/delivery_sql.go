@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -20,39 +22,92 @@ const (
 	stateInFlight = "inflight"
 )
 
-func insertEndpoint(tx *sqldb.Tx, kind string, registry int64, location string) (id int64, err error) {
-	from, err := outbox.Last(tx)
-	if err != nil {
-		return 0, err
-	}
-	err = tx.Get(`INSERT INTO endpoint (kind, registry, location, from_pos, fail_streak) VALUES ($1, $2, $3, $4, 0) RETURNING id`,
-		[]any{kind, registry, location, from}, &id)
-	return id, err
+// insertEndpoint writes a new endpoint, and gives it its id.
+func insertEndpoint(tx *sqldb.Tx, ep *endpoint, location string) error {
+	owner := sql.NullInt64{Int64: ep.owner, Valid: ep.kind == kindReplay}
+	return tx.Get(`INSERT INTO endpoint (kind, registry, location, from_pos, fail_streak, owner, elsewhere)
+		VALUES ($1, $2, $3, $4, 0, $5, $6) RETURNING id`,
+		[]any{ep.kind, ep.registry, location, ep.from, owner, ep.elsewhere}, &ep.id)
 }
 
 func deleteEndpoint(tx *sqldb.Tx, id int64) error {
+	if _, err := tx.Exec("DELETE FROM dead_letter WHERE endpoint = $1", id); err != nil {
+		return err
+	}
 	_, err := tx.Exec("DELETE FROM endpoint WHERE id = $1", id)
 	return err
 }
 
+// selectEndpoints returns all endpoints, with when their first row is due. Those
+// that have rows are not counted.
 func selectEndpoints(tx *sqldb.Tx) ([]*endpoint, error) {
 	return sqldb.Select(tx, func(s sqldb.Scan) (*endpoint, error) {
-		var firstFail, lastSuccess sql.NullInt64
+		var firstFail, lastSuccess, lastAttempt, opened, next, paused, cursor, owner, due sql.NullInt64
+		var probes int
 		ep := newEndpoint(0)
-		err := s(&ep.id, &ep.health.failStreak, &firstFail, &lastSuccess)
-		ep.health.firstFail, ep.health.lastSuccess = fromNull(firstFail), fromNull(lastSuccess)
+		err := s(&ep.id, &ep.kind, &ep.registry, &ep.from, &ep.breaker.streak, &firstFail, &lastSuccess, &lastAttempt,
+			&ep.seen.lastStatus, &ep.seen.lastError, &ep.breaker.recent, &opened, &probes, &next, &ep.announced, &paused, &cursor,
+			&owner, &ep.elsewhere, &due)
+		ep.owner = ep.id
+		if owner.Valid {
+			ep.owner = owner.Int64
+		}
+		ep.breaker.firstFail, ep.breaker.openedAt, ep.breaker.probes = fromNull(firstFail), fromNull(opened), probes
+		ep.seen.lastSuccess, ep.seen.lastAttempt = fromNull(lastSuccess), fromNull(lastAttempt)
+		if ep.breaker.open() {
+			ep.breaker.nextProbe = fromNull(next)
+		} else {
+			ep.notBefore = fromNull(next)
+		}
+		ep.pausedAt, ep.parked, ep.cursor = fromNull(paused), cursor.Valid, cursor.Int64
+		ep.due, ep.counted = fromNull(due), !due.Valid
 		return ep, err
-	}, "SELECT id, fail_streak, first_fail_at, last_success_at FROM endpoint ORDER BY id")
+	}, `SELECT id, kind, registry, from_pos, fail_streak, first_fail_at, last_success_at, last_attempt_at,
+			last_status, last_error, recent, opened_at, probes, next_at, announced, paused_at, cursor, owner, elsewhere,
+			(SELECT min(due_at) FROM delivery WHERE endpoint = endpoint.id AND state = 'pending')
+		FROM endpoint ORDER BY id`)
 }
 
-func updateHealth(tx *sqldb.Tx, id int64, h health) error {
-	_, err := tx.Exec("UPDATE endpoint SET fail_streak = $2, first_fail_at = $3, last_success_at = $4 WHERE id = $1",
-		id, h.failStreak, toNull(h.firstFail), toNull(h.lastSuccess))
+func updateState(tx *sqldb.Tx, s state) error {
+	next := s.notBefore
+	if s.breaker.open() {
+		next = latest(next, s.breaker.nextProbe)
+	}
+	_, err := tx.Exec(`UPDATE endpoint SET fail_streak = $2, first_fail_at = $3, last_success_at = $4, last_attempt_at = $5,
+			last_status = $6, last_error = $7, recent = $8, opened_at = $9, probes = $10, next_at = $11, announced = $12
+		WHERE id = $1`,
+		s.id, s.breaker.streak, toNull(s.breaker.firstFail), toNull(s.seen.lastSuccess), toNull(s.seen.lastAttempt),
+		s.seen.lastStatus, s.seen.lastError, int64(max(s.breaker.recent, 1)), toNull(s.breaker.openedAt), s.breaker.probes, toNull(next), s.announced)
 	return err
 }
 
 func resetHealth(tx *sqldb.Tx, id int64) error {
-	_, err := tx.Exec("UPDATE endpoint SET fail_streak = 0, first_fail_at = NULL WHERE id = $1", id)
+	_, err := tx.Exec(`UPDATE endpoint SET fail_streak = 0, first_fail_at = NULL, recent = 1, opened_at = NULL, probes = 0, next_at = NULL, announced = 0
+		WHERE id = $1`, id)
+	return err
+}
+
+func savePaused(tx *sqldb.Tx, id int64, at time.Time) error {
+	_, err := tx.Exec("UPDATE endpoint SET paused_at = $2 WHERE id = $1", id, toNull(at))
+	return err
+}
+
+// saveCursor parks an endpoint, or moves its cursor.
+func saveCursor(tx *sqldb.Tx, id, cursor int64) error {
+	_, err := tx.Exec("UPDATE endpoint SET cursor = $2 WHERE id = $1", id, cursor)
+	return err
+}
+
+// saveLive ends the parking of an endpoint that has rows for everything up to a
+// position.
+func saveLive(tx *sqldb.Tx, id, from int64) error {
+	_, err := tx.Exec("UPDATE endpoint SET cursor = NULL, from_pos = $2, range_id = NULL WHERE id = $1", id, from)
+	return err
+}
+
+// closeRange has further dead letters begin a range of their own.
+func closeRange(tx *sqldb.Tx, id int64) error {
+	_, err := tx.Exec("UPDATE endpoint SET range_id = NULL WHERE id = $1", id)
 	return err
 }
 
@@ -78,9 +133,9 @@ func insertDelivery(tx *sqldb.Tx, j *job, held bool, due time.Time) error {
 	if held {
 		state = stateHeld
 	}
-	_, err := tx.Exec(`INSERT INTO delivery (endpoint, pos, replay_no, state, order_key, due_at, attempts, expires_at)
-		SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM endpoint WHERE id = $1`,
-		j.ep.id, j.pos, j.replayNo, state, j.key, due.UnixNano(), j.n-1, j.expires.UnixNano())
+	_, err := tx.Exec(`INSERT INTO delivery (endpoint, pos, replay_no, state, order_key, due_at, attempts, expires_at, interrupted, uncounted)
+		SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM endpoint WHERE id = $1`,
+		j.ep.id, j.pos, j.replay, state, j.key, due.UnixNano(), j.n-1, j.expires.UnixNano(), j.crashes, j.uncounted)
 	return err
 }
 
@@ -89,27 +144,43 @@ func insertDelivery(tx *sqldb.Tx, j *job, held bool, due time.Time) error {
 func insertRetry(tx *sqldb.Tx, j *job, end settled) error {
 	next := *j
 	next.n++
+	next.crashes, next.uncounted = 0, end.uncounted
 	return insertDelivery(tx, &next, false, end.due)
 }
 
 // rescheduleDelivery makes a row in flight pending again, with so many attempts
-// made.
-func rescheduleDelivery(tx *sqldb.Tx, j *job, attempts int, due time.Time) error {
-	_, err := tx.Exec("UPDATE delivery SET state = $4, due_at = $5, attempts = $6 WHERE endpoint = $1 AND pos = $2 AND replay_no = $3",
-		j.ep.id, j.pos, j.replayNo, statePending, due.UnixNano(), attempts)
+// made, of which so many do not count.
+func rescheduleDelivery(tx *sqldb.Tx, j *job, attempts, uncounted int, due time.Time) error {
+	_, err := tx.Exec(`UPDATE delivery SET state = $4, due_at = $5, attempts = $6, interrupted = 0, uncounted = $7
+		WHERE endpoint = $1 AND pos = $2 AND replay_no = $3`,
+		j.ep.id, j.pos, j.replay, statePending, due.UnixNano(), attempts, uncounted)
 	return err
 }
 
 func deleteDelivery(tx *sqldb.Tx, j *job) error {
 	_, err := tx.Exec("DELETE FROM delivery WHERE endpoint = $1 AND pos = $2 AND replay_no = $3",
-		j.ep.id, j.pos, j.replayNo)
+		j.ep.id, j.pos, j.replay)
 	return err
 }
 
-// deleteDeliveries deletes up to n rows of an endpoint.
-func deleteDeliveries(tx *sqldb.Tx, endpoint int64, n int) (int64, error) {
-	return tx.Exec(`DELETE FROM delivery WHERE endpoint = $1 AND (pos, replay_no) IN
-		(SELECT pos, replay_no FROM delivery WHERE endpoint = $1 ORDER BY pos, replay_no LIMIT $2)`, endpoint, n)
+// deleteDeliveries deletes up to n rows of an endpoint, of events up to a
+// position, that are not in flight, and returns them.
+func deleteDeliveries(tx *sqldb.Tx, endpoint, upTo int64, n int) ([]*job, error) {
+	return sqldb.Select(tx, scanGone, `DELETE FROM delivery WHERE endpoint = $1 AND (pos, replay_no) IN
+		(SELECT pos, replay_no FROM delivery WHERE endpoint = $1 AND pos <= $2 AND state <> 'inflight' ORDER BY pos, replay_no LIMIT $3)
+		RETURNING pos, replay_no, order_key`, endpoint, upTo, n)
+}
+
+// deleteReplayRows deletes the rows of a replay that are not in flight, and
+// returns them.
+func deleteReplayRows(tx *sqldb.Tx, endpoint, replay int64) ([]*job, error) {
+	return sqldb.Select(tx, scanGone, `DELETE FROM delivery WHERE endpoint = $1 AND replay_no = $2 AND state <> 'inflight'
+		RETURNING pos, replay_no, order_key`, endpoint, replay)
+}
+
+func scanGone(s sqldb.Scan) (*job, error) {
+	j := &job{row: true}
+	return j, s(&j.pos, &j.replay, &j.key)
 }
 
 // deliveriesAfter returns the first endpoint with an id beyond after that has
@@ -121,12 +192,26 @@ func deliveriesAfter(tx *sqldb.Tx, after int64) (id int64, err error) {
 }
 
 // hasResult reports whether it is on record what became of an event for an
-// endpoint, or that it is owed.
+// endpoint when it happened, or that it is owed.
 func hasResult(tx *sqldb.Tx, endpoint, pos int64) (found bool, err error) {
-	err = tx.Get(`SELECT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2)
-		OR EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2)
+	err = tx.Get(`SELECT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2 AND replay_no = 0)
+		OR EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2 AND replay_no = 0)
 		OR EXISTS (SELECT 1 FROM dead_letter WHERE endpoint = $1 AND pos_from <= $2 AND pos_to >= $2)`, []any{endpoint, pos}, &found)
 	return found, err
+}
+
+// isUndelivered reports whether an event was neither delivered to an endpoint nor
+// refused by it, and is not to come either.
+func isUndelivered(tx *sqldb.Tx, endpoint, pos int64) (is bool, err error) {
+	err = tx.Get(`SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2 AND outcome IN ('delivered', 'refused'))
+		AND NOT EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2)`, []any{endpoint, pos}, &is)
+	return is, err
+}
+
+// hasOutcome reports whether an attempt of an event came to that.
+func hasOutcome(tx *sqldb.Tx, endpoint, pos int64, outcome Outcome) (has bool, err error) {
+	err = tx.Get("SELECT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2 AND outcome = $3)", []any{endpoint, pos, string(outcome)}, &has)
+	return has, err
 }
 
 // hasDeliveries reports whether rows of an order key exist.
@@ -135,57 +220,135 @@ func hasDeliveries(tx *sqldb.Tx, endpoint int64, key string) (found bool, err er
 	return found, err
 }
 
-// countDeliveries returns how many rows an endpoint has, and when the first
-// pending one is due.
-func countDeliveries(tx *sqldb.Tx, endpoint int64) (n int, due time.Time, err error) {
-	if err = tx.Get("SELECT count(*) FROM delivery WHERE endpoint = $1", []any{endpoint}, &n); err != nil {
-		return 0, due, err
-	}
-	due, err = firstDue(tx, endpoint)
-	return n, due, err
+// countDeliveries returns how many rows each order key of an endpoint has, how
+// many they are together, and how many of them are replays'. Beyond most it stops
+// counting.
+func countDeliveries(tx *sqldb.Tx, endpoint int64, most int) (keys map[string]int, n, replays int, err error) {
+	keys = map[string]int{}
+	err = tx.Each("SELECT order_key, replay_no FROM delivery WHERE endpoint = $1 LIMIT $2", []any{endpoint, most + 1}, func(s sqldb.Scan) error {
+		var key string
+		var replay int64
+		err := s(&key, &replay)
+		keys[key]++
+		n++
+		if replay > 0 {
+			replays++
+		}
+		return err
+	})
+	return keys, n, replays, err
 }
 
-func firstDue(tx *sqldb.Tx, endpoint int64) (time.Time, error) {
+// countReplayRows returns how many rows a replay has.
+func countReplayRows(tx *sqldb.Tx, endpoint, replay int64) (n int, err error) {
+	err = tx.Get("SELECT count(*) FROM delivery WHERE endpoint = $1 AND replay_no = $2", []any{endpoint, replay}, &n)
+	return n, err
+}
+
+// firstDue returns when the first pending row of an endpoint is due, of those of
+// replays only if asked; zero for none.
+func firstDue(tx *sqldb.Tx, endpoint int64, replays bool) (time.Time, error) {
+	query := "SELECT min(due_at) FROM delivery WHERE endpoint = $1 AND state = 'pending'"
+	if replays {
+		query += " AND replay_no > 0"
+	}
 	var due sql.NullInt64
-	err := tx.Get("SELECT min(due_at) FROM delivery WHERE endpoint = $1 AND state = 'pending'", []any{endpoint}, &due)
+	err := tx.Get(query, []any{endpoint}, &due)
 	return fromNull(due), err
 }
 
-// selectOrderKeys returns how many rows each order key of an endpoint has.
-func selectOrderKeys(tx *sqldb.Tx, endpoint int64) (map[string]int, error) {
-	keys := map[string]int{}
-	err := tx.Each("SELECT order_key, count(*) FROM delivery WHERE endpoint = $1 GROUP BY order_key", []any{endpoint}, func(s sqldb.Scan) error {
-		var key string
-		var n int
-		err := s(&key, &n)
-		keys[key] = n
-		return err
-	})
-	return keys, err
+// makeDue makes all pending rows of an endpoint due, but those of replays, which
+// have a rate.
+func makeDue(tx *sqldb.Tx, endpoint int64) error {
+	_, err := tx.Exec("UPDATE delivery SET due_at = $2 WHERE endpoint = $1 AND state = 'pending' AND due_at > $2 AND replay_no = 0",
+		endpoint, tx.Now().UnixNano())
+	return err
 }
 
-// claimDeliveries marks up to n due rows of an endpoint as in flight and returns
-// them with their events, and when the next pending one is due.
-func claimDeliveries(tx *sqldb.Tx, ep *endpoint, n int) (claimed []*job, due time.Time, err error) {
-	claimed, err = sqldb.Select(tx, scanDelivery(ep), `UPDATE delivery SET state = 'inflight'
-		WHERE endpoint = $1 AND (pos, replay_no) IN (SELECT pos, replay_no FROM delivery
-			WHERE endpoint = $1 AND state = 'pending' AND due_at <= $2 ORDER BY due_at, pos LIMIT $3)
-		RETURNING pos, replay_no, order_key, attempts, expires_at`, ep.id, tx.Now().UnixNano(), n)
-	if err != nil {
-		return nil, due, err
+// oldestOwed returns when the oldest event happened that an endpoint is owed in
+// rows, or that is behind its cursor (-1: it has none); zero for none.
+func oldestOwed(tx *sqldb.Tx, endpoint, cursor int64) (time.Time, error) {
+	var at sql.NullInt64
+	err := tx.Get(`SELECT min(at) FROM event WHERE pos IN (
+			(SELECT min(pos) FROM delivery WHERE endpoint = $1),
+			(SELECT min(pos) FROM event WHERE $2 >= 0 AND pos > $2))`, []any{endpoint, cursor}, &at)
+	return fromNull(at), err
+}
+
+// claiming is a claim of rows on its way through the settler.
+type claiming struct {
+	probe   bool // the oldest row, due or not
+	replays bool // only rows of replays
+	n       int  // rows asked for
+
+	taken   []*job    // now in flight, in commit order
+	expired []*job    // given up instead
+	due     time.Time // when the next row is due; zero for none
+}
+
+// claim marks rows as in flight. Those that have expired become dead letters.
+func (c *claiming) claim(tx *sqldb.Tx, ep *endpoint) error {
+	c.taken, c.expired = nil, nil
+	pick := "AND due_at <= $2 ORDER BY due_at, pos"
+	switch {
+	case c.probe:
+		pick = "AND due_at >= 0 AND $2 > 0 ORDER BY pos"
+	case c.replays:
+		pick = "AND replay_no > 0 " + pick
 	}
-	if err := loadEvents(tx, claimed); err != nil {
-		return nil, due, err
+	for rounds := 0; len(c.taken) < c.n && rounds < claimRounds; rounds++ {
+		rows, err := sqldb.Select(tx, scanDelivery(ep), `UPDATE delivery SET state = 'inflight'
+			WHERE endpoint = $1 AND (pos, replay_no) IN (SELECT pos, replay_no FROM delivery
+				WHERE endpoint = $1 AND state = 'pending' `+pick+` LIMIT $3)
+			RETURNING pos, replay_no, order_key, attempts, expires_at, interrupted, uncounted`, ep.id, tx.Now().UnixNano(), c.n-len(c.taken))
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			break
+		}
+		for _, j := range rows {
+			if tx.Now().Before(j.expires) {
+				c.taken = append(c.taken, j)
+			} else if err := c.expire(tx, j); err != nil {
+				return err
+			}
+		}
 	}
-	due, err = firstDue(tx, ep.id)
-	return claimed, due, err
+	if err := loadEvents(tx, c.taken); err != nil {
+		return err
+	}
+	var err error
+	c.due, err = firstDue(tx, ep.id, c.replays)
+	return err
+}
+
+// claimRounds bounds how many expired rows one claim puts away.
+const claimRounds = 32
+
+// expire gives up a row that was claimed too late.
+func (c *claiming) expire(tx *sqldb.Tx, j *job) error {
+	c.expired = append(c.expired, j)
+	if err := deleteDelivery(tx, j); err != nil {
+		return err
+	}
+	if err := concludeReplay(tx, j, settled{dead: reasonExpired(j.ep)}); err != nil {
+		return err
+	}
+	if j.ep.kind != kindReplay {
+		if err := addLapsed(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reasonExpired(j.ep)); err != nil {
+			return err
+		}
+	}
+	_, err := releaseNext(tx, j.ep.id, j.key)
+	return err
 }
 
 func scanDelivery(ep *endpoint) func(sqldb.Scan) (*job, error) {
 	return func(s sqldb.Scan) (*job, error) {
 		j := &job{ep: ep, row: true}
 		var expires int64
-		err := s(&j.pos, &j.replayNo, &j.key, &j.n, &expires)
+		err := s(&j.pos, &j.replay, &j.key, &j.n, &expires, &j.crashes, &j.uncounted)
 		j.n++ // attempts made so far
 		j.expires = time.Unix(0, expires)
 		return j, err
@@ -207,13 +370,14 @@ func loadEvents(tx *sqldb.Tx, jobs []*job) error {
 }
 
 // takeBackInFlight makes rows in flight due again, one attempt further, and
-// returns them with the number of the attempt that was cut off.
+// returns them with the number of the attempt that was cut off, and how many in a
+// row were.
 func takeBackInFlight(tx *sqldb.Tx) ([]*job, error) {
 	jobs, err := sqldb.Select(tx, func(s sqldb.Scan) (*job, error) {
 		j := &job{ep: &endpoint{}, row: true}
-		return j, s(&j.ep.id, &j.pos, &j.replayNo, &j.n)
-	}, `UPDATE delivery SET state = 'pending', due_at = $1, attempts = attempts + 1 WHERE state = 'inflight'
-		RETURNING endpoint, pos, replay_no, attempts`, tx.Now().UnixNano())
+		return j, s(&j.ep.id, &j.pos, &j.replay, &j.key, &j.n, &j.crashes)
+	}, `UPDATE delivery SET state = 'pending', due_at = $1, attempts = attempts + 1, interrupted = interrupted + 1, uncounted = uncounted + 1 WHERE state = 'inflight'
+		RETURNING endpoint, pos, replay_no, order_key, attempts, interrupted`, tx.Now().UnixNano())
 	if err != nil {
 		return nil, err
 	}
@@ -229,9 +393,179 @@ func releaseNext(tx *sqldb.Tx, endpoint int64, key string) (bool, error) {
 }
 
 func insertDeadLetter(tx *sqldb.Tx, j *job, reason string) error {
-	_, err := tx.Exec("INSERT INTO dead_letter (endpoint, pos_from, pos_to, count, reason, at) VALUES ($1, $2, $2, 1, $3, $4)",
-		j.ep.id, j.pos, reason, tx.Now().UnixNano())
+	return addDeadLetter(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reason)
+}
+
+// addDeadLetter writes a dead letter. An endpoint that was deleted gets none.
+func addDeadLetter(tx *sqldb.Tx, endpoint int64, l lapsed, reason string) error {
+	_, err := tx.Exec(`INSERT INTO dead_letter (endpoint, pos_from, pos_to, count, reason, at)
+		SELECT id, $2, $3, $4, $5, $6 FROM endpoint WHERE id = $1`, endpoint, l.from, l.to, l.count, reason, tx.Now().UnixNano())
 	return err
+}
+
+// addLapsed adds to the range of dead letters that an endpoint has open for the
+// same reason, or opens one.
+func addLapsed(tx *sqldb.Tx, endpoint int64, l lapsed, reason string) error {
+	if l.count == 0 {
+		return nil
+	}
+	n, err := tx.Exec(`UPDATE dead_letter SET at = $6, count = count + $4,
+			pos_from = CASE WHEN pos_from < $2 THEN pos_from ELSE $2 END,
+			pos_to = CASE WHEN pos_to > $3 THEN pos_to ELSE $3 END
+		WHERE reason = $5 AND id = (SELECT range_id FROM endpoint WHERE id = $1)`,
+		endpoint, l.from, l.to, l.count, reason, tx.Now().UnixNano())
+	if err != nil || n > 0 {
+		return err
+	}
+	if err := addDeadLetter(tx, endpoint, l, reason); err != nil {
+		return err
+	}
+	_, err = tx.Exec("UPDATE endpoint SET range_id = (SELECT max(id) FROM dead_letter WHERE endpoint = $1) WHERE id = $1", endpoint)
+	return err
+}
+
+const deadLetterColumns = "id, pos_from, pos_to, count, reason, at"
+
+func scanDeadLetter(s sqldb.Scan) (DeadLetter, error) {
+	var d DeadLetter
+	var at int64
+	err := s(&d.ID, &d.PosFrom, &d.PosTo, &d.Count, &d.Reason, &at)
+	d.At = time.Unix(0, at).UTC()
+	return d, err
+}
+
+// selectDeadLetters returns up to n dead letters with an id below before, newest
+// first.
+func selectDeadLetters(tx *sqldb.Tx, endpoint, before int64, n int) ([]DeadLetter, error) {
+	oldest, err := outbox.Oldest(tx)
+	if err != nil {
+		return nil, err
+	}
+	page, err := sqldb.Select(tx, scanDeadLetter, "SELECT "+deadLetterColumns+
+		" FROM dead_letter WHERE endpoint = $1 AND id < $2 ORDER BY id DESC LIMIT $3", endpoint, before, n)
+	if err != nil {
+		return nil, err
+	}
+	for i := range page {
+		d := &page[i]
+		d.Expired = d.PosFrom < oldest
+		first, err := outbox.At(tx, d.PosFrom)
+		switch {
+		case err == nil:
+			d.EventID, d.EventAt = first.Event.ID, first.Event.At
+		case !errors.Is(err, sqldb.ErrNoRow):
+			return nil, err
+		}
+	}
+	return page, nil
+}
+
+func deleteDeadLetters(tx *sqldb.Tx, endpoint int64) ([]DeadLetter, error) {
+	return sqldb.Select(tx, scanDeadLetter, "DELETE FROM dead_letter WHERE endpoint = $1 RETURNING "+deadLetterColumns, endpoint)
+}
+
+func deleteDeadLetter(tx *sqldb.Tx, endpoint, id int64) (d DeadLetter, found bool, err error) {
+	list, err := sqldb.Select(tx, scanDeadLetter, "DELETE FROM dead_letter WHERE endpoint = $1 AND id = $2 RETURNING "+deadLetterColumns, endpoint, id)
+	if err != nil || len(list) == 0 {
+		return d, false, err
+	}
+	return list[0], true, nil
+}
+
+func countDeadLetters(tx *sqldb.Tx, endpoint int64) (n int64, err error) {
+	err = tx.Get("SELECT coalesce(sum(count), 0) FROM dead_letter WHERE endpoint = $1", []any{endpoint}, &n)
+	return n, err
+}
+
+// insertReplay writes a new replay and gives it its id.
+func insertReplay(tx *sqldb.Tx, r *replayRun, perMinute int, by string) error {
+	return tx.Get(`INSERT INTO replay (endpoint, target, state, selection, cursor, from_pos, until_pos, per_minute, next_at,
+			matched, delivered, refused, dead, created_at, created_by)
+		VALUES ($1, $2, 'running', $3, $4, $4, $5, $6, $7, 0, 0, 0, 0, $7, $8) RETURNING id`,
+		[]any{r.endpoint, r.target.id, r.selection.marshal(), r.cursor, r.until, perMinute, tx.Now().UnixNano(), by}, &r.id)
+}
+
+func moveReplay(tx *sqldb.Tx, id, cursor int64, matched int, next time.Time) error {
+	_, err := tx.Exec("UPDATE replay SET cursor = $2, matched = matched + $3, next_at = $4 WHERE id = $1", id, cursor, matched, next.UnixNano())
+	return err
+}
+
+func finishReplay(tx *sqldb.Tx, id int64, state ReplayState) error {
+	_, err := tx.Exec("UPDATE replay SET state = $2, ended_at = $3 WHERE id = $1 AND state = 'running'", id, string(state), tx.Now().UnixNano())
+	return err
+}
+
+func replayCursor(tx *sqldb.Tx, id int64) (cursor int64, err error) {
+	err = tx.Get("SELECT cursor FROM replay WHERE id = $1", []any{id}, &cursor)
+	return cursor, err
+}
+
+// concludeReplay counts a delivery of a replay that has ended.
+func concludeReplay(tx *sqldb.Tx, j *job, end settled) error {
+	if j.replay == 0 {
+		return nil
+	}
+	column := "dead"
+	switch end.outcome {
+	case Delivered:
+		column = "delivered"
+	case Refused:
+		column = "refused"
+	}
+	_, err := tx.Exec("UPDATE replay SET "+column+" = "+column+" + 1 WHERE id = $1", j.replay)
+	return err
+}
+
+func countRunning(tx *sqldb.Tx, endpoint int64) (n int, err error) {
+	err = tx.Get("SELECT count(*) FROM replay WHERE endpoint = $1 AND state = 'running'", []any{endpoint}, &n)
+	return n, err
+}
+
+// selectRunning returns the replays that run. Of their targets only the id is
+// set.
+func selectRunning(tx *sqldb.Tx) ([]*replayRun, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (*replayRun, error) {
+		r := &replayRun{target: &endpoint{}}
+		var selection string
+		var perMinute int
+		var next int64
+		if err := s(&r.id, &r.endpoint, &r.target.id, &selection, &r.cursor, &r.until, &perMinute, &next); err != nil {
+			return nil, err
+		}
+		if perMinute > 0 {
+			r.spacing = time.Minute / time.Duration(perMinute)
+		}
+		r.nextAt = time.Unix(0, next)
+		var err error
+		r.selection, err = parseStored(selection)
+		return r, err
+	}, "SELECT id, endpoint, target, selection, cursor, until_pos, per_minute, next_at FROM replay WHERE state = 'running' ORDER BY id")
+}
+
+// selectReplays returns up to n replays of an endpoint with an id below before,
+// newest first.
+func selectReplays(tx *sqldb.Tx, endpoint, before int64, n int) ([]Replay, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (Replay, error) {
+		r := Replay{Endpoint: endpoint}
+		var target, cursor, from, until, created int64
+		var ended sql.NullInt64
+		var selection string
+		err := s(&r.ID, &target, &r.State, &selection, &cursor, &from, &until, &r.PerMinute,
+			&r.Matched, &r.Delivered, &r.Refused, &r.Dead, &created, &r.CreatedBy, &ended)
+		if err != nil {
+			return r, err
+		}
+		r.Elsewhere = target != endpoint
+		r.Looked, r.ToLook = cursor-from, until-from
+		r.CreatedAt = time.Unix(0, created).UTC()
+		if ended.Valid {
+			r.EndedAt = time.Unix(0, ended.Int64).UTC()
+		}
+		kept, err := parseStored(selection)
+		r.Selection = kept.Selection
+		return r, err
+	}, `SELECT id, target, state, selection, cursor, from_pos, until_pos, per_minute, matched, delivered, refused, dead, created_at, created_by, ended_at
+		FROM replay WHERE endpoint = $1 AND id < $2 ORDER BY id DESC LIMIT $3`, endpoint, before, n)
 }
 
 // exchange is what is kept of a request and its answer, encoded ahead of the
@@ -270,15 +604,105 @@ func insertAttempt(tx *sqldb.Tx, j *job, x exchange, outcome Outcome, node strin
 	_, err := tx.Exec(`INSERT INTO attempt (endpoint, pos, replay_no, n, started_at, micros, outcome, status, error_class, error_message,
 			request_head, response_head, response_body, node)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		j.ep.id, j.pos, j.replayNo, j.n, x.Started.UnixNano(), x.Duration.Microseconds(), string(outcome), status,
+		j.ep.id, j.pos, j.replay, j.n, x.Started.UnixNano(), x.Duration.Microseconds(), string(outcome), status,
 		string(x.Class), x.Message, x.sent, x.answer, body, node)
 	return err
 }
 
 // insertInterrupted writes an attempt that nobody knows the end of.
-func insertInterrupted(tx *sqldb.Tx, j *job, at time.Time, node string) error {
-	return insertAttempt(tx, j, encode(outbound.Result{
-		Started: at, Class: outbound.Cancelled,
+func insertInterrupted(tx *sqldb.Tx, j *job, node string, written *volume) error {
+	x := encode(outbound.Result{
+		Started: tx.Now(), Class: outbound.Cancelled,
 		Message: "the server stopped during this attempt; the receiver may have seen it",
-	}), Interrupted, node)
+	})
+	written.add(x, Interrupted)
+	return insertAttempt(tx, j, x, Interrupted, node)
+}
+
+// attemptPick says which attempts are removed: those of a span of time, all or
+// by whether they were delivered.
+type attemptPick struct {
+	from, before int64 // unix nanoseconds
+	only         bool
+	delivered    bool
+}
+
+func attemptsBefore(t time.Time) attemptPick {
+	return attemptPick{before: t.UnixNano() - t.UnixNano()%int64(day)} // whole days, as volumes are
+}
+
+func attemptsOf(d volumeDay) attemptPick {
+	return attemptPick{from: d.day * int64(day), before: (d.day + 1) * int64(day), only: true, delivered: d.delivered}
+}
+
+// deleteAttempts removes up to n attempts. Their ids are in order of time but for
+// what ran at the same moment, so the span is found by them.
+func deleteAttempts(tx *sqldb.Tx, p attemptPick, n int) (int64, error) {
+	from, err := attemptSince(tx, p.from)
+	if err != nil {
+		return 0, err
+	}
+	before, err := attemptSince(tx, p.before)
+	if err != nil {
+		return 0, err
+	}
+	query := "DELETE FROM attempt WHERE id IN (SELECT id FROM attempt WHERE id >= $1 AND id < $2"
+	switch {
+	case p.only && p.delivered:
+		query += " AND outcome = 'delivered'"
+	case p.only:
+		query += " AND outcome <> 'delivered'"
+	}
+	removed, err := tx.Exec(query+" ORDER BY id LIMIT $3)", from, before, n)
+	if err != nil || p.only || removed == int64(n) {
+		return removed, err
+	}
+	_, err = tx.Exec("DELETE FROM attempt_volume WHERE day < $1", p.before/int64(day))
+	return removed, err
+}
+
+// attemptSince returns the id of the first attempt that began at t or later, or
+// one beyond the newest.
+func attemptSince(tx *sqldb.Tx, t int64) (int64, error) {
+	var low, last int64
+	if err := tx.Get("SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM attempt", nil, &low, &last); err != nil {
+		return 0, err
+	}
+	return sqldb.Search(low, last+1, func(id int64) (bool, error) {
+		var at int64
+		err := tx.Get("SELECT started_at FROM attempt WHERE id >= $1 ORDER BY id LIMIT 1", []any{id}, &at)
+		return at >= t, err
+	})
+}
+
+func addVolume(tx *sqldb.Tx, d volumeDay) error {
+	_, err := tx.Exec(`INSERT INTO attempt_volume (day, delivered, bytes) VALUES ($1, $2, $3)
+		ON CONFLICT (day, delivered) DO UPDATE SET bytes = attempt_volume.bytes + excluded.bytes`, d.day, d.delivered, d.bytes)
+	return err
+}
+
+func deleteVolume(tx *sqldb.Tx, d volumeDay) error {
+	_, err := tx.Exec("DELETE FROM attempt_volume WHERE day = $1 AND delivered = $2", d.day, d.delivered)
+	return err
+}
+
+// selectVolume returns what the log takes, in the order in which it may go.
+func selectVolume(tx *sqldb.Tx) ([]volumeDay, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (d volumeDay, err error) {
+		err = s(&d.day, &d.delivered, &d.bytes)
+		return d, err
+	}, "SELECT day, delivered, bytes FROM attempt_volume ORDER BY delivered DESC, day")
+}
+
+// selectNeeded returns the position of the first event that is still to be sent,
+// or may be asked for.
+func selectNeeded(tx *sqldb.Tx) (int64, error) {
+	const none = math.MaxInt64
+	var first int64
+	err := tx.Get(`SELECT min(pos) FROM (
+			SELECT coalesce(min((SELECT min(pos) FROM delivery WHERE endpoint = endpoint.id)), $1) AS pos FROM endpoint
+			UNION ALL SELECT coalesce(min((SELECT min(pos_from) FROM dead_letter WHERE endpoint = endpoint.id)), $1) FROM endpoint
+			UNION ALL SELECT coalesce(min(cursor) + 1, $1) FROM endpoint
+			UNION ALL SELECT coalesce(min(cursor) + 1, $1) FROM replay WHERE state = 'running') AS needed`, []any{int64(none)}, &first)
+	return first, err
 }

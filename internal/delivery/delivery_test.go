@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,16 +33,20 @@ type rig struct {
 
 	mu       sync.Mutex
 	disabled bool
+	sameHost bool                  // all endpoints are on one
+	policies map[int64]ring.Policy // of endpoints that have not the default
+	reports  []ring.Report
 	answer   func(endpoint int64, e *event.Event) outbound.Result // what receivers do
-	rang     []heard
+	rang     []rung
 	crashed  bool
-	down     chan struct{} // closed by crash: the world ends
+	dead     chan struct{} // closed by crash: the world ends
 }
 
-// heard is one request that a receiver saw.
-type heard struct {
+// rung is one request that a receiver saw.
+type rung struct {
 	endpoint int64
 	pos      int64
+	replay   int64
 	at       time.Time
 	commits  int64
 }
@@ -80,8 +85,8 @@ func newRigOn(t *testing.T, open func() *sqldb.DB) *rig {
 
 func (r *rig) start() {
 	r.t.Helper()
-	life := &life{rig: r, down: make(chan struct{})}
-	r.db, r.down, r.crashed = r.open(), life.down, false
+	life := &life{rig: r, over: make(chan struct{})}
+	r.db, r.dead, r.crashed = r.open(), life.over, false
 	r.engine = New(Options{DB: r.db, Poster: life, Log: slog.New(slog.DiscardHandler), Node: "test"})
 	r.outbox = outbox.New(r.engine.Committed)
 	if err := r.engine.Start(context.Background(), life); err != nil {
@@ -104,7 +109,7 @@ func (r *rig) crash() {
 	r.db.Close()
 	r.mu.Lock()
 	r.crashed = true
-	close(r.down)
+	close(r.dead)
 	r.mu.Unlock()
 	done, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -114,7 +119,7 @@ func (r *rig) crash() {
 // life is one life of the process.
 type life struct {
 	*rig
-	down chan struct{}
+	over chan struct{}
 }
 
 func (l *life) InForce() func(*event.Event) []int64 {
@@ -131,25 +136,62 @@ func (l *life) owners(e *event.Event) []int64 {
 
 func (l *life) MatchAt(_ *sqldb.Tx, e *event.Event) ([]int64, error) { return l.owners(e), nil }
 
+func (l *life) History(_ *sqldb.Tx, _, endpoint int64) (func(*event.Event) bool, error) {
+	return l.Wants(0, endpoint), nil
+}
+
+func (l *life) Wants(_, endpoint int64) func(*event.Event) bool {
+	return func(e *event.Event) bool { return slices.Contains(l.owners(e), endpoint) && e.Action != "" }
+}
+
+func (l *life) Terms(_, endpoint int64) (ring.Terms, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	terms := ring.Terms{Policy: ring.Default(), Host: fmt.Sprint("http://", endpoint), Disabled: l.disabled}
+	if l.sameHost {
+		terms.Host = "http://all"
+	}
+	if policy, ok := l.policies[endpoint]; ok {
+		terms.Policy = policy
+	}
+	return terms, true
+}
+
 func (l *life) Request(c ring.Call) (outbound.Request, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return outbound.Request{URL: fmt.Sprintf("%d %d", c.Endpoint, c.Event.Pos), Body: c.ACRBody}, !l.disabled
+	return outbound.Request{URL: fmt.Sprintf("%d %d %d %s", c.Endpoint, c.Event.Pos, c.Replay, c.Elsewhere), Body: c.ACRBody}, !l.disabled
+}
+
+func (l *life) ElsewhereHost(sealed []byte) string { return string(sealed) }
+
+func (l *life) Report(_ *sqldb.Tx, r ring.Report) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reports = append(l.reports, r)
+	return nil
+}
+
+func (l *life) Disable(ctx context.Context, _, endpoint int64, why string) error {
+	l.mu.Lock()
+	l.disabled = true
+	l.mu.Unlock()
+	return l.db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return l.engine.Disabled(tx, endpoint, reasonDisabled) })
 }
 
 func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {
-	var endpoint, pos int64
-	fmt.Sscanf(req.URL, "%d %d", &endpoint, &pos)
+	var endpoint, pos, replay int64
+	fmt.Sscanf(req.URL, "%d %d %d", &endpoint, &pos, &replay)
 	started := time.Now()
 	l.mu.Lock()
-	l.rang = append(l.rang, heard{endpoint, pos, started, l.db.Commits()})
+	l.rang = append(l.rang, rung{endpoint, pos, replay, started, l.db.Commits()})
 	answer := l.answer
 	l.mu.Unlock()
 	res := answer(endpoint, &event.Event{Pos: pos})
 	if res.Duration > 0 {
 		select {
 		case <-time.After(res.Duration):
-		case <-l.down:
+		case <-l.over:
 		case <-ctx.Done():
 			res = outbound.Result{Class: outbound.Cancelled}
 		}
@@ -173,10 +215,12 @@ func (r *rig) endpoints(n int) {
 }
 
 // push commits an event that is owed to the first n endpoints.
-func (r *rig) push(n int, tag string) int64 {
+func (r *rig) push(n int, tag string) int64 { return r.pushTo(n, "app", tag) }
+
+func (r *rig) pushTo(n int, repository, tag string) int64 {
 	r.t.Helper()
 	e := &event.Event{Action: event.Push, Registry: event.Registry{ID: int64(n), Location: "local"},
-		Target: event.Target{Repository: "app", Tag: tag, Digest: "sha256:" + tag}}
+		Target: event.Target{Repository: repository, Tag: tag, Digest: "sha256:" + tag}}
 	err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, outbox.Prepare(e)) })
 	if err != nil {
 		r.t.Fatal(err)
@@ -245,10 +289,20 @@ func TestRetriesOnScheduleThenDelivers(t *testing.T) {
 			if log[i].N != n || log[i].Outcome != Failed {
 				t.Errorf("attempt %d is on record as %d, %s", n, log[i].N, log[i].Outcome)
 			}
-			pause := log[i-1].StartedAt.Sub(log[i].StartedAt)
-			if least, most := retryAfter[n-1], retryAfter[n-1]*11/10+time.Second; pause < least || pause > most {
+			least, most := retryAfter[min(n, len(retryAfter))-1], 0*time.Second
+			if n >= openAfter { // from here on it is the breaker that asks
+				least = probeAfter[min(n-openAfter, len(probeAfter)-1)]
+			}
+			most = least*11/10 + time.Second
+			if n-openAfter >= len(probeAfter)-1 {
+				least, most = least*4/5, least*6/5+time.Second
+			}
+			if pause := log[i-1].StartedAt.Sub(log[i].StartedAt); pause < least || pause > most {
 				t.Errorf("pause after attempt %d was %s, want %s to %s", n, pause, least, most)
 			}
+		}
+		if late := log[0].StartedAt.Sub(heals); late > 6*time.Minute {
+			t.Errorf("it was delivered %s after the receiver was back, want within 6 minutes", late)
 		}
 	})
 }
@@ -265,8 +319,8 @@ func TestGivesUpWithAReason(t *testing.T) {
 			t.Errorf("%d rows and %d dead letters after the TTL, want 0 and 1", d, l)
 		}
 		last := r.rang[len(r.rang)-1].at
-		if age := last.Sub(r.rang[0].at); age > defaultTTL || age < defaultTTL/2 {
-			t.Errorf("the last attempt came %s after the event, want within the TTL of %s and not long before", age, defaultTTL)
+		if age := last.Sub(r.rang[0].at); age > ring.Default().TTL || age < ring.Default().TTL/2 {
+			t.Errorf("the last attempt came %s after the event, want within the TTL of %s and not long before", age, ring.Default().TTL)
 		}
 	})
 }

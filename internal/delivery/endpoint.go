@@ -1,70 +1,132 @@
 package delivery
 
 import (
-	"container/heap"
 	"context"
+	"math"
+	"math/rand/v2"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 // Windows: how many requests to one endpoint may run at once. A window grows by
 // one after as many successes in a row, and halves when the receiver shows that
-// it cannot keep up.
+// it cannot keep up. After an outage it begins at one and doubles up to where
+// windows start.
 const (
 	startWindow = 4
 	maxWindow   = 32
 )
 
+// The kinds of endpoints, as the database has them.
+const (
+	kindWebhook = "webhook"
+	kindReplay  = "replay" // rings another address, for one replay
+)
+
 // endpoint is what the engine knows of one destination. The engine's lock
 // guards it.
 type endpoint struct {
-	id   int64
-	gone bool // deleted
+	id, registry int64
+	kind         string
+	owner        int64      // whose events a replay brings elsewhere; else id
+	elsewhere    []byte     // its sealed address
+	terms        ring.Terms // as of the last look
+	from         int64      // owed events after this position
+	gone         bool       // deleted
+	disabling    bool       // its owner was told to disable it
+	emptying     bool       // disabled: what it is owed is being given up
 
 	window   int
 	clean    int // successes since the window last changed
 	inFlight int // requests, and slots promised to a claim
+	old      int // requests that run for longer than a second
+	breaker  breaker
+
+	notBefore   time.Time // the receiver asked to be left alone until then
+	allowedRate int       // requests a minute that the receiver said it takes; 0: any
+	nextSlot    time.Time // when the rate allows the next request
+	pausedAt    time.Time // zero: it is not
 
 	queue  []*job         // first attempts that wait in memory, in commit order
+	now    []*job         // those that a person waits for
 	active map[string]int // order keys with an attempt in flight
 
-	rows     int            // deliveries in the table
-	rowKeys  map[string]int // their order keys; nil when there are too many to know
-	due      time.Time      // when the first pending row is due; zero for none
-	dueIndex int            // in Engine.dues; -1 if not there
-	claiming bool
+	rows       int            // deliveries in the table; while not counted, only what changed
+	counted    bool           // rows and rowKeys are the whole truth
+	rowKeys    map[string]int // their order keys; nil when there are too many to know
+	replayRows int            // those of replays; only a hint while not counted
+	due        time.Time      // when the first pending row is due; zero for none
+	claiming   bool
 
-	listed bool // in Engine.waiting
+	parked  bool  // events behind the cursor have no rows yet
+	cursor  int64 // position
+	feeding bool  // they are being read
 
-	health health
+	wakeAt    time.Time // in Engine.wakes; zero if not there
+	wakeIndex int
+	listed    bool // in a list of those that wait for their turn or a slot
+
+	seen      health
+	announced int   // what people were told: 0 nothing, 1 failing, else percent
+	version   int64 // of everything above that the database keeps
+	saved     int64 // the version it has
 }
 
-// health is what is known of how an endpoint fares, and what of that the
-// database has not been told.
+// health is what is known of an endpoint's newest attempts, for people to see.
 type health struct {
-	failStreak  int
-	firstFail   time.Time
-	lastSuccess time.Time
-	changed     bool
+	lastAttempt, lastSuccess time.Time
+	lastStatus               int
+	lastError                string
+	message                  string // of the last error
 }
 
 // job is a delivery in memory: queued for its first attempt, or in flight.
 type job struct {
-	ep       *endpoint
-	pos      int64        // of the event
-	entry    outbox.Entry // the event
-	key      string
-	replayNo int64
-	n        int // number of the attempt, from 1
-	expires  time.Time
-	owed     *owed // for a first attempt from memory; nil for a row
-	row      bool  // the delivery has a row
+	ep      *endpoint
+	pos     int64        // of the event
+	entry   outbox.Entry // the event
+	key     string
+	replay  int64 // number of the replay it belongs to; 0: none
+	n       int   // number of the attempt, from 1
+	crashes int   // attempts in a row before it that a crash cut off
+
+	// uncounted is how many of the attempts before it its policy does not count:
+	// probes, and what was cut off.
+	uncounted int
+
+	expires time.Time
+	owed    *owed // for a first attempt from memory; nil for a row
+	row     bool  // the delivery has a row
+	probe   bool
+
+	host    *host
+	started time.Time
+	old     bool // it runs for longer than a second
+	ended   bool
 }
 
 func newEndpoint(id int64) *endpoint {
-	return &endpoint{id: id, window: startWindow, active: map[string]int{}, rowKeys: map[string]int{}, dueIndex: -1}
+	return &endpoint{
+		id: id, owner: id, kind: kindWebhook, window: startWindow, counted: true, wakeIndex: -1,
+		active: map[string]int{}, rowKeys: map[string]int{}, terms: ring.Terms{Policy: ring.Default()},
+	}
+}
+
+// renew looks up the terms of ep; false if its owner has it no more.
+func (e *Engine) renew(ep *endpoint) bool {
+	terms, ok := e.destinations.Terms(ep.registry, ep.owner)
+	if !ok {
+		return false
+	}
+	if ep.elsewhere != nil {
+		terms.Host = e.destinations.ElsewhereHost(ep.elsewhere)
+	}
+	ep.terms = terms
+	return true
 }
 
 // behind reports whether something older of the same order key is still to be
@@ -75,15 +137,18 @@ func (ep *endpoint) behind(key string) bool {
 
 // hasRows reports whether rows of this key exist, or may.
 func (ep *endpoint) hasRows(key string) bool {
-	if ep.rows == 0 {
+	if ep.counted && ep.rows == 0 {
 		return false
 	}
-	return ep.rowKeys == nil || ep.rowKeys[key] > 0
+	return !ep.counted || ep.rowKeys == nil || ep.rowKeys[key] > 0
 }
 
 // addRow and dropRow count deliveries in the table.
-func (ep *endpoint) addRow(key string) {
+func (ep *endpoint) addRow(key string, replay int64) {
 	ep.rows++
+	if replay > 0 {
+		ep.replayRows++
+	}
 	if ep.rowKeys == nil {
 		return
 	}
@@ -93,10 +158,13 @@ func (ep *endpoint) addRow(key string) {
 	}
 }
 
-func (ep *endpoint) dropRow(key string) {
+func (ep *endpoint) dropRow(key string, replay int64) {
 	ep.rows--
-	if ep.rows == 0 {
-		ep.rowKeys = map[string]int{} // whatever they were, there are none now
+	if replay > 0 {
+		ep.replayRows--
+	}
+	if ep.counted && ep.rows == 0 {
+		ep.rowKeys, ep.replayRows = map[string]int{}, 0 // whatever they were, there are none now
 	} else if ep.rowKeys != nil {
 		if ep.rowKeys[key]--; ep.rowKeys[key] == 0 {
 			delete(ep.rowKeys, key)
@@ -107,19 +175,31 @@ func (ep *endpoint) dropRow(key string) {
 // offer takes a first attempt: into the endpoint's queue, or into a row when
 // that is full or older rows of the same key go first. Callers hold e.mu.
 func (e *Engine) offer(ep *endpoint, j *job) {
-	if e.stopping || len(ep.queue) >= maxQueue || ep.hasRows(j.key) {
+	switch {
+	case e.stopping:
 		e.spill(j)
 		return
+	case urgent(j.entry.Event):
+		ep.now = append(ep.now, j)
+	case len(ep.queue) >= maxQueue, ep.hasRows(j.key), !e.sends(ep):
+		e.spill(j)
+		return
+	default:
+		ep.queue = append(ep.queue, j)
 	}
-	ep.queue = append(ep.queue, j)
-	e.kick(ep)
+	e.schedule(ep)
+}
+
+// sends reports whether anything but a probe may be sent to ep before long.
+func (e *Engine) sends(ep *endpoint) bool {
+	return !ep.breaker.open() && ep.pausedAt.IsZero() && !ep.emptying && !ep.disabling
 }
 
 // spill puts a job that waits in memory into a row.
 func (e *Engine) spill(j *job) {
 	ep := j.ep
 	held := ep.behind(j.key) || ep.queued(j.key)
-	ep.addRow(j.key)
+	ep.addRow(j.key, j.replay)
 	e.enqueue(op{
 		run: func(tx *sqldb.Tx) error {
 			return insertDelivery(tx, j, held, tx.Now())
@@ -128,9 +208,9 @@ func (e *Engine) spill(j *job) {
 			j.owed.open--
 			e.noteExpanded()
 			if !held {
-				e.setDue(ep, time.Now())
+				ep.setDue(time.Now())
 			}
-			e.kick(ep)
+			e.schedule(ep)
 		},
 	})
 }
@@ -147,8 +227,8 @@ func (ep *endpoint) queued(key string) bool {
 
 // spillQueue puts everything that waits in memory for ep into rows, in order.
 func (e *Engine) spillQueue(ep *endpoint) {
-	queue := ep.queue
-	ep.queue = nil
+	queue := append(ep.now, ep.queue...)
+	ep.queue, ep.now = nil, nil
 	for _, j := range queue {
 		e.spill(j)
 	}
@@ -170,221 +250,232 @@ func (e *Engine) spillKey(ep *endpoint, key string) {
 	}
 }
 
-// take removes and returns the first queued job whose key is free, or nil.
-func (ep *endpoint) take() *job {
+// ready returns the index of the first queued job whose key is free, or -1.
+func (ep *endpoint) ready() int {
 	for i, j := range ep.queue {
 		if ep.active[j.key] == 0 {
-			ep.queue = append(ep.queue[:i], ep.queue[i+1:]...)
-			return j
+			return i
 		}
 	}
-	return nil
-}
-
-// kick starts what ep can start now. Callers hold e.mu.
-func (e *Engine) kick(ep *endpoint) {
-	if e.stopping || ep.gone {
-		return
-	}
-	for ep.inFlight < ep.window && len(ep.queue) > 0 {
-		if e.inFlight >= e.MaxInFlight {
-			e.wait(ep)
-			return
-		}
-		j := ep.take()
-		if j == nil {
-			break
-		}
-		e.begin(ep, 1)
-		e.launch(j)
-	}
-	e.claim(ep)
-}
-
-// begin takes n slots of ep's window and of the engine.
-func (e *Engine) begin(ep *endpoint, n int) {
-	ep.inFlight += n
-	e.inFlight += n
-}
-
-// end gives n slots back and hands them on: first to those who had to wait for
-// the engine's limit, in turn.
-func (e *Engine) end(ep *endpoint, n int) {
-	ep.inFlight -= n
-	e.inFlight -= n
-	if e.stopping {
-		return
-	}
-	turn := e.waiting
-	e.waiting = nil
-	for i, other := range turn {
-		if e.inFlight >= e.MaxInFlight {
-			e.waiting = append(e.waiting, turn[i:]...)
-			break
-		}
-		other.listed = false
-		e.kick(other)
-	}
-	e.kick(ep)
-}
-
-func (e *Engine) wait(ep *endpoint) {
-	if !ep.listed {
-		ep.listed = true
-		e.waiting = append(e.waiting, ep)
-	}
-}
-
-// launch runs the attempt. Its slots are taken already.
-func (e *Engine) launch(j *job) {
-	j.ep.active[j.key]++
-	e.running.Go(func() { e.attempt(j) })
-}
-
-// claim takes due rows of ep, if there are any and slots to send them. Half of
-// the window stays free for first attempts.
-func (e *Engine) claim(ep *endpoint) {
-	if e.stopping || ep.claiming || ep.gone || ep.due.IsZero() || ep.due.After(time.Now()) {
-		return
-	}
-	if e.inFlight >= e.MaxInFlight {
-		e.wait(ep)
-		return
-	}
-	n := min(claimSize, (ep.window+1)/2, ep.window-ep.inFlight, e.MaxInFlight-e.inFlight)
-	if n < 1 {
-		return // the end of an attempt comes back here
-	}
-	ep.claiming = true
-	e.begin(ep, n)
-	var claimed []*job
-	var due time.Time
-	e.enqueue(op{
-		run: func(tx *sqldb.Tx) (err error) {
-			claimed, due, err = claimDeliveries(tx, ep, n)
-			return err
-		},
-		done: func() {
-			ep.claiming = false
-			e.setDueExactly(ep, due)
-			if e.stopping {
-				e.unclaim(claimed)
-				return
-			}
-			for _, j := range claimed {
-				e.launch(j)
-			}
-			if free := n - len(claimed); free > 0 {
-				e.end(ep, free)
-			}
-		},
-	})
-}
-
-// unclaim puts back rows that were claimed when the engine was told to stop: no
-// attempt was made for them.
-func (e *Engine) unclaim(claimed []*job) {
-	for _, j := range claimed {
-		e.enqueue(op{run: func(tx *sqldb.Tx) error {
-			return rescheduleDelivery(tx, j, j.n-1, tx.Now())
-		}})
-	}
+	return -1
 }
 
 // setDue says that a row of ep is due at t, if none is due earlier.
-func (e *Engine) setDue(ep *endpoint, t time.Time) {
+func (ep *endpoint) setDue(t time.Time) {
 	if ep.due.IsZero() || t.Before(ep.due) {
-		e.setDueExactly(ep, t)
+		ep.due = t
 	}
 }
 
-// setDueExactly says when the first pending row of ep is due; zero for none.
-func (e *Engine) setDueExactly(ep *endpoint, t time.Time) {
-	ep.due = t
+// park stops handing events to ep: those after cursor wait in the outbox. It
+// works on one that is parked already. Callers hold e.mu.
+func (e *Engine) park(ep *endpoint, cursor int64) {
+	if ep.parked || ep.kind == kindReplay {
+		return
+	}
+	ep.parked, ep.cursor = true, cursor
+	// A crash before the cursor is on record would make ep live again: the mark
+	// must not pass what it has not been handed.
+	barrier := e.owed.barrier(cursor)
+	e.enqueue(op{
+		run:  func(tx *sqldb.Tx) error { return saveCursor(tx, ep.id, cursor) },
+		done: func() { barrier.open--; e.noteExpanded() },
+	})
+}
+
+// barrier holds the mark at pos until the one it returns has nothing open.
+func (l *owedList) barrier(pos int64) *owed {
+	if n := len(l.events); n > 0 && l.events[n-1].pos > pos {
+		l.events[n-1].open++
+		return l.events[n-1]
+	}
+	o := l.add(pos)
+	o.open++
+	return o
+}
+
+// unpark hands events to ep again: the cursor has reached the newest one.
+// Callers hold e.mu.
+func (e *Engine) unpark(ep *endpoint) {
+	ep.parked, ep.from = false, ep.cursor
+	cursor := ep.cursor
+	e.enqueue(op{run: func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, cursor) }})
+}
+
+// heard takes note of how an endpoint answered, and draws the consequences.
+// Callers hold e.mu.
+func (e *Engine) heard(j *job, v verdict, res outbound.Result) {
+	ep, now := j.ep, res.Started.Add(res.Duration)
+	if v.outcome == Interrupted {
+		return
+	}
+	before := ep.seen
+	ep.seen.lastAttempt, ep.seen.lastStatus, ep.seen.lastError, ep.seen.message = now, 0, string(res.Class), res.Message
+	if res.Answer != nil {
+		ep.seen.lastStatus = res.Answer.Status
+	}
+	if rate := allowedRate(res); rate > 0 {
+		ep.allowedRate = rate
+	}
+	if asked := askedPause(res); asked > 0 && v.outcome == Failed {
+		ep.notBefore = now.Add(min(asked, ep.terms.TTL))
+		ep.version++
+	}
 	switch {
-	case t.IsZero() && ep.dueIndex >= 0:
-		heap.Remove(&e.dues, ep.dueIndex)
-	case t.IsZero():
-	case ep.dueIndex >= 0:
-		heap.Fix(&e.dues, ep.dueIndex)
+	case v.outcome != Failed: // it is there and answers
+		ep.seen.lastSuccess = now
+		if ep.breaker.streak > 0 || now.Sub(before.lastSuccess) > 10*time.Second || ep.seen.lastStatus != before.lastStatus {
+			ep.version++
+		}
+		if ep.breaker.answered() {
+			e.closed(ep)
+		}
+		ep.grow()
+	case v.unhealthy:
+		ep.version++
+		ep.clean = 0
+		if v.overload {
+			ep.window = max(1, ep.window/2)
+		}
+		if ep.breaker.failed(now, j.probe, rand.Float64()) {
+			e.opened(ep)
+		}
+		e.announce(ep, now)
 	default:
-		heap.Push(&e.dues, ep)
-	}
-	if len(e.dues) > 0 && e.dues[0] == ep {
-		wake(e.clock)
+		ep.version++
 	}
 }
 
-// runClock claims rows when they become due.
-func (e *Engine) runClock(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+// grow widens the window after a clean round.
+func (ep *endpoint) grow() {
+	if ep.clean++; ep.clean < ep.window || ep.window >= maxWindow {
+		return
+	}
+	ep.clean = 0
+	if ep.breaker.ramping {
+		ep.window *= 2
+		ep.breaker.ramping = ep.window < startWindow
+		return
+	}
+	ep.window++
+}
+
+// opened parks an endpoint whose breaker has opened.
+func (e *Engine) opened(ep *endpoint) {
+	e.Log.Info("an endpoint fails: its events wait, and it is probed", "endpoint", ep.owner, "class", ep.seen.lastError, "status", ep.seen.lastStatus)
+	e.park(ep, e.next-1)
+	waiting := ep.queue
+	ep.queue = nil
+	for _, j := range waiting {
+		e.spill(j)
+	}
+}
+
+// closed begins to catch up: whatever waits is due.
+func (e *Engine) closed(ep *endpoint) {
+	e.Log.Info("an endpoint answers again", "endpoint", ep.owner)
+	ep.window, ep.clean, ep.notBefore = 1, 0, time.Time{}
+	e.hurry(ep)
+	if ep.announced > 0 {
+		ep.announced = 0
+		e.report(ep, ring.Report{Condition: ring.Recovered})
+	}
+}
+
+// hurry makes all rows of ep due that waited for their next attempt.
+func (e *Engine) hurry(ep *endpoint) {
+	if ep.counted && ep.rows == 0 {
+		return
+	}
+	e.enqueue(op{
+		run:  func(tx *sqldb.Tx) error { return makeDue(tx, ep.id) },
+		done: func() { ep.setDue(time.Now()); e.schedule(ep) },
+	})
+}
+
+// announceAfter is how many probes fail before people are told: not for a blip.
+const announceAfter = 2
+
+// announce tells people of an endpoint that goes on failing, and disables it in
+// the end.
+func (e *Engine) announce(ep *endpoint, now time.Time) {
+	if !ep.breaker.open() || ep.kind != kindWebhook {
+		return
+	}
+	way := ep.breaker.wayToDisabled(now)
+	if way >= 100 {
+		e.disable(ep, "every attempt failed for 5 days")
+		return
+	}
+	for _, milestone := range milestones {
+		if way >= milestone {
+			if ep.announced < milestone {
+				ep.announced = milestone
+				e.report(ep, ring.Report{Condition: ring.Disabling, Progress: milestone})
+			}
 			return
-		case <-timer.C:
-		case <-e.clock:
-		}
-		if next, ok := e.claimDue(); ok {
-			timer.Reset(next)
 		}
 	}
-}
-
-// claimDue claims what is due and returns how long it is until the next is.
-func (e *Engine) claimDue() (time.Duration, bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	now := time.Now()
-	for len(e.dues) > 0 && !e.dues[0].due.After(now) {
-		// Off the heap: it comes back with the claim that is made now, or with
-		// the one that follows when slots are free again.
-		ep := heap.Pop(&e.dues).(*endpoint)
-		e.claim(ep)
+	if ep.announced == 0 && ep.breaker.probes >= announceAfter {
+		ep.announced = 1
+		e.report(ep, ring.Report{Condition: ring.Failing})
 	}
-	if len(e.dues) == 0 {
-		return 0, false
+}
+
+// report has people told, in the transaction that also keeps that they were.
+func (e *Engine) report(ep *endpoint, r ring.Report) {
+	if ep.kind != kindWebhook {
+		return
 	}
-	return e.dues[0].due.Sub(now), true
+	r.Registry, r.Endpoint, r.Since = ep.registry, ep.id, ep.breaker.firstFail
+	r.LastStatus, r.LastError = ep.seen.lastStatus, ep.seen.message
+	ep.version++
+	e.enqueue(op{
+		endpoint: ep,
+		run:      func(tx *sqldb.Tx) error { return e.destinations.Report(tx, r) },
+	})
 }
 
-// dueHeap orders endpoints by when their first row is due (container/heap).
-type dueHeap []*endpoint
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].dueIndex, h[j].dueIndex = i, j
-}
-func (h *dueHeap) Push(x any) {
-	ep := x.(*endpoint)
-	ep.dueIndex = len(*h)
-	*h = append(*h, ep)
-}
-func (h *dueHeap) Pop() any {
-	old := *h
-	ep := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	ep.dueIndex = -1
-	return ep
+// disable has the owner of an endpoint disable it; what follows comes back by
+// Disabled. If that fails, the next failed probe tries again.
+func (e *Engine) disable(ep *endpoint, why string) {
+	if ep.disabling || ep.emptying || ep.kind != kindWebhook {
+		return
+	}
+	ep.disabling = true
+	e.report(ep, ring.Report{Condition: ring.Disabled})
+	e.loops.Go(func() {
+		err := e.destinations.Disable(e.run, ep.registry, ep.id, why)
+		if err == nil || e.run.Err() != nil {
+			return
+		}
+		e.Log.Error("an endpoint could not be disabled", "endpoint", ep.id, "why", why, "error", err)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		ep.disabling = false
+		e.kick(ep)
+	})
 }
 
 // Add makes an endpoint that is owed what happens from now on. kind is
-// "webhook" or "subscription".
+// "webhook", "subscription" or "alert".
 func (e *Engine) Add(tx *sqldb.Tx, kind string, registry int64, location string) (int64, error) {
-	id, err := insertEndpoint(tx, kind, registry, location)
+	from, err := outbox.Last(tx)
 	if err != nil {
 		return 0, err
 	}
+	ep := newEndpoint(0)
+	ep.kind, ep.registry, ep.from = kind, registry, from
+	if err := insertEndpoint(tx, ep, location); err != nil {
+		return 0, err
+	}
+	ep.owner = ep.id
 	tx.AfterCommit(func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.endpoints[id] = newEndpoint(id)
+		e.endpoints[ep.id] = ep
 	})
-	return id, nil
+	return ep.id, nil
 }
 
 // Drop removes an endpoint: nothing more is sent to it, and what it was owed is
@@ -396,46 +487,91 @@ func (e *Engine) Drop(tx *sqldb.Tx, id int64) error {
 	tx.AfterCommit(func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		ep := e.endpoints[id]
-		if ep == nil {
-			return
-		}
-		delete(e.endpoints, id)
-		ep.gone = true
-		for _, j := range ep.queue {
-			j.owed.open--
-		}
-		ep.queue = nil
-		e.setDueExactly(ep, time.Time{})
-		e.noteExpanded()
-		if ep.rows > 0 {
-			e.loops.Go(func() { e.purge(e.attempts, id) })
+		if ep := e.endpoints[id]; ep != nil {
+			e.forget(ep)
 		}
 	})
 	return nil
 }
 
+// forget removes a deleted endpoint from memory, and then its rows. Callers hold
+// e.mu.
+func (e *Engine) forget(ep *endpoint) {
+	delete(e.endpoints, ep.id)
+	ep.gone = true
+	for _, j := range append(ep.now, ep.queue...) {
+		j.owed.open--
+	}
+	ep.queue, ep.now = nil, nil
+	e.setWake(ep, time.Time{})
+	e.noteExpanded()
+	for _, run := range e.replays {
+		if run.target == ep || run.endpoint == ep.id {
+			e.endReplay(run, ReplayCancelled)
+		}
+	}
+	if ep.rows > 0 || !ep.counted {
+		e.loops.Go(func() { e.purge(e.run, ep.id) })
+	}
+}
+
 // Changed tells that where an endpoint is reached has changed: its bad health
-// was the old address's.
+// was the old address's, and so was what that asked for.
 func (e *Engine) Changed(tx *sqldb.Tx, id int64) error {
+	if err := resetHealth(tx, id); err != nil {
+		return err
+	}
+	tx.AfterCommit(func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		ep := e.endpoints[id]
+		if ep == nil {
+			return
+		}
+		ep.reset()
+		e.hurry(ep)
+		e.schedule(ep)
+		e.dispatch()
+	})
+	return nil
+}
+
+// reset forgets how an endpoint fared.
+func (ep *endpoint) reset() {
+	ep.window, ep.clean, ep.breaker = startWindow, 0, breaker{recent: 1}
+	ep.notBefore, ep.nextSlot, ep.allowedRate, ep.announced = time.Time{}, time.Time{}, 0, 0
+	ep.version++
+}
+
+// Disabled tells that an endpoint takes nothing any more. What it is still owed
+// becomes dead letters, for the reason why.
+func (e *Engine) Disabled(tx *sqldb.Tx, id int64, why string) error {
+	if err := resetHealth(tx, id); err != nil {
+		return err
+	}
+	last, err := outbox.Last(tx)
+	if err != nil {
+		return err
+	}
 	tx.AfterCommit(func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if ep := e.endpoints[id]; ep != nil {
-			ep.window, ep.clean = startWindow, 0
-			ep.health = health{lastSuccess: ep.health.lastSuccess}
+			ep.reset()
+			e.empty(ep, last, why)
 		}
 	})
-	return resetHealth(tx, id)
+	return nil
 }
 
 // purge deletes the rows of a deleted endpoint, a piece at a time. What a
 // shutdown leaves of them goes at the next start.
 func (e *Engine) purge(ctx context.Context, id int64) {
 	for {
-		var n int64
-		err := e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) (err error) {
-			n, err = deleteDeliveries(tx, id, purgeSize)
+		var n int
+		err := e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
+			rows, err := deleteDeliveries(tx, id, math.MaxInt64, purgeSize)
+			n = len(rows)
 			return err
 		})
 		if err != nil || n < purgeSize {

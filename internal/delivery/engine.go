@@ -2,24 +2,29 @@
 // is owed to it, and stays owed until it was delivered, refused, or given up
 // with a reason on record.
 //
-// It owns the tables endpoint, delivery, attempt and dead_letter, the schedule
-// of attempts and their order. What an endpoint wants and how a request to it
-// looks is for the owner of the endpoint (package webhook), reached through the
-// interface Destinations; sending is for package outbound.
+// It owns the tables endpoint, delivery, attempt, attempt_volume, dead_letter and
+// replay: the schedule of attempts, their order, the health of endpoints, and how
+// long all of it is kept. What an endpoint wants and how a request to it looks is
+// for the owner of the endpoint (package webhook), reached through the interface
+// Destinations; sending is for package outbound.
 //
 // Invariants:
 //   - Nothing is committed between the transaction that made an event and the
 //     first byte sent for it: the event in the outbox is the promise.
 //   - What was tried is on record. An attempt that a crash cut off is recorded
 //     as interrupted, and only such an attempt can have rung twice.
-//   - For one endpoint, events of one repository and tag are sent one at a time
-//     and in commit order.
+//   - For one endpoint, events of one order key are sent one at a time and in
+//     commit order.
 //   - A slow or dead endpoint delays no other: it holds at most its window of
-//     requests and a short queue in memory; the rest of what it is owed waits
-//     in rows.
+//     requests, and never more than half of what all share for longer than a
+//     second. What it is owed costs a bounded number of rows and a position.
+//   - Nothing is given up in silence: it becomes a dead letter, alone or in a
+//     range, with its reason.
 //
 // Words: an event happened; a delivery is an event owed to one endpoint; an
-// attempt is one request for it.
+// attempt is one request for it. A live endpoint is handed events as they
+// happen. A parked one has a cursor instead: events behind it are owed, and have
+// no rows yet.
 package delivery
 
 import (
@@ -38,6 +43,13 @@ import (
 
 // Destinations are the owners of endpoints.
 type Destinations interface {
+	Matcher
+	Caller
+	Keeper
+}
+
+// Matcher tells which endpoints want an event.
+type Matcher interface {
 	// InForce returns the rules of this moment: a function that tells which
 	// endpoints an event is owed to. It is called by whoever commits an event
 	// and must cost next to nothing.
@@ -47,9 +59,37 @@ type Destinations interface {
 	// when it committed.
 	MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error)
 
-	// Request returns what to send for a call, signed for its moment; false if
-	// the endpoint takes nothing any more.
+	// History returns the same for one endpoint and any event still kept: a
+	// function that tells whether it was owed the event. It looks at no more of
+	// an event than outbox.Heads gives, and whom it is owed to.
+	History(tx *sqldb.Tx, registry, endpoint int64) (func(*event.Event) bool, error)
+
+	// Wants returns a function that tells whether an endpoint would want an
+	// event by its rules of now, if it were enabled.
+	Wants(registry, endpoint int64) func(*event.Event) bool
+}
+
+// Caller says how an endpoint is reached.
+type Caller interface {
+	// Terms returns how an endpoint is to be tried; false if it is gone. It is
+	// called for every delivery.
+	Terms(registry, endpoint int64) (ring.Terms, bool)
+
+	// Request returns what to send, signed; false if the endpoint takes nothing
+	// any more.
 	Request(ring.Call) (outbound.Request, bool)
+
+	// ElsewhereHost returns the host of a sealed address, as Terms names hosts.
+	ElsewhereHost(sealed []byte) string
+}
+
+// Keeper is told how an endpoint fares.
+type Keeper interface {
+	// Report tells people. It appends an event in tx.
+	Report(tx *sqldb.Tx, r ring.Report) error
+
+	// Disable ends what an endpoint is owed.
+	Disable(ctx context.Context, registry, endpoint int64, why string) error
 }
 
 // Poster sends one request; *outbound.Client is one.
@@ -66,15 +106,26 @@ type Options struct {
 	// Node names this process in attempts.
 	Node string
 
-	// MaxInFlight is how many requests may run at once, over all endpoints.
-	// 0 means 256.
+	// MaxInFlight is how many requests may run at once, over all endpoints;
+	// those that run for longer than a second count up to half of it. 0 means
+	// 256.
 	MaxInFlight int
+
+	// MaxPerHost is how many requests to one host may run at once. 0 means 64.
+	MaxPerHost int
+
+	Retention Retention
+
+	// LowDisk reports whether the disk is nearly full. Nil means it never is.
+	LowDisk func() bool
 }
 
-// What is kept in memory at the most. Beyond it, work waits in rows.
+// What is kept in memory, and in rows, at the most. Beyond it, what an endpoint
+// is owed is a position.
 const (
 	maxIntake  = 1024   // committed events not yet looked at
 	maxQueue   = 256    // first attempts waiting for one endpoint: a few group commits
+	maxRows    = 1000   // deliveries of one endpoint with rows, before it is parked
 	maxRowKeys = 10_000 // order keys with rows, per endpoint
 	claimSize  = 8      // rows taken for one endpoint at once
 )
@@ -88,24 +139,27 @@ type Engine struct {
 	// a request or a transaction.
 	mu        sync.Mutex
 	endpoints map[int64]*endpoint
-	inFlight  int
-	waiting   []*endpoint // can start something, but MaxInFlight is reached
-	dues      dueHeap     // endpoints with rows, by when the first is due
-	intake    []intake    // committed events, oldest first
-	missed    bool        // the intake was full: what is missing is in the outbox
-	next      int64       // position of the next event to expand
-	owed      owedList    // expanded events with first attempts not yet on record
-	ops       []op        // for the settler
-	urgent    bool        // some of them should not wait
+	slots     slots
+	turns     turns    // endpoints that can do something now
+	wakes     wakeHeap // endpoints that can do something later
+	timer     *time.Timer
+	intake    []intake // committed events, oldest first
+	missed    bool     // the intake was full: what is missing is in the outbox
+	next      int64    // position of the next event to expand
+	owed      owedList // expanded events with first attempts not yet on record
+	ops       []op     // for the settler
+	urgent    bool     // some of them should not wait
+	looks     looks    // readers of the outbox for parked endpoints and replays
+	replays   map[int64]*replayRun
 	stopping  bool
 
 	expand chan struct{} // wake the expander
 	settle chan struct{} // wake the settler
-	clock  chan struct{} // wake the clock: the earliest due time changed
 
 	attempts context.Context // of all requests
 	running  sync.WaitGroup  // attempts
 	cancel   context.CancelFunc
+	run      context.Context // of everything else
 	stop     context.CancelFunc
 	loops    sync.WaitGroup
 }
@@ -119,12 +173,18 @@ type intake struct {
 // New returns an engine. It does nothing before Start.
 func New(o Options) *Engine {
 	o.MaxInFlight = cmp.Or(o.MaxInFlight, 256)
+	o.MaxPerHost = cmp.Or(o.MaxPerHost, 64)
+	if o.LowDisk == nil {
+		o.LowDisk = func() bool { return false }
+	}
 	return &Engine{
 		Options:   o,
 		endpoints: map[int64]*endpoint{},
+		slots:     newSlots(o.MaxInFlight, o.MaxPerHost),
+		turns:     newTurns(),
+		replays:   map[int64]*replayRun{},
 		expand:    make(chan struct{}, 1),
 		settle:    make(chan struct{}, 1),
-		clock:     make(chan struct{}, 1),
 	}
 }
 
@@ -136,12 +196,15 @@ func (e *Engine) Start(ctx context.Context, destinations Destinations) error {
 	if err := e.recover(ctx); err != nil {
 		return err
 	}
-	run, stop := context.WithCancel(context.Background())
-	e.stop = stop
+	e.run, e.stop = context.WithCancel(context.Background())
 	e.attempts, e.cancel = context.WithCancel(context.Background())
-	e.loops.Go(func() { e.runExpander(run) })
-	e.loops.Go(func() { e.runClock(run) })
-	e.loops.Go(func() { e.runSettler(run) })
+	e.mu.Lock()
+	e.timer = time.AfterFunc(time.Hour, e.tick)
+	e.startEndpoints()
+	e.mu.Unlock()
+	e.loops.Go(func() { e.runExpander(e.run) })
+	e.loops.Go(func() { e.runSettler(e.run) })
+	e.loops.Go(func() { e.runRetention(e.run) })
 	return nil
 }
 
@@ -151,6 +214,7 @@ func (e *Engine) Start(ctx context.Context, destinations Destinations) error {
 func (e *Engine) Stop(ctx context.Context) {
 	e.mu.Lock()
 	e.stopping = true
+	e.timer.Stop()
 	for _, ep := range e.endpoints {
 		e.spillQueue(ep)
 	}
@@ -182,6 +246,13 @@ func wake(c chan<- struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
+}
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) {
+	over, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-over.Done()
 }
 
 // runExpander turns events into deliveries, in order of position.
@@ -228,12 +299,8 @@ func (e *Engine) retryExpand(ctx context.Context) bool {
 	e.mu.Lock()
 	e.missed = true
 	e.mu.Unlock()
-	select {
-	case <-time.After(time.Second):
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	pause(ctx, time.Second)
+	return ctx.Err() == nil
 }
 
 // expandFromOutbox expands the events up to position upTo, or all if it is 0.
@@ -280,23 +347,40 @@ func (e *Engine) expandOne(entry outbox.Entry, ids []int64) {
 	o := e.owed.add(entry.Event.Pos)
 	for _, id := range ids {
 		ep := e.endpoints[id]
-		if ep == nil {
-			continue // deleted since
+		switch {
+		case ep == nil, entry.Event.Pos <= ep.from:
+			continue // deleted since, or handed to it when it caught up
+		case ep.parked && !urgent(entry.Event):
+			e.schedule(ep) // its probe may have waited for something to send
+			continue
+		case ep.rows >= maxRows && !urgent(entry.Event):
+			e.park(ep, entry.Event.Pos-1)
+			continue
+		}
+		if !e.renew(ep) {
+			continue // deleted just now
 		}
 		o.open++
 		e.offer(ep, &job{
-			ep: ep, pos: entry.Event.Pos, entry: entry, key: orderKey(entry.Event), owed: o, n: 1,
-			expires: entry.Event.At.Add(defaultTTL),
+			ep: ep, pos: entry.Event.Pos, entry: entry, key: ep.orderKey(entry.Event), owed: o, n: 1,
+			expires: entry.Event.At.Add(ep.terms.TTL),
 		})
 	}
 	e.noteExpanded()
+	e.dispatch()
 }
 
-// orderKey names what is sent to one endpoint one at a time.
-func orderKey(e *event.Event) string {
+// urgent reports whether a person waits for this event, to see how an endpoint
+// answers: it goes out at once, whatever the state of the endpoint, and once.
+func urgent(e *event.Event) bool { return e.Action == event.Ping || e.Sample }
+
+// orderKey names what is sent to ep one at a time.
+func (ep *endpoint) orderKey(e *event.Event) string {
 	switch {
-	case e.Action == event.Ping:
-		return "ping " + e.ID
+	case urgent(e), ep.terms.Order == ring.Unordered:
+		return e.ID
+	case ep.terms.Order == ring.PerRepository:
+		return e.Target.Repository
 	case e.Target.Tag != "":
 		return e.Target.Repository + ":" + e.Target.Tag
 	}
@@ -311,7 +395,8 @@ type owedList struct {
 	saved  int64 // the same, as the database has it
 }
 
-// owed is an expanded event.
+// owed is an expanded event, or something else that has to be on record before
+// the mark may pass its position.
 type owed struct {
 	pos  int64
 	open int // deliveries neither attempted on record nor in rows

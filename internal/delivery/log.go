@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -29,7 +30,7 @@ type Attempt struct {
 	Endpoint  int64
 	Pos       int64  // of the event
 	EventID   string // of the event
-	ACRBody   []byte // of the event, as it was sent
+	ACRBody   []byte // of the event, as it was sent; nil when that is not kept any more
 	Replay    int64  // number of the replay it belongs to; 0: none
 	N         int    // from 1
 	StartedAt time.Time
@@ -97,13 +98,17 @@ func selectAttempts(tx *sqldb.Tx, endpoint int64, f Filter, after cursor, n int)
 		var sent, answer []byte
 		var class string
 		var body []byte
-		if err := s(&a.Pos, &a.Replay, &a.N, &started, &micros, &a.Outcome, &class, &a.Message, &sent, &answer, &body, &a.EventID, &a.ACRBody); err != nil {
+		var id sql.NullString
+		if err := s(&a.Pos, &a.Replay, &a.N, &started, &micros, &a.Outcome, &class, &a.Message, &sent, &answer, &body, &id, &a.ACRBody); err != nil {
 			return a, err
 		}
 		a.StartedAt, a.Duration = time.Unix(0, started).UTC(), time.Duration(micros)*time.Microsecond
 		a.Class, a.Body = outbound.Class(class), body
 		if err := json.Unmarshal(sent, &a.Sent); err != nil {
 			return a, fmt.Errorf("attempt %d of event %d: %w", a.N, a.Pos, err)
+		}
+		if a.EventID = id.String; !id.Valid {
+			a.EventID = a.Sent.Header["Webhook-Id"]
 		}
 		if answer != nil {
 			a.Answer = &outbound.ResponseHead{}
@@ -114,7 +119,7 @@ func selectAttempts(tx *sqldb.Tx, endpoint int64, f Filter, after cursor, n int)
 		return a, nil
 	}, `SELECT a.pos, a.replay_no, a.n, a.started_at, a.micros, a.outcome, a.error_class, a.error_message,
 			a.request_head, a.response_head, a.response_body, e.id, e.acr_body
-		FROM attempt a JOIN event e ON e.pos = a.pos
+		FROM attempt a LEFT JOIN event e ON e.pos = a.pos
 		WHERE a.endpoint = $1 AND a.started_at <= $2
 			AND (a.started_at, a.pos, a.replay_no, a.n) < ($2, $3, $4, $5)
 			AND ($7 = '' OR a.outcome = $7) AND ($8 = 0 OR a.replay_no = $8)

@@ -3,30 +3,83 @@ package delivery
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
+// crashLoop is how often in a row a crash may cut off attempts for one delivery
+// before that is taken for the reason.
+const crashLoop = 3
+
+const reasonCrashed = "the server stopped during three attempts for this in a row, so it is not tried again by itself"
+
 // recover puts on record what a crash left open, and rebuilds what the engine
 // keeps in memory:
 //
-//   - an event that was not expanded gets, for each endpoint it is owed to and
-//     that has no result, an interrupted attempt and a row;
+//   - each endpoint has its state, and knows when its first row is due; rows are
+//     counted later, for there may be many;
+//   - an event that was not expanded gets, for each live endpoint it is owed to
+//     and that has no result, an interrupted attempt and a row;
 //   - a row that was in flight gets an interrupted attempt and is due again;
-//   - each endpoint learns how many rows it has and when the first is due.
+//   - replays go on.
 func (e *Engine) recover(ctx context.Context) error {
-	if err := e.recoverEvents(ctx); err != nil {
-		return fmt.Errorf("expand events after a restart: %w", err)
-	}
 	if err := e.recoverInFlight(ctx); err != nil {
 		return fmt.Errorf("take back deliveries after a restart: %w", err)
 	}
 	if err := e.loadEndpoints(ctx); err != nil {
 		return fmt.Errorf("load endpoints: %w", err)
 	}
+	if err := e.recoverEvents(ctx); err != nil {
+		return fmt.Errorf("expand events after a restart: %w", err)
+	}
+	if err := e.loadReplays(ctx); err != nil {
+		return fmt.Errorf("load replays: %w", err)
+	}
 	return e.recoverDeleted(ctx)
+}
+
+// recoverInFlight takes back the rows that an attempt was running for.
+func (e *Engine) recoverInFlight(ctx context.Context) error {
+	return e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
+		jobs, err := takeBackInFlight(tx)
+		if err != nil {
+			return err
+		}
+		var written volume
+		for _, j := range jobs {
+			if err := insertInterrupted(tx, j, e.Node, &written); err != nil {
+				return err
+			}
+			if j.crashes < crashLoop {
+				continue
+			}
+			if err := deleteDelivery(tx, j); err != nil {
+				return err
+			}
+			if err := addDeadLetter(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reasonCrashed); err != nil {
+				return err
+			}
+			if err := concludeReplay(tx, j, settled{dead: reasonCrashed}); err != nil {
+				return err
+			}
+			if _, err := releaseNext(tx, j.ep.id, j.key); err != nil {
+				return err
+			}
+		}
+		return written.save(tx)
+	})
+}
+
+// loadEndpoints fills the engine's picture of the endpoints.
+func (e *Engine) loadEndpoints(ctx context.Context) error {
+	return e.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		endpoints, err := selectEndpoints(tx)
+		for _, ep := range endpoints {
+			e.endpoints[ep.id] = ep
+		}
+		return err
+	})
 }
 
 // recoverEvents expands the events beyond the mark, a chunk per transaction.
@@ -44,11 +97,15 @@ func (e *Engine) recoverEvents(ctx context.Context) error {
 				return err
 			}
 			n = len(entries)
+			var written volume
 			for _, entry := range entries {
-				if err := e.recoverEvent(tx, entry); err != nil {
+				if err := e.recoverEvent(tx, entry, &written); err != nil {
 					return err
 				}
 				mark = entry.Event.Pos
+			}
+			if err := written.save(tx); err != nil {
+				return err
 			}
 			return outbox.SetExpanded(tx, mark)
 		})
@@ -63,74 +120,110 @@ func (e *Engine) recoverEvents(ctx context.Context) error {
 }
 
 // recoverEvent records an interrupted attempt for every endpoint that the event
-// is owed to and that has no result for it.
-func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry) error {
+// was sent to, perhaps, and that has no result for it.
+func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume) error {
 	owners, err := e.destinations.MatchAt(tx, entry.Event)
 	if err != nil {
 		return err
 	}
 	for _, id := range owners {
+		ep := e.endpoints[id]
+		if ep == nil || entry.Event.Pos <= ep.from || ep.parked && entry.Event.Pos > ep.cursor && !urgent(entry.Event) {
+			continue // behind the cursor it waits for its turn
+		}
 		known, err := hasResult(tx, id, entry.Event.Pos)
 		if err != nil {
 			return err
 		}
-		if known {
+		if known || !e.renew(ep) {
 			continue
 		}
-		j := &job{ep: &endpoint{id: id}, pos: entry.Event.Pos, entry: entry, key: orderKey(entry.Event), n: 1, expires: entry.Event.At.Add(defaultTTL)}
-		if err := insertInterrupted(tx, j, tx.Now(), e.Node); err != nil {
+		j := &job{ep: ep, pos: entry.Event.Pos, entry: entry, key: ep.orderKey(entry.Event), n: 1, expires: entry.Event.At.Add(ep.terms.TTL)}
+		if err := insertInterrupted(tx, j, e.Node, written); err != nil {
 			return err
 		}
 		held, err := hasDeliveries(tx, id, j.key)
 		if err != nil {
 			return err
 		}
-		j.n = 2 // its next attempt
+		j.n, j.crashes, j.uncounted = 2, 1, 1 // its next attempt
 		if err := insertDelivery(tx, j, held, tx.Now()); err != nil {
 			return err
 		}
+		if !held {
+			ep.setDue(tx.Now())
+		}
+		ep.counted = false
 	}
 	return nil
 }
 
-// recoverInFlight takes back the rows that an attempt was running for.
-func (e *Engine) recoverInFlight(ctx context.Context) error {
-	return e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
-		jobs, err := takeBackInFlight(tx)
+// loadReplays takes up the replays that were running.
+func (e *Engine) loadReplays(ctx context.Context) error {
+	return e.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		running, err := selectRunning(tx)
 		if err != nil {
 			return err
 		}
-		for _, j := range jobs {
-			if err := insertInterrupted(tx, j, tx.Now(), e.Node); err != nil {
+		for _, r := range running {
+			if r.target = e.endpoints[r.target.id]; r.target == nil {
+				continue // deleted
+			}
+			if r.outstanding, err = countReplayRows(tx, r.target.id, r.id); err != nil {
 				return err
 			}
+			e.replays[r.id] = r
 		}
 		return nil
 	})
 }
 
-// loadEndpoints fills the engine's picture of the endpoints.
-func (e *Engine) loadEndpoints(ctx context.Context) error {
-	return e.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		endpoints, err := selectEndpoints(tx)
-		if err != nil {
-			return err
+// startEndpoints begins with what the endpoints are owed. Callers hold e.mu.
+func (e *Engine) startEndpoints() {
+	for _, ep := range e.endpoints {
+		if !ep.counted {
+			e.count(ep)
 		}
-		for _, ep := range endpoints {
-			var due time.Time
-			if ep.rows, due, err = countDeliveries(tx, ep.id); err != nil {
-				return err
+		if e.renew(ep) && ep.terms.Disabled && (!ep.counted || ep.parked) {
+			e.empty(ep, e.next-1, reasonDisabled)
+		}
+		e.schedule(ep)
+	}
+	for _, r := range e.replays {
+		e.advance(r)
+	}
+	e.dispatch()
+}
+
+// count finds out how many rows ep has. Ops that are enqueued after this one
+// count on top. Callers hold e.mu.
+func (e *Engine) count(ep *endpoint) {
+	ep.counted, ep.rows, ep.replayRows, ep.rowKeys = false, 0, 0, map[string]int{}
+	var keys map[string]int
+	var rows, replays int
+	e.enqueue(op{
+		run: func(tx *sqldb.Tx) (err error) {
+			keys, rows, replays, err = countDeliveries(tx, ep.id, maxRowKeys)
+			return err
+		},
+		done: func() {
+			if rows > maxRowKeys {
+				e.park(ep, e.next-1) // more than are counted: they go first
+				return
 			}
-			ep.rowKeys = nil
-			if ep.rows <= maxRowKeys {
-				if ep.rowKeys, err = selectOrderKeys(tx, ep.id); err != nil {
-					return err
+			ep.counted = true
+			ep.rows += rows
+			ep.replayRows += replays
+			if ep.rowKeys == nil {
+				ep.rowKeys = map[string]int{}
+			}
+			for key, n := range keys {
+				if ep.rowKeys[key] += n; ep.rowKeys[key] == 0 {
+					delete(ep.rowKeys, key)
 				}
 			}
-			e.endpoints[ep.id] = ep
-			e.setDueExactly(ep, due)
-		}
-		return nil
+			e.schedule(ep)
+		},
 	})
 }
 

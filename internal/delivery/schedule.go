@@ -1,97 +1,518 @@
 package delivery
 
 import (
-	"net/http"
-	"strconv"
+	"container/heap"
 	"time"
 
-	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
-// How long a delivery is tried by default: whichever ends first. 72 hours cover
-// a weekend.
+// step is what an endpoint can do next.
+type step uint8
+
 const (
-	defaultTTL         = 72 * time.Hour
-	defaultMaxAttempts = 30
+	idle  step = iota // nothing, until something happens to it
+	later             // something, at a known time
+	send              // a first attempt from memory
+	claim             // due rows
+	probe             // one row, due or not
+	feed              // read what is behind the cursor
 )
 
-// retryAfter holds the pauses after the first, second, … failed attempt; after
-// the last of them the pause stays the same.
-var retryAfter = [...]time.Duration{
-	10 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
-	time.Hour, 3 * time.Hour, 6 * time.Hour,
-}
-
-// secretsRotate is how long an answer that says "not with these credentials" is
-// left alone at the least.
-const secretsRotate = 5 * time.Minute
-
-// retryPause returns how long to wait after attempt n (from 1) failed with res.
-// jitter in [0, 1) spreads attempts; it only ever adds: up to 10 %, and up to
-// the double after the end of the table.
-func retryPause(n int, res outbound.Result, jitter float64) time.Duration {
-	pause := retryAfter[min(n, len(retryAfter))-1]
-	spread := pause / 10
-	if n > len(retryAfter) {
-		spread = pause
-	}
-	if res.Answer != nil {
-		switch res.Answer.Status {
-		case http.StatusUnauthorized, http.StatusForbidden:
-			pause = max(pause, secretsRotate)
+// nextStep decides what ep can do now, and when it can do more if that is
+// nothing. Limits that it shares with others are not its concern.
+func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
+	switch {
+	case e.stopping, ep.gone:
+		return idle, time.Time{}
+	case len(ep.now) > 0:
+		return send, now
+	case ep.emptying, ep.disabling, ep.claiming, ep.inFlight >= ep.window, e.slots.keptBack(ep):
+		return idle, time.Time{} // the end of that comes back here
+	case !ep.pausedAt.IsZero():
+		if ep.replayRows > 0 {
+			return at(claim, ep.due, now)
 		}
-		pause = max(pause, askedPause(res))
+		return idle, time.Time{}
+	case ep.breaker.open():
+		return e.nextProbe(ep, now)
 	}
-	return pause + time.Duration(jitter*float64(spread))
+	open := latest(ep.notBefore, ep.nextSlot)
+	if ep.ready() >= 0 {
+		return at(send, open, now)
+	}
+	s, t := idle, time.Time{}
+	if !ep.due.IsZero() {
+		s, t = at(claim, latest(open, ep.due), now)
+	}
+	if s != claim && ep.parked && !ep.feeding && ep.counted && ep.rows <= maxRows/4 {
+		return feed, now
+	}
+	return s, t
 }
 
-// askedPause returns what a Retry-After header asks for, at most the TTL; 0
-// without one.
-func askedPause(res outbound.Result) time.Duration {
-	value := res.Answer.Header["Retry-After"]
-	if value == "" {
+// nextProbe is nextStep for an open breaker.
+func (e *Engine) nextProbe(ep *endpoint, now time.Time) (step, time.Time) {
+	when := latest(ep.breaker.nextProbe, ep.notBefore)
+	switch {
+	case ep.inFlight > 0, ep.feeding:
+		return idle, time.Time{}
+	case ep.rows > 0 || !ep.counted:
+		return at(probe, when, now)
+	case ep.parked && ep.cursor < e.next-1:
+		return at(feed, when, now) // for one to probe with
+	}
+	return idle, time.Time{} // nothing is owed: the next event comes back here
+}
+
+// at is s from t on, and until then a matter for later; never, if t is zero and
+// s takes rows.
+func at(s step, t, now time.Time) (step, time.Time) {
+	switch {
+	case s == claim && t.IsZero():
+		return idle, t
+	case t.After(now):
+		return later, t
+	}
+	return s, now
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// schedule has ep take its turn, now or when it can do something. Callers hold
+// e.mu; what got ready starts with the next dispatch.
+func (e *Engine) schedule(ep *endpoint) {
+	switch s, t := e.nextStep(ep, time.Now()); s {
+	case idle:
+		e.setWake(ep, time.Time{})
+	case later:
+		e.setWake(ep, t)
+	default:
+		e.setWake(ep, time.Time{})
+		if !ep.listed {
+			ep.listed = true
+			e.turns.push(ep)
+		}
+	}
+}
+
+// kick is schedule and dispatch. Callers hold e.mu.
+func (e *Engine) kick(ep *endpoint) {
+	e.schedule(ep)
+	e.dispatch()
+}
+
+// dispatch gives those who can do something their turns, while there are slots.
+// Callers hold e.mu.
+func (e *Engine) dispatch() {
+	now := time.Now()
+	for !e.turns.empty() {
+		if !e.slots.room(now) {
+			e.setTimer() // the slots of slow attempts count less after a second
+			return
+		}
+		ep := e.turns.pop()
+		ep.listed = false
+		s, _ := e.nextStep(ep, now)
+		switch s {
+		case send:
+			e.send(ep, now)
+		case claim, probe:
+			e.claim(ep, s, now)
+		case feed:
+			e.feed(ep)
+		}
+		if !ep.listed {
+			e.schedule(ep)
+		}
+	}
+}
+
+// send starts one first attempt of ep.
+func (e *Engine) send(ep *endpoint, now time.Time) {
+	h := e.slots.host(ep.terms.Host)
+	if h.inFlight >= h.limit {
+		h.wait(ep)
+		return
+	}
+	var j *job
+	if len(ep.now) > 0 {
+		j, ep.now = ep.now[0], ep.now[1:]
+	} else {
+		i := ep.ready()
+		j = ep.queue[i]
+		ep.queue = append(ep.queue[:i], ep.queue[i+1:]...)
+	}
+	e.begin(ep, h, 1, false)
+	e.launch(j, h, now)
+}
+
+// claim takes rows of ep and sends them: due ones, or for a probe the oldest.
+// Half of the window stays free for first attempts.
+func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
+	h := e.slots.host(ep.terms.Host)
+	switch {
+	case h.inFlight >= h.limit:
+		h.wait(ep)
+		return
+	case e.slots.retries >= e.slots.retryLimit():
+		ep.listed = true
+		e.slots.retryWaiting = append(e.slots.retryWaiting, ep)
+		return
+	}
+	n := min(claimSize, (ep.window+1)/2, ep.window-ep.inFlight, e.slots.retryLimit()-e.slots.retries, h.limit-h.inFlight)
+	if s == probe || ep.interval() > 0 {
+		n = 1
+	}
+	ep.claiming = true
+	e.begin(ep, h, n, true)
+	c := &claiming{probe: s == probe, replays: !ep.pausedAt.IsZero(), n: n}
+	e.enqueue(op{
+		run:  func(tx *sqldb.Tx) error { return c.claim(tx, ep) },
+		done: func() { e.claimed(ep, h, c) },
+	})
+}
+
+// claimed launches what a claim took.
+func (e *Engine) claimed(ep *endpoint, h *host, c *claiming) {
+	ep.claiming, ep.due = false, c.due
+	for _, j := range c.expired {
+		ep.dropRow(j.key, j.replay)
+		e.replayed(j)
+	}
+	if e.stopping || ep.gone || ep.emptying || ep.disabling {
+		e.unclaim(c.taken)
+		e.end(ep, h, c.n, true)
+		return
+	}
+	now := time.Now()
+	if c.probe && len(c.taken)+len(c.expired) == 0 {
+		ep.breaker.nextProbe = now.Add(probeAfter[0]) // nothing to probe with after all
+	}
+	for _, j := range c.taken {
+		j.probe = c.probe
+		e.launch(j, h, now)
+	}
+	if len(c.taken) == 0 && ep.due.IsZero() && !ep.counted {
+		e.count(ep) // that were all, perhaps
+	}
+	if free := c.n - len(c.taken); free > 0 {
+		e.end(ep, h, free, true)
+	}
+}
+
+// unclaim puts back rows that were claimed when the engine was told to stop: no
+// attempt was made for them.
+func (e *Engine) unclaim(taken []*job) {
+	for _, j := range taken {
+		e.enqueue(op{run: func(tx *sqldb.Tx) error {
+			return rescheduleDelivery(tx, j, j.n-1, j.uncounted, tx.Now())
+		}})
+	}
+}
+
+// begin takes n slots of everything that is limited.
+func (e *Engine) begin(ep *endpoint, h *host, n int, retry bool) {
+	ep.inFlight += n
+	h.inFlight += n
+	e.slots.inFlight += n
+	if retry {
+		e.slots.retries += n
+	}
+}
+
+// end gives n slots back, and hands them on.
+func (e *Engine) end(ep *endpoint, h *host, n int, retry bool) {
+	ep.inFlight -= n
+	h.inFlight -= n
+	e.slots.inFlight -= n
+	if retry {
+		e.slots.retries -= n
+	}
+	for _, other := range e.slots.freed(h) {
+		other.listed = false
+		e.schedule(other)
+	}
+	e.schedule(ep)
+	e.dispatch()
+}
+
+// launch runs an attempt. Its slots are taken already.
+func (e *Engine) launch(j *job, h *host, now time.Time) {
+	ep := j.ep
+	ep.active[j.key]++
+	if pause := ep.interval(); pause > 0 {
+		ep.nextSlot = latest(ep.nextSlot, now).Add(pause)
+	}
+	j.host, j.started = h, now
+	e.slots.track(j)
+	e.running.Go(func() { e.attempt(j) })
+}
+
+// interval returns how far apart requests to ep have to be; 0: they need not.
+func (ep *endpoint) interval() time.Duration {
+	rate := ep.terms.PerMinute
+	if ep.allowedRate > 0 && (rate == 0 || ep.allowedRate < rate) {
+		rate = ep.allowedRate
+	}
+	if rate == 0 {
 		return 0
 	}
-	if seconds, err := strconv.Atoi(value); err == nil {
-		return max(0, min(time.Duration(min(seconds, int(defaultTTL/time.Second)))*time.Second, defaultTTL))
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return max(0, min(at.Sub(res.Started.Add(res.Duration)), defaultTTL))
-	}
-	return 0
+	return time.Minute / time.Duration(rate)
 }
 
-// classify tells what an exchange means for its delivery.
-//
-// Receivers written for ACR answer 400 to actions they do not know; such an
-// answer is about the event, not about the receiver's health, and final.
-func classify(res outbound.Result) Outcome {
-	if res.Class == outbound.Cancelled {
-		return Interrupted
-	}
-	if res.Answer == nil {
-		return Failed
-	}
-	switch s := res.Answer.Status; {
-	case s >= 200 && s < 300:
-		return Delivered
-	case s < 400 || s >= 500: // redirects are not followed
-		return Failed
-	case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusNotFound,
-		s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests:
-		return Failed
-	}
-	return Refused
+// slowAfter is when an attempt counts as slow: from then on it holds a slot of
+// the half that slow attempts may hold.
+const slowAfter = time.Second
+
+// slots are what all attempts share. Slow attempts count up to half of a limit,
+// so that endpoints which hang leave the other half to those which do not, also
+// in the seconds before their breakers open. How many there are in all is
+// bounded by hardLimit.
+type slots struct {
+	limit   int
+	perHost int
+
+	inFlight int
+	old      int
+	retries  int    // of them, those made from rows
+	flights  []*job // that are not old yet, by when they started, and some that ended
+
+	retryWaiting []*endpoint // for a slot for rows
+	hosts        map[string]*host
 }
 
-// overloaded reports whether the receiver shows that it gets too much at once.
-func overloaded(res outbound.Result) bool {
-	if res.Answer == nil {
-		return res.Class == outbound.Timeout
+// hardLimit is how many times the limit may be in flight when most are slow.
+const hardLimit = 4
+
+func newSlots(limit, perHost int) slots {
+	return slots{limit: limit, perHost: perHost, hosts: map[string]*host{}}
+}
+
+// retryLimit is what attempts from rows may hold: a backlog that is worked off
+// leaves the rest to new events.
+func (s *slots) retryLimit() int { return max(1, s.limit/2) }
+
+// room reports whether one more attempt may start.
+func (s *slots) room(now time.Time) bool {
+	s.age(now)
+	return s.inFlight-s.old < s.limit-min(s.old, s.limit/2) && s.inFlight < hardLimit*s.limit
+}
+
+// age counts the attempts that have become slow.
+func (s *slots) age(now time.Time) {
+	i := 0
+	for ; i < len(s.flights); i++ {
+		j := s.flights[i]
+		if j.ended {
+			continue
+		}
+		if now.Sub(j.started) < slowAfter {
+			break
+		}
+		j.old = true
+		s.old++
+		j.host.old++
+		j.ep.old++
 	}
-	switch res.Answer.Status {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
+	if i > 0 {
+		s.flights = s.flights[i:]
+		if cap(s.flights) > 64 && len(s.flights) < cap(s.flights)/4 {
+			s.flights = append([]*job(nil), s.flights...)
+		}
 	}
-	return false
+}
+
+func (s *slots) track(j *job) { s.flights = append(s.flights, j) }
+
+// untrack takes note that an attempt has ended.
+func (s *slots) untrack(j *job) {
+	j.ended = true
+	if j.old {
+		s.old--
+		j.host.old--
+		j.ep.old--
+	}
+}
+
+// nextSlow returns when the next attempt becomes slow; false if none runs.
+func (s *slots) nextSlow() (time.Time, bool) {
+	for _, j := range s.flights {
+		if !j.ended {
+			return j.started.Add(slowAfter), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// freed returns who may go on because slots were given back: one who waits for
+// h, and one who waits for a slot for rows.
+func (s *slots) freed(h *host) (next []*endpoint) {
+	if len(h.waiting) > 0 {
+		next = append(next, h.waiting[0])
+		h.waiting = h.waiting[1:]
+	}
+	if len(s.retryWaiting) > 0 && s.retries < s.retryLimit() {
+		next = append(next, s.retryWaiting[0])
+		s.retryWaiting = s.retryWaiting[1:]
+	}
+	if h.inFlight == 0 && len(h.waiting) == 0 {
+		delete(s.hosts, h.name)
+	}
+	return next
+}
+
+// host is whom several endpoints may ring.
+type host struct {
+	name     string // scheme://name:port
+	limit    int
+	inFlight int
+	old      int
+	waiting  []*endpoint // for a slot here, in turn
+}
+
+// host returns the host of that name. It stays known while something is in
+// flight to it or waits for it.
+func (s *slots) host(name string) *host {
+	h := s.hosts[name]
+	if h == nil {
+		h = &host{name: name, limit: s.perHost}
+		s.hosts[name] = h
+	}
+	return h
+}
+
+// wait lists ep for the next slot that is free.
+func (h *host) wait(ep *endpoint) {
+	ep.listed = true
+	h.waiting = append(h.waiting, ep)
+}
+
+// keptBack reports whether ep, having a slow attempt in flight, has to wait for
+// that, because slow ones hold half of what its host takes.
+func (s *slots) keptBack(ep *endpoint) bool {
+	if ep.old == 0 {
+		return false
+	}
+	h := s.hosts[ep.terms.Host]
+	return h != nil && h.old >= (h.limit+1)/2
+}
+
+// turns are the endpoints that can do something, in the order of their turns:
+// registries take turns, and within each its endpoints do.
+type turns struct {
+	registries []*turn
+	by         map[int64]*turn
+}
+
+type turn struct {
+	registry  int64
+	endpoints []*endpoint
+}
+
+func newTurns() turns { return turns{by: map[int64]*turn{}} }
+
+func (t *turns) empty() bool { return len(t.registries) == 0 }
+
+func (t *turns) push(ep *endpoint) {
+	of := t.by[ep.registry]
+	if of == nil {
+		of = &turn{registry: ep.registry}
+		t.by[ep.registry] = of
+		t.registries = append(t.registries, of)
+	}
+	of.endpoints = append(of.endpoints, ep)
+}
+
+// pop returns whose turn it is.
+func (t *turns) pop() *endpoint {
+	of := t.registries[0]
+	t.registries = t.registries[1:]
+	ep := of.endpoints[0]
+	of.endpoints = of.endpoints[1:]
+	if len(of.endpoints) > 0 {
+		t.registries = append(t.registries, of)
+	} else {
+		delete(t.by, of.registry)
+	}
+	return ep
+}
+
+// setWake says when ep can do something; zero for not before something happens.
+func (e *Engine) setWake(ep *endpoint, t time.Time) {
+	ep.wakeAt = t
+	switch {
+	case t.IsZero() && ep.wakeIndex >= 0:
+		heap.Remove(&e.wakes, ep.wakeIndex)
+	case t.IsZero():
+	case ep.wakeIndex >= 0:
+		heap.Fix(&e.wakes, ep.wakeIndex)
+	default:
+		heap.Push(&e.wakes, ep)
+	}
+	if len(e.wakes) > 0 && e.wakes[0] == ep {
+		e.setTimer()
+	}
+}
+
+// setTimer has tick called when the next endpoint wakes, or, where someone waits
+// for slots, when the next attempt becomes slow.
+func (e *Engine) setTimer() {
+	if e.timer == nil || e.stopping {
+		return
+	}
+	var next time.Time
+	if len(e.wakes) > 0 {
+		next = e.wakes[0].wakeAt
+	}
+	if !e.turns.empty() {
+		if slow, ok := e.slots.nextSlow(); ok && (next.IsZero() || slow.Before(next)) {
+			next = slow
+		}
+	}
+	if !next.IsZero() {
+		e.timer.Reset(time.Until(next))
+	}
+}
+
+// tick gives those whose time has come their turn.
+func (e *Engine) tick() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	for len(e.wakes) > 0 && !e.wakes[0].wakeAt.After(now) {
+		ep := e.wakes[0]
+		e.setWake(ep, time.Time{})
+		e.schedule(ep)
+	}
+	e.dispatch()
+	e.setTimer()
+}
+
+// wakeHeap orders endpoints by when they can do something (container/heap).
+type wakeHeap []*endpoint
+
+func (h wakeHeap) Len() int           { return len(h) }
+func (h wakeHeap) Less(i, j int) bool { return h[i].wakeAt.Before(h[j].wakeAt) }
+func (h wakeHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].wakeIndex, h[j].wakeIndex = i, j
+}
+func (h *wakeHeap) Push(x any) {
+	ep := x.(*endpoint)
+	ep.wakeIndex = len(*h)
+	*h = append(*h, ep)
+}
+func (h *wakeHeap) Pop() any {
+	old := *h
+	ep := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	ep.wakeIndex = -1
+	return ep
 }

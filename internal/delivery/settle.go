@@ -12,10 +12,13 @@ import (
 // in which they were enqueued, as many as have gathered in one transaction; so
 // what one decides from the rows is not undone by another that came later.
 type op struct {
-	run    func(*sqldb.Tx) error // may run twice; nil: nothing but the mark
-	done   func()                // after the commit, with e.mu held
-	health *endpoint             // whose health may have changed
-	lazy   bool                  // nothing waits for it
+	run      func(*sqldb.Tx) error // may run twice; nil: nothing but the mark
+	done     func()                // after the commit, with e.mu held
+	endpoint *endpoint             // whose state may have changed; nil for none
+	lazy     bool                  // nothing waits for it
+
+	attempt *exchange // written by run; nil for none
+	outcome Outcome   // of it
 }
 
 // enqueue hands an op to the settler. Callers hold e.mu.
@@ -40,7 +43,8 @@ const (
 
 // runSettler writes ops until it is told to stop, and then those that are left.
 func (e *Engine) runSettler(ctx context.Context) {
-	timer := time.NewTimer(0)
+	gathered := make(chan struct{}, 1)
+	timer := time.AfterFunc(time.Hour, func() { wake(gathered) })
 	defer timer.Stop()
 	gathering := false
 	for {
@@ -52,7 +56,7 @@ func (e *Engine) runSettler(ctx context.Context) {
 				gathering = true
 				timer.Reset(gather)
 			}
-		case <-timer.C:
+		case <-gathered:
 			gathering = false
 			e.settleAll(ctx)
 		case <-ctx.Done():
@@ -79,45 +83,69 @@ func (e *Engine) settleAll(ctx context.Context) {
 		ops := e.ops[:min(len(e.ops), maxOps)]
 		marked := e.owed.marked
 		save := marked > e.owed.saved
+		changed := statesOf(ops)
 		e.mu.Unlock()
 		if len(ops) == 0 && (!save || ctx.Err() == nil) {
 			return
 		}
-		if err := e.write(ops, marked); err != nil {
+		if err := e.write(ops, changed, marked); err != nil {
 			e.Log.Error("what deliveries came to cannot be written down; trying again", "waiting", len(ops), "error", err)
-			select {
-			case <-ctx.Done():
+			if ctx.Err() != nil {
 				return // after the next start these attempts count as interrupted
-			case <-time.After(time.Second):
 			}
+			pause(ctx, time.Second)
 			continue
 		}
 		e.mu.Lock()
 		e.ops = append(e.ops[:0:0], e.ops[len(ops):]...)
 		e.owed.saved = marked
+		for _, s := range changed {
+			s.ep.saved = s.version
+		}
 		for _, o := range ops {
 			if o.done != nil {
 				o.done()
 			}
 		}
+		e.dispatch()
 		e.mu.Unlock()
 	}
 }
 
-// write runs ops in one transaction.
-func (e *Engine) write(ops []op, marked int64) error {
-	// What the endpoints' health is now is as good as what it was when each
-	// op was enqueued.
-	changed := map[int64]health{}
-	e.mu.Lock()
+// state is what the database keeps of an endpoint's health.
+type state struct {
+	ep        *endpoint
+	id        int64
+	version   int64
+	breaker   breaker
+	seen      health
+	notBefore time.Time
+	announced int
+}
+
+// statesOf returns the states that ops may have changed and that the database
+// has not been told: as they are now, which is as good as what they were when
+// each op was enqueued.
+func statesOf(ops []op) (changed []state) {
+	var listed map[*endpoint]bool
 	for _, o := range ops {
-		if o.health != nil && o.health.health.changed {
-			changed[o.health.id] = o.health.health
-			o.health.health.changed = false
+		ep := o.endpoint
+		if ep == nil || ep.version == ep.saved || listed[ep] {
+			continue
 		}
+		if listed == nil {
+			listed = map[*endpoint]bool{}
+		}
+		listed[ep] = true
+		changed = append(changed, state{ep, ep.id, ep.version, ep.breaker, ep.seen, ep.notBefore, ep.announced})
 	}
-	e.mu.Unlock()
+	return changed
+}
+
+// write runs ops in one transaction.
+func (e *Engine) write(ops []op, changed []state, marked int64) error {
 	return e.DB.Write(context.Background(), sqldb.Settle, func(tx *sqldb.Tx) error {
+		var written volume
 		for _, o := range ops {
 			if o.run == nil {
 				continue
@@ -125,11 +153,17 @@ func (e *Engine) write(ops []op, marked int64) error {
 			if err := o.run(tx); err != nil {
 				return err
 			}
+			if o.attempt != nil {
+				written.add(*o.attempt, o.outcome)
+			}
 		}
-		for id, h := range changed {
-			if err := updateHealth(tx, id, h); err != nil {
+		for _, s := range changed {
+			if err := updateState(tx, s); err != nil {
 				return err
 			}
+		}
+		if err := written.save(tx); err != nil {
+			return err
 		}
 		return outbox.SetExpanded(tx, marked)
 	})

@@ -88,9 +88,13 @@ func (o *Outbox) Append(tx *sqldb.Tx, d *Draft) error {
 		return fmt.Errorf("outbox: append: %w", err)
 	}
 	e := d.Event
+	action := string(e.Action)
+	if e.OwedTo != 0 {
+		action = "" // no rule is about it
+	}
 	pos, _, err := tx.Insert("pos", `INSERT INTO event (pos, id, at, registry, location, action, repository, tag, digest, record, acr_body)
 		SELECT coalesce(max(pos), 0) + 1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM event`,
-		e.ID, e.At.UnixNano(), e.Registry.ID, e.Registry.Location, string(e.Action),
+		e.ID, e.At.UnixNano(), e.Registry.ID, e.Registry.Location, action,
 		e.Target.Repository, e.Target.Tag, e.Target.Digest, d.record, d.ACRBody)
 	if err != nil {
 		return fmt.Errorf("outbox: append: %w", err)
@@ -126,25 +130,17 @@ func Since(tx *sqldb.Tx, t time.Time) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	high := last + 1
-	for low < high { // events before low are older than t, those from high on are not
-		middle := low + (high-low)/2
+	return sqldb.Search(low, last+1, func(pos int64) (bool, error) {
 		var at int64
-		if err := tx.Get("SELECT at FROM event WHERE pos >= $1 ORDER BY pos LIMIT 1", []any{middle}, &at); err != nil {
-			return 0, err
-		}
-		if at < t.UnixNano() {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	return low, nil
+		err := tx.Get("SELECT at FROM event WHERE pos >= $1 ORDER BY pos LIMIT 1", []any{pos}, &at)
+		return at >= t.UnixNano(), err
+	})
 }
 
 // Heads returns up to n events after pos, in commit order, with only what rules
 // look at: position, id, time, action, registry, location, repository, tag, and
-// digest. Reading them costs a fraction of After.
+// digest. An event that is owed to one endpoint, whatever the rules, has no action
+// here. Reading heads costs a fraction of After.
 func Heads(tx *sqldb.Tx, pos int64, n int) ([]*event.Event, error) {
 	return sqldb.Select(tx, func(s sqldb.Scan) (*event.Event, error) {
 		e := &event.Event{}
@@ -181,6 +177,13 @@ func Expanded(tx *sqldb.Tx) (int64, error) {
 func SetExpanded(tx *sqldb.Tx, pos int64) error {
 	_, err := tx.Exec("UPDATE event_position SET expanded = $1 WHERE only_row = 1 AND expanded < $1", pos)
 	return err
+}
+
+// Remove removes up to n events before a position, oldest first, and returns how
+// many. The newest stays.
+func Remove(tx *sqldb.Tx, before int64, n int) (int64, error) {
+	return tx.Exec(`DELETE FROM event WHERE pos IN
+		(SELECT pos FROM event WHERE pos < $1 AND pos < (SELECT max(pos) FROM event) ORDER BY pos LIMIT $2)`, before, n)
 }
 
 const columns = "SELECT pos, record, acr_body FROM event"

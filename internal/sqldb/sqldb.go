@@ -232,6 +232,24 @@ func In(from, n int) string {
 	return b.String()
 }
 
+// Search returns the first number from low on, below high, for which late holds,
+// or high. Once late holds, it must hold for all greater ones.
+func Search(low, high int64, late func(int64) (bool, error)) (int64, error) {
+	for low < high {
+		middle := low + (high-low)/2
+		is, err := late(middle)
+		if err != nil {
+			return 0, err
+		}
+		if is {
+			high = middle
+		} else {
+			low = middle + 1
+		}
+	}
+	return low, nil
+}
+
 func firstLine(query string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(query), "\n")
 	return line

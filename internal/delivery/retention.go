@@ -1,0 +1,190 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// Retention says how long is kept what nobody waits for.
+type Retention struct {
+	// Attempts is how long attempts are on record. 0 means 30 days.
+	Attempts time.Duration
+
+	// Budget is how many bytes they may take; beyond it the oldest delivered
+	// ones go first. 0 means 2 GiB.
+	Budget int64
+
+	// Events is how long events are kept, and up to MaxEvents if deliveries,
+	// parked endpoints, dead letters or replays need them. 0 means 30 days.
+	Events time.Duration
+}
+
+// MaxEvents is how long events are kept at the most.
+const MaxEvents = 90 * 24 * time.Hour
+
+const (
+	sweepEvery = time.Hour
+	sweepChunk = 1000 // rows that one transaction removes
+	day        = 24 * time.Hour
+
+	// shortAttempts is how long attempts are kept while the disk is nearly full.
+	shortAttempts = day
+)
+
+func (r Retention) attempts() time.Duration { return cmp.Or(r.Attempts, 30*day) }
+func (r Retention) budget() int64           { return cmp.Or(r.Budget, 2<<30) }
+func (r Retention) events() time.Duration   { return min(cmp.Or(r.Events, 30*day), MaxEvents) }
+
+// runRetention removes what is kept no longer, every hour.
+func (e *Engine) runRetention(ctx context.Context) {
+	for {
+		pause(ctx, sweepEvery)
+		if ctx.Err() != nil {
+			return
+		}
+		if err := e.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+			e.Log.Error("old attempts and events cannot be removed; trying again in an hour", "error", err)
+		}
+	}
+}
+
+// sweep removes attempts and events that are kept no longer at the moment now.
+func (e *Engine) sweep(ctx context.Context, now time.Time) error {
+	keep := e.Retention.attempts()
+	if e.LowDisk() {
+		e.Log.Error("the disk is nearly full: answers of receivers are not kept, and attempts for a day only; free space, or move the data folder")
+		keep = min(keep, shortAttempts)
+	}
+	if err := e.sweepAttempts(ctx, attemptsBefore(now.Add(-keep))); err != nil {
+		return err
+	}
+	if err := e.sweepBudget(ctx); err != nil {
+		return err
+	}
+	return e.sweepEvents(ctx, now)
+}
+
+// sweepAttempts removes the attempts that pick takes, a chunk per transaction.
+func (e *Engine) sweepAttempts(ctx context.Context, pick attemptPick) error {
+	for {
+		var n int64
+		err := e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) (err error) {
+			n, err = deleteAttempts(tx, pick, sweepChunk)
+			return err
+		})
+		if err != nil || n < sweepChunk {
+			return err
+		}
+	}
+}
+
+// sweepBudget removes the oldest days of attempts until the rest is within the
+// budget: delivered ones first, for the others are what people look for.
+func (e *Engine) sweepBudget(ctx context.Context) error {
+	for {
+		var days []volumeDay
+		err := e.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+			days, err = selectVolume(tx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		var total int64
+		for _, d := range days {
+			total += d.bytes
+		}
+		if total <= e.Retention.budget() || len(days) == 0 {
+			return nil
+		}
+		oldest := days[0] // delivered before others, older before newer
+		if err := e.sweepAttempts(ctx, attemptsOf(oldest)); err != nil {
+			return err
+		}
+		if err := e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error { return deleteVolume(tx, oldest) }); err != nil {
+			return err
+		}
+	}
+}
+
+// sweepEvents removes events that nothing needs any more. The newest always
+// stays: the next position follows from it.
+func (e *Engine) sweepEvents(ctx context.Context, now time.Time) error {
+	var before int64
+	err := e.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		needed, err := neededFrom(tx)
+		if err != nil {
+			return err
+		}
+		old, err := outbox.Since(tx, now.Add(-e.Retention.events()))
+		if err != nil {
+			return err
+		}
+		veryOld, err := outbox.Since(tx, now.Add(-MaxEvents))
+		before = max(min(old, needed), veryOld)
+		return err
+	})
+	for n := int64(sweepChunk); err == nil && n == sweepChunk; {
+		err = e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) (err error) {
+			n, err = outbox.Remove(tx, before, sweepChunk)
+			return err
+		})
+	}
+	return err
+}
+
+// neededFrom returns the position of the first event that something needs: a
+// delivery, a parked endpoint, a dead letter, a replay, or the expander.
+func neededFrom(tx *sqldb.Tx) (int64, error) {
+	expanded, err := outbox.Expanded(tx)
+	if err != nil {
+		return 0, err
+	}
+	first, err := selectNeeded(tx)
+	return min(first, expanded+1), err
+}
+
+// volume adds up what attempts take, for the budget.
+type volume struct {
+	days []volumeDay
+}
+
+// volumeDay is what the attempts of a day take that were, or were not,
+// delivered.
+type volumeDay struct {
+	day       int64 // since 1970
+	delivered bool
+	bytes     int64
+}
+
+// rowOverhead is about what an attempt takes beside its texts.
+const rowOverhead = 200
+
+func (v *volume) add(x exchange, outcome Outcome) {
+	d := volumeDay{day: x.Started.UnixNano() / int64(day), delivered: outcome == Delivered}
+	bytes := int64(rowOverhead + len(x.sent) + len(x.answer))
+	if outcome != Delivered {
+		bytes += int64(len(x.Body))
+	}
+	for i := range v.days {
+		if v.days[i].day == d.day && v.days[i].delivered == d.delivered {
+			v.days[i].bytes += bytes
+			return
+		}
+	}
+	d.bytes = bytes
+	v.days = append(v.days, d)
+}
+
+func (v *volume) save(tx *sqldb.Tx) error {
+	for _, d := range v.days {
+		if err := addVolume(tx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}

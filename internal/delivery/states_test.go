@@ -1,0 +1,607 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/ring"
+)
+
+var bg = context.Background()
+
+// unreachable is a receiver that is down.
+func unreachable() outbound.Result {
+	return outbound.Result{Class: outbound.Connect, Message: "no connection"}
+}
+
+// policy sets the policy of an endpoint.
+func (r *rig) policy(endpoint int64, change func(*ring.Policy)) {
+	p := ring.Default()
+	change(&p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.policies == nil {
+		r.policies = map[int64]ring.Policy{}
+	}
+	r.policies[endpoint] = p
+}
+
+// down makes the receivers fail, or not, until it is called again.
+func (r *rig) down(is func(endpoint int64) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = func(endpoint int64, _ *event.Event) outbound.Result {
+		if is != nil && is(endpoint) {
+			return unreachable()
+		}
+		return status(200)
+	}
+}
+
+func all(int64) bool { return true }
+
+// delivered returns the positions that were delivered to an endpoint, in the
+// order of their attempts.
+func (r *rig) delivered(endpoint int64) (positions []int64) {
+	r.t.Helper()
+	for _, a := range reversed(r.attempts(endpoint)) {
+		if a.Outcome == Delivered {
+			positions = append(positions, a.Pos)
+		}
+	}
+	return positions
+}
+
+func (r *rig) health(endpoint int64) Health {
+	r.t.Helper()
+	all, err := r.engine.Health(bg, endpoint)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return all[endpoint]
+}
+
+func (r *rig) deadLetters(endpoint int64) []DeadLetter {
+	r.t.Helper()
+	list, _, err := r.engine.DeadLetters(bg, endpoint, "", 1000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return list
+}
+
+// A receiver that was down for 20 hours gets everything once it is back: in
+// order per repository, as asked, within its rate, while its outage cost a few
+// rows and one probe in five minutes.
+func TestBackAfter20Hours(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		const perMinute = 60
+		r.policy(1, func(p *ring.Policy) { p.Order, p.PerMinute = ring.PerRepository, perMinute })
+		r.down(all)
+		outage := time.Now()
+		repository := map[int64]string{}
+		const pushes = 1200
+		for i := range pushes {
+			repo := fmt.Sprint("team/", i%5)
+			repository[r.pushTo(1, repo, fmt.Sprint("v", i))] = repo
+			time.Sleep(time.Minute)
+		}
+		synctest.Wait()
+		if n := r.rowCount("delivery"); n > 50 {
+			t.Errorf("a dead endpoint has %d rows", n)
+		}
+		if probes, most := len(r.rang), int(time.Since(outage)/(4*time.Minute))+20; probes > most {
+			t.Errorf("a dead endpoint was rung %d times, want at most %d", probes, most)
+		}
+		h := r.health(1)
+		if h.State != Failing || h.Oldest.Sub(outage) > time.Minute {
+			t.Errorf("health is %+v, want failing with the oldest event owed", h)
+		}
+
+		r.mu.Lock()
+		healed := len(r.rang)
+		r.mu.Unlock()
+		r.down(nil)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		got := r.delivered(1)
+		if len(got) != pushes {
+			t.Errorf("%d of %d events delivered", len(got), pushes)
+		}
+		last := map[string]int64{}
+		for _, pos := range got {
+			if pos < last[repository[pos]] {
+				t.Fatalf("event %d was delivered after event %d of the same repository", pos, last[repository[pos]])
+			}
+			last[repository[pos]] = pos
+		}
+		rang := r.rang[healed:]
+		for i := range rang {
+			if i >= perMinute && rang[i].at.Sub(rang[i-perMinute].at) < time.Minute {
+				t.Fatalf("more than %d requests in a minute", perMinute)
+			}
+		}
+		if n := r.rowCount("delivery") + r.rowCount("dead_letter"); n != 0 {
+			t.Errorf("%d rows left", n)
+		}
+		if h := r.health(1); h.State != Live || h.Behind != 0 || h.Waiting != 0 {
+			t.Errorf("health is %+v, want live with nothing waiting", h)
+		}
+		// What happens now goes out at once again.
+		pos := r.push(1, "now")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := r.delivered(1); got[len(got)-1] != pos {
+			t.Errorf("the newest delivery is of event %d, want %d", got[len(got)-1], pos)
+		}
+	})
+}
+
+// One that was down for longer than the time to live leaves one dead letter, a
+// range, which one replay rings again.
+func TestDownForLongerThanTTL(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.policy(1, func(p *ring.Policy) { p.TTL = 24 * time.Hour })
+		r.down(all)
+		for i := range 48 {
+			r.push(1, fmt.Sprint("v", i))
+			time.Sleep(time.Hour)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		letters := r.deadLetters(1)
+		if len(letters) != 1 {
+			t.Fatalf("dead letters are %+v, want one range", letters)
+		}
+		before := letters[0]
+		if before.PosFrom != 1 || before.Count < 22 || before.Count > 25 || before.PosTo-before.PosFrom+1 != before.Count {
+			t.Errorf("the range is %+v, want the first day's 24 events or so", before)
+		}
+		if h := r.health(1); h.DeadLetters != before.Count {
+			t.Errorf("health knows of %d dead letters, want %d", h.DeadLetters, before.Count)
+		}
+		r.down(nil)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(r.delivered(1)); int64(n)+before.Count < 48 || n > 26 {
+			t.Errorf("%d events delivered and %d given up, of 48", n, before.Count)
+		}
+		rang := len(r.rang)
+		replay, err := r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, Selection: Selection{AllDeadLetters: true}, By: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		replay, err = r.engine.ReplayByID(bg, 1, replay.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := letters[0].Count
+		if replay.State != ReplayDone || replay.Delivered != given || replay.Matched != given {
+			t.Errorf("replay %+v, want %d events delivered", replay, given)
+		}
+		for _, g := range r.rang[rang:] {
+			if g.replay != replay.ID {
+				t.Errorf("event %d does not say that it is of replay %d", g.pos, replay.ID)
+			}
+		}
+		got := r.delivered(1)
+		slices.Sort(got)
+		if len(slices.Compact(got)) != 48 || len(r.deadLetters(1)) != 0 {
+			t.Errorf("%d of 48 events delivered, %d dead letters left", len(slices.Compact(got)), len(r.deadLetters(1)))
+		}
+	})
+}
+
+// Events for a dead endpoint have no rows, and it is as cheap after a crash.
+func TestParkedEndpointSurvivesCrashes(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(2)
+		r.down(func(endpoint int64) bool { return endpoint == 1 })
+		const pushes = 3000
+		for i := range pushes {
+			r.push(2, fmt.Sprint("v", i))
+			if i%500 == 250 {
+				r.crash()
+				r.start()
+			}
+			if i%50 == 0 {
+				time.Sleep(time.Second)
+			}
+		}
+		synctest.Wait()
+		if n := r.rowCount("delivery"); n > maxRows {
+			t.Errorf("%d rows for a dead endpoint", n)
+		}
+		r.down(nil)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		for endpoint := int64(1); endpoint <= 2; endpoint++ {
+			got := r.delivered(endpoint)
+			slices.Sort(got)
+			if n := len(slices.Compact(got)); n != pushes {
+				t.Errorf("endpoint %d: %d of %d events delivered", endpoint, n, pushes)
+			}
+		}
+		if n := r.rowCount("delivery") + r.rowCount("dead_letter"); n != 0 {
+			t.Errorf("%d rows left", n)
+		}
+	})
+}
+
+// A receiver that cannot keep up gets a bounded number of rows, then a cursor,
+// and everything in the end.
+func TestBacklogParks(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(200)
+			res.Duration = time.Second
+			return res
+		}
+		const pushes = 5000
+		for i := range pushes {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		synctest.Wait()
+		if n := r.rowCount("delivery"); n > maxRows+maxQueue {
+			t.Errorf("%d rows", n)
+		}
+		if h := r.health(1); h.State != CatchingUp || h.Behind == 0 {
+			t.Errorf("health is %+v, want catching up", h)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(r.delivered(1)); n != pushes {
+			t.Errorf("%d of %d events delivered", n, pushes)
+		}
+		if h := r.health(1); h.State != Live {
+			t.Errorf("health is %+v, want live", h)
+		}
+	})
+}
+
+// Retry-After holds back the whole endpoint, for as long as asked at least.
+func TestRetryAfterHoldsTheEndpoint(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		var asked atomic.Bool
+		r.answer = func(int64, *event.Event) outbound.Result {
+			if asked.Swap(true) {
+				return status(200)
+			}
+			res := status(429)
+			res.Answer.Header["Retry-After"] = "1800"
+			return res
+		}
+		start := time.Now()
+		r.push(1, "v1")
+		synctest.Wait()
+		for i := range 5 {
+			r.push(1, fmt.Sprint("other", i))
+			time.Sleep(time.Minute)
+		}
+		if len(r.rang) != 1 {
+			t.Errorf("%d requests within the time that the receiver asked for", len(r.rang))
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := r.delivered(1); len(got) != 6 {
+			t.Errorf("delivered are %v, want all 6", got)
+		}
+		if first := r.rang[1].at.Sub(start); first < 30*time.Minute {
+			t.Errorf("it was rung again after %s, want 30 minutes", first)
+		}
+	})
+}
+
+// The rate that a receiver says it takes is kept, however much waits.
+func TestAllowedRate(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(200)
+			res.Answer.Header["Webhook-Allowed-Rate"] = "30"
+			return res
+		}
+		r.push(1, "first")
+		synctest.Wait()
+		for i := range 100 {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(r.rang) != 101 {
+			t.Fatalf("%d requests, want 101", len(r.rang))
+		}
+		for i := 31; i < len(r.rang); i++ {
+			if r.rang[i].at.Sub(r.rang[i-30].at) < time.Minute {
+				t.Fatalf("more than 30 requests in a minute, at request %d", i)
+			}
+		}
+	})
+}
+
+// Wrong credentials are not bad health: the endpoint stays live, and is left
+// alone for five minutes.
+func TestUnauthorizedIsNotIllness(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result { return status(401) }
+		for i := range 10 {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		time.Sleep(4 * time.Minute)
+		synctest.Wait()
+		if len(r.rang) != 10 {
+			t.Errorf("%d requests within five minutes, want one for each event", len(r.rang))
+		}
+		if h := r.health(1); h.State != Live || h.FailStreak != 0 || h.LastStatus != 401 {
+			t.Errorf("health is %+v, want live with 401 as the last status", h)
+		}
+	})
+}
+
+// 410 ends it: the endpoint is disabled, and what it was owed is in dead
+// letters.
+func TestGoneDisables(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(410)
+			res.Duration = time.Second
+			return res
+		}
+		for range 20 {
+			r.push(1, "latest") // one after the other
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(r.rang) != 1 {
+			t.Errorf("%d requests after 410", len(r.rang)-1)
+		}
+		var given int64
+		for _, d := range r.deadLetters(1) {
+			given += d.Count
+		}
+		if given != 20 || r.rowCount("delivery") != 0 {
+			t.Errorf("%d events given up, %d rows left: want 20 and 0", given, r.rowCount("delivery"))
+		}
+		if len(r.reports) != 1 || r.reports[0].Condition != ring.Disabled {
+			t.Errorf("reports are %+v, want disabled", r.reports)
+		}
+	})
+}
+
+// After five days without one success an endpoint is disabled; people hear of it
+// on the way.
+func TestDisabledAfterFiveDays(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.policy(1, func(p *ring.Policy) { p.TTL = ring.MaxTTL })
+		r.down(all)
+		for i := range 10 {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		time.Sleep(3 * 24 * time.Hour)
+		r.crash()
+		r.start()
+		time.Sleep(3 * 24 * time.Hour)
+		synctest.Wait()
+		var heard []string
+		for _, report := range r.reports {
+			heard = append(heard, fmt.Sprint(report.Condition, report.Progress))
+		}
+		want := []string{"failing0", "disabling50", "disabling70", "disabling90", "disabled0"}
+		if !slices.Equal(heard, want) {
+			t.Errorf("reports are %v, want %v", heard, want)
+		}
+		var given int64
+		for _, d := range r.deadLetters(1) {
+			given += d.Count
+		}
+		if given != 10 {
+			t.Errorf("%d events given up, want 10", given)
+		}
+	})
+}
+
+// A blip is nobody's business; an outage is, and its end too.
+func TestReportsOfFailureAndRecovery(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		for _, outage := range []struct {
+			length  time.Duration
+			reports int
+		}{{5 * time.Second, 0}, {time.Hour, 2}} {
+			r.reports = nil
+			r.down(all)
+			for i := range 10 {
+				r.push(1, fmt.Sprint("v", i))
+			}
+			time.Sleep(outage.length)
+			r.down(nil)
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if len(r.reports) != outage.reports {
+				t.Errorf("an outage of %s made %+v, want %d reports", outage.length, r.reports, outage.reports)
+			}
+		}
+		if c := r.reports[1].Condition; c != ring.Recovered {
+			t.Errorf("the last report is of %s, want recovered", c)
+		}
+	})
+}
+
+// Paused, an endpoint is left alone, but for what a person sends by hand;
+// resumed, it gets what waited.
+func TestPause(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		first := r.push(1, "v0")
+		synctest.Wait()
+		if err := r.engine.Pause(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			r.push(1, fmt.Sprint("v", i))
+			if i == 50 {
+				r.crash()
+				r.start()
+			}
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if len(r.rang) != 1 || r.rowCount("delivery") != 0 || r.health(1).State != Paused {
+			t.Errorf("%d requests, %d rows, health %+v: want a paused endpoint left alone", len(r.rang)-1, r.rowCount("delivery"), r.health(1))
+		}
+		id := r.attempts(1)[0].EventID
+		if _, err := r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, Selection: Selection{EventID: id}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := r.delivered(1); !slices.Equal(got, []int64{first, first}) {
+			t.Errorf("delivered are %v, want the first event twice", got)
+		}
+		if err := r.engine.Resume(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(r.delivered(1)); n != 102 {
+			t.Errorf("%d delivered, want 102", n)
+		}
+		if h := r.health(1); h.State != Live {
+			t.Errorf("health is %+v, want live", h)
+		}
+	})
+}
+
+// MaxAttempts 1 is what ACR does: one try, whatever comes of it.
+func TestOneAttempt(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.policy(1, func(p *ring.Policy) { p.MaxAttempts = 1 })
+		r.answer = func(int64, *event.Event) outbound.Result { return status(500) }
+		for i := range 3 {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if len(r.rang) != 3 || len(r.deadLetters(1)) != 3 {
+			t.Errorf("%d requests and %d dead letters, want 3 and 3", len(r.rang), len(r.deadLetters(1)))
+		}
+	})
+}
+
+// What crashes the server three times is not tried again by itself.
+func TestCrashLoop(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(200)
+			res.Duration = time.Hour
+			return res
+		}
+		r.push(1, "v1")
+		for range 3 {
+			synctest.Wait()
+			time.Sleep(time.Second)
+			r.crash()
+			r.start()
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		letters := r.deadLetters(1)
+		if len(r.rang) != 3 || len(letters) != 1 || letters[0].Reason != reasonCrashed || r.rowCount("delivery") != 0 {
+			t.Errorf("%d requests, dead letters %+v: want three and one", len(r.rang), letters)
+		}
+	})
+}
+
+// Half of the slots stay with those who answer, also while many hang.
+func TestHangingOnesLeaveHalf(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		const hanging = 200 // far more than there are slots
+		r.engine.slots.limit = 16
+		r.endpoints(hanging + 1)
+		r.answer = func(endpoint int64, _ *event.Event) outbound.Result {
+			res := status(200)
+			if endpoint <= hanging {
+				res = outbound.Result{Class: outbound.Timeout, Duration: 10 * time.Second}
+			}
+			return res
+		}
+		pushed := map[int64]time.Time{}
+		for i := range 30 {
+			pushed[r.push(hanging+1, fmt.Sprint("v", i))] = time.Now()
+			time.Sleep(2 * time.Second)
+			if n := r.engine.slots.inFlight; n > hardLimit*16 {
+				t.Fatalf("%d requests in flight", n)
+			}
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		var late time.Duration
+		for _, g := range r.rang {
+			if g.endpoint == hanging+1 {
+				late = max(late, g.at.Sub(pushed[g.pos]))
+			}
+		}
+		if late > 2*time.Minute {
+			t.Errorf("the healthy one waited %s", late)
+		}
+	})
+}
+
+// One host takes so many requests and no more, however many endpoints are there.
+func TestHostLimit(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(50)
+		r.mu.Lock()
+		r.sameHost = true
+		r.mu.Unlock()
+		r.engine.slots.perHost = 8
+		var inFlight, most atomic.Int64
+		r.answer = func(int64, *event.Event) outbound.Result {
+			n := inFlight.Add(1)
+			most.Store(max(most.Load(), n))
+			time.Sleep(time.Second)
+			inFlight.Add(-1)
+			return status(200)
+		}
+		for i := range 4 {
+			r.push(50, fmt.Sprint("v", i))
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(r.rang) != 200 || most.Load() != 8 {
+			t.Errorf("%d requests, up to %d at once: want 200, and 8", len(r.rang), most.Load())
+		}
+	})
+}
