@@ -154,9 +154,9 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 // openRinging opens the way of an event: from the registry's transaction through
 // the outbox and the webhooks' rules to the engine.
 func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
-	policy := outbound.Policy{Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations}
-	s.log.Info(policy.Describe())
-	s.outbound = outbound.New(policy)
+	policy := outbound.Policy{Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations, NAT64: s.cfg.NAT64Prefixes}
+	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy})
+	s.log.Info(s.outbound.Describe())
 	engine := delivery.New(delivery.Options{
 		DB: s.db, Poster: poster{s.outbound, s.listeners}, Log: s.log, Node: nodeName(), MaxInFlight: s.cfg.MaxInFlight,
 	})

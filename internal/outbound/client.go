@@ -10,18 +10,38 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sync"
 	"syscall"
 	"time"
 )
 
+// Options are what a Client is made of.
+type Options struct {
+	Policy Policy
+
+	// Proxy, an http or https URL perhaps with a user name and password, is what
+	// every request goes through. It resolves the names of receivers, and so
+	// decides which addresses these may lead to; the Policy holds for addresses
+	// written as such and for Policy.Own.Names. Nil: receivers are dialled
+	// directly.
+	Proxy *url.URL
+
+	ID string // of this server, for HopsHeader; empty: the header is not sent
+}
+
 // Client calls strangers. Its methods may be called from many goroutines; they
 // share connections.
 type Client struct {
-	policy    Policy
-	dialer    net.Dialer
-	tls       *tls.Config
-	transport *http.Transport
+	policy Policy
+	id     string
+	first  []string // HopsHeader of what no request led to
+	dialer net.Dialer
+	roots  *x509.CertPool // nil: the system's
+	proxy  *proxy         // nil: none
+
+	plain   *http.Transport // for requests without TLS settings
+	special transports      // for those with
 }
 
 // Limits on what a receiver can make this process hold.
@@ -30,51 +50,39 @@ const (
 	maxDrain          = 32 << 10 // of a body nobody reads, so that the connection can be used again
 	maxStreamBuffer   = 64 << 10 // HTTP/2: unread bytes of one answer
 	maxConnBuffer     = 1 << 20  // HTTP/2: of all answers on one connection
-	idlePerHost       = 128
-	idleConnections   = 4096
-	idleFor           = 90 * time.Second
 )
 
-// New returns a client that rings only what p allows. A client with another
-// policy is another Client: connections are never shared between two, for one
-// that is open is not checked again.
-func New(p Policy) *Client { return newClient(p, nil, nil) }
+// New returns a client that rings only what o.Policy allows. The policy of a
+// client never changes: one with another policy is another Client, and
+// connections are never shared between two, for one that is open is not checked
+// again.
+func New(o Options) *Client { return newClient(o, nil, nil) }
 
 // newClient lets tests name a resolver and certificate authorities.
-func newClient(p Policy, resolver *net.Resolver, roots *x509.CertPool) *Client {
-	c := &Client{policy: p}
+func newClient(o Options, resolver *net.Resolver, roots *x509.CertPool) *Client {
+	c := &Client{policy: o.Policy, id: o.ID, first: []string{o.ID}, roots: roots}
 	c.dialer = net.Dialer{Resolver: resolver, ControlContext: c.guard}
-	c.tls = &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		RootCAs:            roots,
-		ClientSessionCache: tls.NewLRUClientSessionCache(1024),
-		NextProtos:         []string{"h2", "http/1.1"},
+	if o.Proxy != nil {
+		c.proxy = newProxy(o.Proxy, net.Dialer{Resolver: resolver}, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots})
 	}
-	c.transport = &http.Transport{
-		// Proxy stays nil: whatever HTTP_PROXY says, the guard has to see the
-		// receiver's own address.
-		DialContext:            c.dial,
-		DialTLSContext:         c.dialTLS,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxResponseHeader,
-		MaxIdleConns:           idleConnections,
-		MaxIdleConnsPerHost:    idlePerHost,
-		IdleConnTimeout:        idleFor,
-		HTTP2: &http.HTTP2Config{
-			MaxReceiveBufferPerStream:     maxStreamBuffer,
-			MaxReceiveBufferPerConnection: maxConnBuffer,
-			// A connection that became a black hole is found out before it
-			// costs more than a few attempts.
-			SendPingTimeout: 15 * time.Second,
-			PingTimeout:     5 * time.Second,
-		},
-	}
+	c.plain = c.newTransport(c.tlsConfig(sessions), idleConnections, idlePerHost)
+	c.special.max = maxTransports
 	return c
 }
 
 // Close closes the connections that nobody uses at the moment.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.plain.CloseIdleConnections()
+	c.special.closeIdle()
+}
+
+// Describe says in one sentence what may be rung, for the log at start.
+func (c *Client) Describe() string {
+	if c.proxy == nil {
+		return c.policy.describe()
+	}
+	return "webhooks are rung through the proxy " + c.proxy.address + ", which decides where names may lead; of addresses written as such, " + c.policy.describe()
+}
 
 // guard looks at every address right before it is dialled.
 func (c *Client) guard(_ context.Context, _, address string, _ syscall.RawConn) error {
@@ -88,46 +96,16 @@ func (c *Client) guard(_ context.Context, _, address string, _ syscall.RawConn) 
 	return nil
 }
 
-// deadlineKey is where a request's context keeps its deadline for the dialer:
-// the transport lets a dial outlive its request, and then so would the sockets
-// of receivers that never answer.
-type deadlineKey struct{}
-
-func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
-	if d, ok := ctx.Value(deadlineKey{}).(time.Time); ok {
-		return context.WithDeadline(ctx, d)
+// hops returns the HopsHeader of a request, nil for none.
+func (c *Client) hops(r *Request) []string {
+	switch {
+	case c.id == "":
+		return nil
+	case r.Hops == "":
+		return c.first
 	}
-	return ctx, func() {}
+	return []string{appendHop(r.Hops, c.id)}
 }
-
-func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := withDeadline(ctx)
-	defer cancel()
-	return c.dialer.DialContext(ctx, network, address)
-}
-
-// dialTLS is here, instead of what the transport would do by itself, to tell a
-// failed handshake from every other failure.
-func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := withDeadline(ctx)
-	defer cancel()
-	raw, err := c.dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	config := c.tls.Clone()
-	config.ServerName, _, _ = net.SplitHostPort(address) // as the transport joined it
-	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, &handshakeError{err}
-	}
-	return conn, nil
-}
-
-type handshakeError struct{ error }
-
-func (e *handshakeError) Unwrap() error { return e.error }
 
 // Post sends r and says what became of it. It never returns an error: the
 // failure, by class and in words, is in the Result. The request goes on the
@@ -151,22 +129,31 @@ func (c *Client) post(parent context.Context, r *Request, res *Result) {
 		return
 	}
 	req.Header = wireHeader(r.Header, req.URL)
+	if hops := c.hops(r); hops != nil {
+		req.Header[HopsHeader] = hops
+	}
 	req.URL.User = nil
 	res.Sent.URI = redactURI(req.URL)
 	res.Sent.Header = redactHeader(req.Header, len(r.Body), r.Public)
 
+	transport, err := c.transportFor(r.TLS)
+	if err != nil {
+		res.Class, res.Message = TLSFailed, "no TLS with "+req.URL.Host+": "+err.Error()
+		return
+	}
+
 	// The transport sends a request again, by itself, when a kept-alive
 	// connection turns out to be dead before anything was written to it: for
 	// that it needs GetBody, which NewRequest sets. Beyond that it would also
-	// repeat what it takes for idempotent, and a receiver could see twice what
-	// the log has once.
-	if idempotent(req.Header) {
+	// repeat what it takes for idempotent, and over HTTP/2 what the receiver
+	// turned away, and a receiver could see twice what the log has once.
+	if req.URL.Scheme == "https" || idempotent(req.Header) {
 		req.GetBody = nil
 	}
-	answer, err := c.transport.RoundTrip(req)
+	answer, err := transport.RoundTrip(req)
 	if err != nil && closedWhileIdle(err) {
 		req.Body = io.NopCloser(bytes.NewReader(r.Body))
-		answer, err = c.transport.RoundTrip(req)
+		answer, err = transport.RoundTrip(req)
 	}
 	if err != nil {
 		res.Class, res.Message = explain(parent, deadline, r, req.URL, err)

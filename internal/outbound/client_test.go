@@ -42,7 +42,7 @@ var loopback = Policy{Loopback: true}
 
 // client returns a client that is closed at the end of the test.
 func client(t testing.TB, p Policy) *Client {
-	c := New(p)
+	c := New(Options{Policy: p})
 	t.Cleanup(c.Close)
 	return c
 }
@@ -249,9 +249,9 @@ func TestNames(t *testing.T) {
 		"private.example.": {"10.0.0.1"},
 		"mixed.example.":   {"10.0.0.1", "127.0.0.1"},
 	}}
-	closed := newClient(Policy{}, names.start(t), nil)
+	closed := newClient(Options{Policy: Policy{}}, names.start(t), nil)
 	t.Cleanup(closed.Close)
-	opened := newClient(loopback, names.start(t), nil)
+	opened := newClient(Options{Policy: loopback}, names.start(t), nil)
 	t.Cleanup(opened.Close)
 
 	res := post(t, opened, "http://loop.example"+port)
@@ -287,7 +287,7 @@ func TestRebinding(t *testing.T) {
 	})
 	port := s.URL[strings.LastIndex(s.URL, ":"):]
 	names := &nameServer{answers: map[string][]string{"turn.example.": {"127.0.0.1"}}}
-	c := newClient(Policy{Allow: prefixes("127.0.0.1/32")}, names.start(t), nil)
+	c := newClient(Options{Policy: Policy{Allow: prefixes("127.0.0.1/32")}}, names.start(t), nil)
 	t.Cleanup(c.Close)
 	want(t, post(t, c, "http://turn.example"+port), None, "")
 	names.set("turn.example.", "127.0.0.2")
@@ -344,7 +344,7 @@ func TestDeadline(t *testing.T) {
 func TestDeadlineOverNames(t *testing.T) {
 	t.Parallel()
 	names := &nameServer{mute: true}
-	c := newClient(loopback, names.start(t), nil)
+	c := newClient(Options{Policy: loopback}, names.start(t), nil)
 	t.Cleanup(c.Close)
 	res := c.Post(t.Context(), Request{URL: "http://mute.example/", Timeout: brief})
 	want(t, res, Timeout, "mute.example did not answer within 150ms")

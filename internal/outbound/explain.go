@@ -28,9 +28,13 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 		_, err := netip.ParseAddr(u.Hostname())
 		return Refused, refusal.sentence(u.Hostname(), err != nil)
 	}
+	var atProxy *proxyError
+	if errors.As(err, &atProxy) {
+		return atProxy.class, atProxy.sentence
+	}
 	var handshake *handshakeError
 	if errors.As(err, &handshake) {
-		return TLSFailed, explainTLS(where, handshake.error)
+		return explainTLS(where, handshake.error)
 	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
@@ -40,6 +44,9 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 		return DNS, "no name server could tell the address of " + u.Hostname()
 	}
 	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" { // an alert: since TLS 1.3 a certificate is refused after the handshake
+		return explainTLS(where, err)
+	}
 	if errors.As(err, &op) && op.Op == "dial" {
 		if op.Timeout() {
 			return Timeout, where + " did not take the connection in time"
@@ -48,6 +55,9 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 			return Connect, where + " refused the connection: nothing listens there"
 		}
 		return Connect, "no connection to " + where + systemReason(err)
+	}
+	if turnedAway(err) {
+		return Unread, where + " turned the request away before it looked at it: it closes the connection, or has too much to do"
 	}
 	if early(err) {
 		return Protocol, where + " closed the connection before it answered"
@@ -81,7 +91,16 @@ func early(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
 
-func explainTLS(where string, err error) string {
+// turnedAway reports whether the receiver said, by GOAWAY or REFUSED_STREAM,
+// that it did not look at the request (RFC 9113, section 8.7). net/http has no
+// exported name for that error.
+func turnedAway(err error) bool {
+	text := err.Error()
+	return strings.HasPrefix(text, "http2: Transport: cannot retry err") &&
+		(strings.Contains(text, "GOAWAY") || strings.Contains(text, "REFUSED_STREAM"))
+}
+
+func explainTLS(where string, err error) (Class, string) {
 	var (
 		invalid   x509.CertificateInvalidError
 		host      x509.HostnameError
@@ -93,26 +112,26 @@ func explainTLS(where string, err error) string {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		now := time.Now()
 		if invalid.Cert != nil && now.Before(invalid.Cert.NotBefore) {
-			return fmt.Sprintf("the certificate of %s is valid only from %s", where, invalid.Cert.NotBefore.UTC().Format(time.DateOnly))
+			return TLSExpired, fmt.Sprintf("the certificate of %s is valid only from %s", where, invalid.Cert.NotBefore.UTC().Format(time.DateOnly))
 		}
 		if invalid.Cert != nil {
-			return fmt.Sprintf("the certificate of %s expired on %s", where, invalid.Cert.NotAfter.UTC().Format(time.DateOnly))
+			return TLSExpired, fmt.Sprintf("the certificate of %s expired on %s", where, invalid.Cert.NotAfter.UTC().Format(time.DateOnly))
 		}
-		return "the certificate of " + where + " expired"
+		return TLSExpired, "the certificate of " + where + " expired"
 	case errors.As(err, &invalid):
-		return "the certificate of " + where + " is not valid for a web server"
+		return TLSFailed, "the certificate of " + where + " is not valid for a web server"
 	case errors.As(err, &host):
-		return "the certificate of " + where + " is for another name"
+		return TLSName, "the certificate of " + where + " is for another name"
 	case errors.As(err, &authority):
-		return "the certificate of " + where + " is signed by no authority that this server trusts"
+		return TLSUntrusted, "the certificate of " + where + " is signed by no authority that this server trusts"
 	case errors.As(err, &record):
-		return where + " does not speak TLS on this port: is it an http address?"
+		return TLSFailed, where + " does not speak TLS on this port: is it an http address?"
 	case early(err):
-		return where + " closed the connection during the TLS handshake"
+		return TLSFailed, where + " closed the connection during the TLS handshake"
 	case errors.As(err, &op) && strings.HasPrefix(op.Err.Error(), "tls: "):
-		return "no TLS with " + where + ": it says " + strings.TrimPrefix(op.Err.Error(), "tls: ")
+		return TLSFailed, "no TLS with " + where + ": it says " + strings.TrimPrefix(op.Err.Error(), "tls: ")
 	}
-	return "no TLS with " + where + ": it needs version 1.2 or later and a certificate that this server trusts"
+	return TLSFailed, "no TLS with " + where + ": it needs version 1.2 or later and a certificate that this server trusts"
 }
 
 // systemReason returns the operating system's reason, after a colon. Unlike the

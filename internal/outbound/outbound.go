@@ -27,8 +27,8 @@ type Request struct {
 
 	TLS *TLS // of the receiver; nil: the system's authorities, and no certificate is shown
 
-	// Hops is the value of Dockbell-Hops that the request carried which led to
-	// this one; empty if it had none.
+	// Hops is the HopsHeader of the request that led to this one; empty if it
+	// had none.
 	Hops string
 
 	// Actor is who made the change that the request tells of. It is not sent.
@@ -42,10 +42,11 @@ type Class string
 const (
 	None      Class = ""
 	DNS       Class = "dns"       // the name has no address
-	Refused   Class = "refused"   // the address policy forbids it
+	Refused   Class = "refused"   // the address policy forbids it, that of this server or of its proxy
 	Connect   Class = "connect"   // no connection
 	Timeout   Class = "timeout"   // the deadline passed
 	Protocol  Class = "protocol"  // what came is no HTTP, or broke a limit, or ended early
+	Unread    Class = "unread"    // the receiver turned the request away before it looked at it (HTTP/2): it may be tried again at once
 	Cancelled Class = "cancelled" // we stopped it: shutdown
 	Proxy     Class = "proxy"     // the configured proxy failed: the receiver was not asked, and is not to blame
 

@@ -24,6 +24,14 @@ type Policy struct {
 	// addresses stay refused inside a wider network: only a prefix that lies
 	// within such a range opens it.
 	Allow []netip.Prefix
+
+	// NAT64 are the prefixes by which this network's translators reach IPv4,
+	// beside 64:ff9b::/96; each of a length in RFC 6052, section 2.2. They are
+	// refused, and inside Allow lead no further than the IPv4 address would.
+	NAT64 []netip.Prefix
+
+	// Own is never rung, whatever Allow says.
+	Own Own
 }
 
 // class is a kind of address that is not public.
@@ -114,9 +122,33 @@ func (p Policy) Check(addr netip.AddrPort) error {
 // refuse returns why addr may not be dialled, or nil.
 func (p Policy) refuse(addr netip.AddrPort) *refusal {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	inner, translated := p.embedded(addr.Addr())
+	if p.Own.at(addr) || translated && p.Own.at(netip.AddrPortFrom(inner, addr.Port())) {
+		return &refusal{addr: addr, own: true}
+	}
 	verdict, culprit := p.judge(addr.Addr())
 	if verdict == refused || verdict == reachable && !webPort(addr.Port()) {
-		return &refusal{addr: addr, culprit: culprit, port: verdict == reachable}
+		return &refusal{addr: addr, culprit: culprit, class: p.classOf(culprit), port: verdict == reachable}
+	}
+	return nil
+}
+
+// refuseHost returns why a host, as it is written in a URL, may not be rung, or
+// nil. Of names it knows those of this server and those that mean loopback; all
+// others are looked at when they are dialled.
+func (p Policy) refuseHost(host string, port uint16) *refusal {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return p.refuse(netip.AddrPortFrom(ip, port))
+	}
+	name := strings.TrimSuffix(strings.ToLower(host), ".")
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") { // RFC 6761, section 6.3
+		if v6 := netip.AddrPortFrom(netip.IPv6Loopback(), port); p.Own.at(v6) {
+			return &refusal{addr: v6, own: true}
+		}
+		return p.refuse(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
+	}
+	if p.Own.named(name, port) {
+		return &refusal{addr: netip.AddrPortFrom(netip.Addr{}, port), own: true}
 	}
 	return nil
 }
@@ -136,13 +168,13 @@ func (p Policy) judge(ip netip.Addr) (verdict, netip.Addr) {
 	if !ip.IsValid() || ip.Zone() != "" {
 		return refused, ip
 	}
-	c := classOf(ip)
+	c := p.classOf(ip)
 	in := func(allowed netip.Prefix) bool {
 		return allowed.Contains(ip) && (!c.guarded || allowed.Bits() >= c.prefix.Bits())
 	}
 	switch {
 	case slices.ContainsFunc(p.Allow, in):
-		if inner, ok := embedded(ip); ok && !c.guarded {
+		if inner, ok := p.embedded(ip); ok && !c.guarded {
 			if v, culprit := p.judge(inner); v == refused {
 				return refused, culprit // the way through a translator ends at a place that is refused itself
 			}
@@ -150,41 +182,69 @@ func (p Policy) judge(ip netip.Addr) (verdict, netip.Addr) {
 		return named, ip
 	case p.Loopback && c.name == loopbackName:
 		return named, ip
-	case c.guarded || public.SafeAddr(ip) != nil:
+	case c.prefix.IsValid() || public.SafeAddr(ip) != nil:
 		return refused, ip
 	}
 	return reachable, ip
 }
 
 // embedded returns the IPv4 address that a translator would reach for ip.
-func embedded(ip netip.Addr) (netip.Addr, bool) {
+func (p Policy) embedded(ip netip.Addr) (netip.Addr, bool) {
 	if !ip.Is6() {
 		return netip.Addr{}, false
 	}
 	b := ip.As16()
+	for _, prefix := range p.NAT64 {
+		if prefix.Contains(ip) {
+			return translated(b, prefix.Bits()/8), true
+		}
+	}
 	switch {
-	case compatible.Contains(ip), nat64.Contains(ip):
-		return netip.AddrFrom4([4]byte(b[12:16])), true
+	case compatible.Contains(ip), nat64.Contains(ip), nat64Local.Contains(ip):
+		return netip.AddrFrom4([4]byte(b[12:])), true
 	case sixToFour.Contains(ip):
-		return netip.AddrFrom4([4]byte(b[2:6])), true
+		return netip.AddrFrom4([4]byte(b[2:])), true
 	}
 	return netip.Addr{}, false
+}
+
+// translated takes the IPv4 address out of b: it comes after a prefix of n
+// bytes, less the byte at 8, which is never part of it (RFC 6052, section 2.2).
+func translated(b [16]byte, n int) netip.Addr {
+	const reserved = 8
+	var v4 [4]byte
+	for i := range v4 {
+		if n == reserved {
+			n++
+		}
+		v4[i] = b[n]
+		n++
+	}
+	return netip.AddrFrom4(v4)
 }
 
 var (
 	compatible = netip.MustParsePrefix("::/96")
 	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215; what Policy.NAT64 does not divide otherwise is taken for /96
 	sixToFour  = netip.MustParsePrefix("2002::/16")
 )
 
-func classOf(ip netip.Addr) class {
+func (p Policy) classOf(ip netip.Addr) class {
 	ip = ip.WithZone("")
-	for _, c := range classes {
-		if c.prefix.Contains(ip) {
-			return c
+	c := class{name: reservedName}
+	if i := slices.IndexFunc(classes, func(c class) bool { return c.prefix.Contains(ip) }); i >= 0 {
+		c = classes[i]
+	}
+	if c.guarded {
+		return c
+	}
+	for _, prefix := range p.NAT64 {
+		if prefix.Contains(ip) {
+			return class{prefix: prefix, name: translatedName}
 		}
 	}
-	return class{name: reservedName}
+	return c
 }
 
 // webPort reports whether a public address is rung on this port.
@@ -211,8 +271,8 @@ var otherProtocols = []uint16{
 	61613, 61614, 61616, // STOMP, ActiveMQ
 }
 
-// Describe says in one sentence what may be rung, for the log at start.
-func (p Policy) Describe() string {
+// describe says in one sentence what may be rung.
+func (p Policy) describe() string {
 	what := []string{"public addresses"}
 	if p.Loopback {
 		what = append(what, "loopback")
@@ -235,7 +295,8 @@ const maxURL = 2048
 
 // CheckURL decides whether raw may be saved as a place to ring. A URL that is
 // none of http or https, has no host, or is not clean is fault.Invalid; a host
-// that is an IP address or localhost and refused by the policy is fault.Denied.
+// that is refused by the policy, and is an IP address, localhost or a name of
+// this server, is fault.Denied.
 // Other names are looked at when they are dialled, for what they resolve to may
 // change. The message never repeats more of raw than its scheme and host.
 func (p Policy) CheckURL(raw string) error {
@@ -247,18 +308,15 @@ func (p Policy) CheckURL(raw string) error {
 	if err != nil {
 		return err
 	}
-	host := u.Hostname()
-	if name := strings.TrimSuffix(strings.ToLower(host), "."); name == "localhost" {
-		if r := p.refuse(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)); r != nil {
-			return fault.New(fault.Denied, "%s", r.sentence(host, false))
-		}
+	r := p.refuseHost(u.Hostname(), port)
+	if r == nil {
 		return nil
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return nil
+	subject := u.Hostname()
+	if _, err := netip.ParseAddr(subject); err == nil {
+		subject = r.addr.Addr().String()
 	}
-	return p.Check(netip.AddrPortFrom(ip, port))
+	return fault.New(fault.Denied, "%s", r.sentence(subject, false))
 }
 
 // parseURL checks all of a URL but its address.
@@ -304,7 +362,9 @@ func portOf(u *url.URL) (uint16, error) {
 // error, and becomes a sentence where it is known how the address was named.
 type refusal struct {
 	addr    netip.AddrPort
+	own     bool       // it is this server; the fields below have no meaning
 	culprit netip.Addr // addr's, or what that stands for
+	class   class      // of the culprit
 	port    bool       // the address is public, and its port is the matter
 }
 
@@ -316,7 +376,10 @@ func (r *refusal) Error() string {
 // caller named it. If it was resolved, the sentence holds nothing of the address
 // but its class: who may write webhooks is not told what a name resolves to.
 func (r *refusal) sentence(subject string, resolved bool) string {
-	c := classOf(r.culprit)
+	if r.own {
+		return fmt.Sprintf("%s is, on port %d, this server itself, and what it sends there would only come back: name another receiver", subject, r.addr.Port())
+	}
+	c := r.class
 	network := c.suggest.String()
 	switch {
 	case resolved && c.name != loopbackName:

@@ -269,8 +269,8 @@ func TestDescribe(t *testing.T) {
 		{Policy{Allow: prefixes("10.0.0.0/8")}, "webhooks may ring public addresses and 10.0.0.0/8"},
 	}
 	for _, tt := range tests {
-		if got := tt.policy.Describe(); got != tt.want {
-			t.Errorf("Describe() = %q, want %q", got, tt.want)
+		if got := tt.policy.describe(); got != tt.want {
+			t.Errorf("describe() = %q, want %q", got, tt.want)
 		}
 	}
 }

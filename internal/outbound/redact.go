@@ -1,7 +1,6 @@
 package outbound
 
 import (
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,14 +14,13 @@ const masked = "******"
 // wireHeader returns the header as it is sent: given, the encoding we can read,
 // and the userinfo of u as Basic authorization unless given has one.
 func wireHeader(given http.Header, u *url.URL) http.Header {
-	h := make(http.Header, len(given)+2)
+	h := make(http.Header, len(given)+3)
 	for name, values := range given {
 		h[name] = values
 	}
 	h["Accept-Encoding"] = identity
 	if u.User != nil && len(given["Authorization"]) == 0 {
-		password, _ := u.User.Password()
-		h["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))}
+		h["Authorization"] = []string{basic(u.User)}
 	}
 	return h
 }
@@ -35,7 +33,7 @@ var identity = []string{"identity"}
 func redactHeader(h http.Header, length int, public []string) map[string]string {
 	kept := make(map[string]string, len(h))
 	keep := func(name, value string) {
-		if !slices.ContainsFunc(public, func(p string) bool { return strings.EqualFold(p, name) }) {
+		if name != HopsHeader && !slices.ContainsFunc(public, func(p string) bool { return strings.EqualFold(p, name) }) {
 			value = masked
 		}
 		kept[name] = value

@@ -94,36 +94,35 @@ func TestTLS(t *testing.T) {
 	keep := func(*x509.Certificate) {}
 	plain := serve(t, func(http.ResponseWriter, *http.Request) {}).URL
 	hangsUp := serveRaw(t, func(c net.Conn) { c.Read(make([]byte, 1)) })
-	for _, tt := range []struct{ name, url, message string }{
-		{"good", serveTLS(t, trusted, &tls.Config{}, keep), ""},
+	for _, tt := range []struct {
+		name, url string
+		class     Class
+		message   string
+	}{
+		{"good", serveTLS(t, trusted, &tls.Config{}, keep), None, ""},
 		{"expired", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2021, 2, 3, 0, 0, 0, 0, time.UTC)
-		}), " expired on 2021-02-03"},
+		}), TLSExpired, " expired on 2021-02-03"},
 		{"not yet valid", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
 			c.NotBefore, c.NotAfter = time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2121, 1, 1, 0, 0, 0, 0, time.UTC)
-		}), " is valid only from 2120-01-01"},
+		}), TLSExpired, " is valid only from 2120-01-01"},
 		{"another name", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
 			c.IPAddresses, c.DNSNames = nil, []string{"other.example"}
-		}), " is for another name"},
-		{"self-signed", serveTLS(t, nil, &tls.Config{}, keep), " is signed by no authority that this server trusts"},
-		{"unknown authority", serveTLS(t, newAuthority(t), &tls.Config{}, keep), " is signed by no authority that this server trusts"},
+		}), TLSName, " is for another name"},
+		{"self-signed", serveTLS(t, nil, &tls.Config{}, keep), TLSUntrusted, " is signed by no authority that this server trusts"},
+		{"unknown authority", serveTLS(t, newAuthority(t), &tls.Config{}, keep), TLSUntrusted, " is signed by no authority that this server trusts"},
 		{"for clients only", serveTLS(t, trusted, &tls.Config{}, func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-		}), " is not valid for a web server"},
-		{"TLS 1.1", serveTLS(t, trusted, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, keep), "protocol version not supported"},
-		{"plain HTTP", strings.Replace(plain, "http:", "https:", 1), "does not speak TLS on this port: is it an http address?"},
-		{"hangs up", strings.Replace(hangsUp, "http:", "https:", 1), "closed the connection during the TLS handshake"},
+		}), TLSFailed, " is not valid for a web server"},
+		{"TLS 1.1", serveTLS(t, trusted, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, keep), TLSFailed, "protocol version not supported"},
+		{"plain HTTP", strings.Replace(plain, "http:", "https:", 1), TLSFailed, "does not speak TLS on this port: is it an http address?"},
+		{"hangs up", strings.Replace(hangsUp, "http:", "https:", 1), TLSFailed, "closed the connection during the TLS handshake"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c := newClient(loopback, nil, trusted.pool)
+			c := newClient(Options{Policy: loopback}, nil, trusted.pool)
 			t.Cleanup(c.Close)
-			res := post(t, c, tt.url)
-			if tt.message == "" {
-				want(t, res, None, "")
-				return
-			}
-			want(t, res, TLSFailed, tt.message)
+			want(t, post(t, c, tt.url), tt.class, tt.message)
 		})
 	}
 }
@@ -132,7 +131,7 @@ func TestHTTP2(t *testing.T) {
 	t.Parallel()
 	trusted := newAuthority(t)
 	url := serveTLS(t, trusted, &tls.Config{}, func(*x509.Certificate) {})
-	c := newClient(loopback, nil, trusted.pool)
+	c := newClient(Options{Policy: loopback}, nil, trusted.pool)
 	t.Cleanup(c.Close)
 	for range 3 {
 		res := post(t, c, url)
@@ -151,7 +150,7 @@ func TestSessionsAreResumed(t *testing.T) {
 	resumed := make(chan bool, 2)
 	config := &tls.Config{VerifyConnection: func(s tls.ConnectionState) error { resumed <- s.DidResume; return nil }}
 	url := serveTLS(t, trusted, config, func(*x509.Certificate) {})
-	c := newClient(loopback, nil, trusted.pool)
+	c := newClient(Options{Policy: loopback}, nil, trusted.pool)
 	for range 2 {
 		want(t, post(t, c, url), None, "")
 		c.Close()
@@ -178,7 +177,7 @@ func TestHTTP2EndlessBody(t *testing.T) {
 		}
 		sent <- total
 	})
-	c := newClient(loopback, nil, trusted.pool)
+	c := newClient(Options{Policy: loopback}, nil, trusted.pool)
 	t.Cleanup(c.Close)
 	res := post(t, c, url)
 	want(t, res, None, "")
@@ -192,7 +191,7 @@ func TestHTTP2EndlessBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := c.transport.RoundTrip(req)
+	answer, err := c.plain.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
