@@ -146,7 +146,7 @@ func deliveryToWire(d listen.Delivery) deliveryBody {
 	}
 	return deliveryBody{
 		Attempt: d.Attempt, EventID: d.EventID, Headers: headers, Body: string(d.Body),
-		Actor: d.Actor, Replay: d.Replay, Timeout: int(d.Timeout / time.Second),
+		Actor: d.Actor, Replay: d.Replay, Timeout: max(1, int(d.Timeout.Round(time.Second)/time.Second)),
 	}
 }
 

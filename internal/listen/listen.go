@@ -70,25 +70,27 @@ type Options struct {
 type Hub struct {
 	Options
 	running sync.WaitGroup // deletions
+	started chan struct{}  // closed by Start: all listeners that exist are known
+	stopped chan struct{}  // closed by Stop
 
 	mu        sync.Mutex
-	stopped   chan struct{} // closed by Stop
 	listeners map[string]*listener
 }
 
 // New returns a hub that no one listens at yet. Post works from now on, the
 // other methods from Start on.
 func New() *Hub {
-	return &Hub{stopped: make(chan struct{}), listeners: map[string]*listener{}}
+	return &Hub{stopped: make(chan struct{}), started: make(chan struct{}), listeners: map[string]*listener{}}
 }
 
 // listener is what the hub knows of one. The hub's lock guards it.
 type listener struct {
 	Listener
-	stream *Stream             // nil: no connection
-	open   map[string]*attempt // handed out, or about to be, by id
-	expiry *time.Timer         // runs while there is no connection
-	gone   chan struct{}       // closed when the listener is forgotten
+	deliveries chan handing        // to the stream, when there is one
+	gone       chan struct{}       // closed when the listener is forgotten
+	stream     *Stream             // nil: no connection
+	open       map[string]*attempt // handed out, or about to be, by id
+	expiry     *time.Timer         // runs while there is no connection
 
 	// switching is held while the endpoint is paused or resumed, and guards what
 	// is known of that.
@@ -105,10 +107,18 @@ const (
 	resumed
 )
 
+// handing is a delivery on its way to a stream.
+type handing struct {
+	Delivery
+	attempt  *attempt
+	deadline time.Time
+}
+
 // attempt is a delivery that waits for its result.
 type attempt struct {
 	id     string
 	result chan outbound.Result // takes one
+	taker  *Stream              // that it was handed to; the hub's lock guards it
 }
 
 // Start makes known the listeners that exist, which have no connection yet.
@@ -119,6 +129,7 @@ func (h *Hub) Start(ctx context.Context, o Options, existing []Listener) error {
 			return fmt.Errorf("listener %s: %w", l.Name, err)
 		}
 	}
+	close(h.started)
 	return nil
 }
 
@@ -170,7 +181,7 @@ func (h *Hub) known(who Listener) *listener {
 		if l != nil {
 			h.forget(l)
 		}
-		l = &listener{Listener: who, open: map[string]*attempt{}, gone: make(chan struct{})}
+		l = &listener{Listener: who, deliveries: make(chan handing), gone: make(chan struct{}), open: map[string]*attempt{}}
 		h.listeners[who.Name] = l
 		h.awaitClient(l)
 	}
@@ -270,7 +281,7 @@ func (h *Hub) Open(ctx context.Context, who Listener) (*Stream, error) {
 		l.expiry.Stop()
 		l.expiry = nil
 	}
-	s := &Stream{hub: h, of: l, deliveries: make(chan Delivery), ended: make(chan struct{})}
+	s := &Stream{hub: h, of: l, ended: make(chan struct{})}
 	l.stream = s
 	h.mu.Unlock()
 	if err := h.follow(ctx, l); err != nil {
@@ -282,9 +293,8 @@ func (h *Hub) Open(ctx context.Context, who Listener) (*Stream, error) {
 
 // Stream is a listener's connection.
 type Stream struct {
-	hub        *Hub
-	of         *listener
-	deliveries chan Delivery
+	hub *Hub
+	of  *listener
 
 	ended chan struct{} // closed when it ends, for the reason why
 	once  sync.Once
@@ -302,7 +312,7 @@ type Delivery struct {
 	Replay  int64  // number of the replay it belongs to; 0: none
 	Header  http.Header
 	Body    []byte
-	Timeout time.Duration // how long the client has
+	Timeout time.Duration // how long the client has for it
 }
 
 // Next returns the next delivery. It fails with ctx's error, or with a fault
@@ -316,8 +326,12 @@ func (s *Stream) Next(ctx context.Context) (Delivery, error) {
 	default:
 	}
 	select {
-	case d := <-s.deliveries:
-		return d, nil
+	case d := <-s.of.deliveries:
+		s.hub.mu.Lock()
+		d.attempt.taker = s
+		s.hub.mu.Unlock()
+		d.Timeout = time.Until(d.deadline)
+		return d.Delivery, nil
 	case <-s.ended:
 		return Delivery{}, s.why
 	case <-ctx.Done():
@@ -362,7 +376,9 @@ func (s *Stream) Close() {
 }
 
 // Post hands a request to the client that listens, and returns what it reports.
-// The URL of the request is listen://<name>. It is a delivery.Poster's method.
+// The URL of the request is listen://<name>. A client that lost its connection a
+// moment ago, as all have when the server starts, is waited for within the time
+// limit of the request. It is a delivery.Poster's method.
 func (h *Hub) Post(ctx context.Context, r outbound.Request) outbound.Result {
 	started := time.Now()
 	res := h.post(ctx, &r)
@@ -375,25 +391,40 @@ func (h *Hub) Post(ctx context.Context, r outbound.Request) outbound.Result {
 }
 
 func (h *Hub) post(ctx context.Context, r *outbound.Request) outbound.Result {
-	a := &attempt{id: rand.Text(), result: make(chan outbound.Result, 1)}
-	name := strings.TrimPrefix(r.URL, Scheme+"://")
-	l, s := h.begin(name, a)
-	if s == nil {
-		return failed(outbound.Connect, "nobody listens: listener %s has no connection at the moment", name)
-	}
-	defer h.finish(l, a)
-	limit := time.NewTimer(r.Timeout + reportGrace)
+	const stopped = "not handed out, because the server is shutting down"
+	deadline := time.Now().Add(r.Timeout)
+	limit := time.NewTimer(r.Timeout)
 	defer limit.Stop()
 	select {
-	case s.deliveries <- newDelivery(r, a.id):
-	case <-s.ended:
-		return failed(outbound.Connect, "nobody listens: the connection of listener %s ended", name)
-	case <-limit.C:
-		s.drop()
-		return failed(outbound.Timeout, "listener %s did not take the event within %s", name, r.Timeout)
+	case <-h.started:
+	case <-h.stopped:
+		return failed(outbound.Cancelled, stopped)
 	case <-ctx.Done():
-		return failed(outbound.Cancelled, "not handed out, because the server is shutting down")
+		return failed(outbound.Cancelled, stopped)
 	}
+	name := strings.TrimPrefix(r.URL, Scheme+"://")
+	a := &attempt{id: rand.Text(), result: make(chan outbound.Result, 1)}
+	l := h.begin(name, a)
+	if l == nil {
+		return failed(outbound.Connect, "nobody listens: there is no listener %s any more", name)
+	}
+	defer h.finish(l, a)
+	select {
+	case l.deliveries <- handing{newDelivery(r, a.id), a, deadline}:
+	case <-l.gone:
+		return failed(outbound.Connect, "nobody listens: listener %s was deleted", name)
+	case <-limit.C:
+		if s := h.streamOf(l); s != nil {
+			s.drop()
+			return failed(outbound.Timeout, "listener %s did not take the event within %s", name, r.Timeout)
+		}
+		return failed(outbound.Connect, "nobody listens: listener %s has had no connection for %s", name, r.Timeout)
+	case <-h.stopped:
+		return failed(outbound.Cancelled, stopped)
+	case <-ctx.Done():
+		return failed(outbound.Cancelled, stopped)
+	}
+	limit.Reset(time.Until(deadline) + reportGrace)
 	var unknown outbound.Result
 	select {
 	case res := <-a.result:
@@ -401,7 +432,9 @@ func (h *Hub) post(ctx context.Context, r *outbound.Request) outbound.Result {
 	case <-limit.C:
 		// A client that is alive reports within the limit, be it that the limit
 		// passed. This one sleeps, or is gone.
-		s.drop()
+		if s := h.takerOf(a); s != nil {
+			s.drop()
+		}
 		unknown = failed(outbound.Cancelled, "listener %s did not report within %s what became of it: it may have seen it", name, r.Timeout)
 	case <-l.gone:
 		unknown = failed(outbound.Cancelled, "listener %s was deleted before it reported: it may have seen it", name)
@@ -421,26 +454,40 @@ func (h *Hub) post(ctx context.Context, r *outbound.Request) outbound.Result {
 
 var errSilent = fault.New(fault.Unavailable, "no result came for a delivery in time: connect again")
 
-// drop ends and closes a stream whose client shows no sign of life.
+// drop disconnects a client that shows no sign of life.
 func (s *Stream) drop() {
 	s.end(errSilent)
 	s.Close()
+}
+
+// streamOf returns the connection of l, nil for none.
+func (h *Hub) streamOf(l *listener) *Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return l.stream
+}
+
+// takerOf returns the connection over which an attempt was handed out, which may
+// have ended since.
+func (h *Hub) takerOf(a *attempt) *Stream {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return a.taker
 }
 
 func failed(class outbound.Class, format string, args ...any) outbound.Result {
 	return outbound.Result{Class: class, Message: fmt.Sprintf(format, args...)}
 }
 
-// begin registers an attempt; the stream is nil if there is no connection.
-func (h *Hub) begin(name string, a *attempt) (*listener, *Stream) {
+// begin registers an attempt with a listener, nil if there is none.
+func (h *Hub) begin(name string, a *attempt) *listener {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.listeners[name]
-	if l == nil || l.stream == nil || h.stopping() {
-		return nil, nil
+	if l != nil {
+		l.open[a.id] = a
 	}
-	l.open[a.id] = a
-	return l, l.stream
+	return l
 }
 
 func (h *Hub) finish(l *listener, a *attempt) {
@@ -459,7 +506,7 @@ const (
 func newDelivery(r *outbound.Request, id string) Delivery {
 	replay, _ := strconv.ParseInt(r.Header.Get(replayField), 10, 64)
 	return Delivery{
-		Attempt: id, EventID: r.Header.Get(idField), Actor: r.Actor, Replay: replay, Header: r.Header, Body: r.Body, Timeout: r.Timeout,
+		Attempt: id, EventID: r.Header.Get(idField), Actor: r.Actor, Replay: replay, Header: r.Header, Body: r.Body,
 	}
 }
 

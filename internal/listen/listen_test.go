@@ -203,16 +203,70 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// TestNobodyListens: without a connection a request fails at once.
+// TestNobodyListens: a client that lost its connection is waited for a while.
 func TestNobodyListens(t *testing.T) {
 	inTime(t, []Listener{who}, func(t *testing.T, h *Hub, e *engine) {
 		if got := e.heard(); got != "pause" {
 			t.Errorf("at the start the engine heard %q", got)
 		}
 		start := time.Now()
-		res := h.Post(t.Context(), request())
-		if res.Class != outbound.Connect || !strings.HasPrefix(res.Message, "nobody listens: ") || res.Sent.Method != "POST" || time.Since(start) != 0 {
+		res := <-posting(h)
+		if res.Class != outbound.Connect || !strings.HasPrefix(res.Message, "nobody listens: ") || res.Sent.Method != "POST" || time.Since(start) != 10*time.Second {
 			t.Errorf("result %+v after %v", res, time.Since(start))
+		}
+
+		result := posting(h)
+		time.Sleep(4 * time.Second)
+		d := next(t, open(t, h))
+		if d.Timeout != 6*time.Second {
+			t.Errorf("the client that came back has %v", d.Timeout)
+		}
+		if err := h.Result(who.Registry, who.Name, d.Attempt, Report{Status: 200}); err != nil {
+			t.Error(err)
+		}
+		if res := <-result; res.Answer == nil {
+			t.Errorf("result %+v", res)
+		}
+
+		start = time.Now()
+		unknown := request()
+		unknown.URL = "listen://listenother12345"
+		if res := h.Post(t.Context(), unknown); res.Class != outbound.Connect || time.Since(start) != 0 {
+			t.Errorf("result %+v after %v", res, time.Since(start))
+		}
+	})
+}
+
+// TestPostBeforeStart: the engine may be quicker than the hub at the start of a
+// server.
+func TestPostBeforeStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, e := New(), &engine{}
+		result, other := posting(h), posting(h)
+		time.Sleep(time.Second)
+		if err := h.Start(t.Context(), Options{Endpoints: e, Delete: e.delete, Log: slog.New(slog.DiscardHandler)}, []Listener{who}); err != nil {
+			t.Fatal(err)
+		}
+		d := next(t, open(t, h))
+		if err := h.Result(who.Registry, who.Name, d.Attempt, Report{Status: 200}); err != nil {
+			t.Error(err)
+		}
+		h.Stop()
+		first, second := <-result, <-other
+		if first.Answer == nil {
+			first, second = second, first
+		}
+		if first.Answer == nil || second.Class != outbound.Cancelled {
+			t.Errorf("results %+v, %+v", first, second)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		h := New()
+		result := posting(h)
+		h.Stop()
+		if res := <-result; res.Class != outbound.Cancelled {
+			t.Errorf("result %+v", res)
 		}
 	})
 }
@@ -288,6 +342,32 @@ func TestSilentClient(t *testing.T) {
 			t.Errorf("the engine heard %q", got)
 		}
 		wantFault(t, h.Result(who.Registry, who.Name, d.Attempt, Report{Status: 200}), fault.NotFound, "too late")
+	})
+}
+
+// TestSilenceOfAnOldConnection: a client that was started anew is not to blame for
+// what the old one took with it.
+func TestSilenceOfAnOldConnection(t *testing.T) {
+	inTime(t, nil, func(t *testing.T, h *Hub, e *engine) {
+		old := open(t, h)
+		result := posting(h)
+		next(t, old)
+		old.Close()
+		s := open(t, h)
+		defer s.Close()
+		e.heard()
+		if res := <-result; res.Class != outbound.Cancelled {
+			t.Errorf("result %+v", res)
+		}
+		result = posting(h)
+		d := next(t, s)
+		if err := h.Result(who.Registry, who.Name, d.Attempt, Report{Status: 200}); err != nil {
+			t.Error(err)
+		}
+		<-result
+		if got := e.heard(); got != "" {
+			t.Errorf("the engine heard %q", got)
+		}
 	})
 }
 
@@ -369,6 +449,8 @@ func TestRemove(t *testing.T) {
 		start := time.Now()
 		result := posting(h)
 		next(t, s)
+		s.Close()
+		untaken := posting(h)
 		h.Remove(who.Registry+1, who.Name) // another registry's
 		h.Remove(who.Registry, "listenother12345")
 		synctest.Wait()
@@ -380,8 +462,9 @@ func TestRemove(t *testing.T) {
 		if res := <-result; res.Class != outbound.Cancelled || time.Since(start) != 0 {
 			t.Errorf("result %+v after %v", res, time.Since(start))
 		}
-		_, err := s.Next(t.Context())
-		wantFault(t, err, fault.NotFound, "was deleted")
+		if res := <-untaken; res.Class != outbound.Connect || time.Since(start) != 0 {
+			t.Errorf("result %+v after %v", res, time.Since(start))
+		}
 		e.heard()
 		s.Close()
 		if got := e.heard(); got != "" {
@@ -412,7 +495,7 @@ func TestStop(t *testing.T) {
 		if got := e.heard(); got != "resume pause" {
 			t.Errorf("the engine heard %q", got)
 		}
-		if res := h.Post(t.Context(), request()); res.Class != outbound.Connect {
+		if res := h.Post(t.Context(), request()); res.Class != outbound.Cancelled {
 			t.Errorf("result %+v", res)
 		}
 		_, err = h.Open(t.Context(), who)
