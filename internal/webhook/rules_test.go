@@ -157,6 +157,9 @@ func testRulesByPosition(t *testing.T, w *world) {
 		if at := w.matchAt(e); !gocmp.Equal(at, want) {
 			t.Errorf("event %d is owed to %v by the database, want %v", e.Pos, at, want)
 		}
+		if was := w.history(hook.RegistryID, hook.ID)(e); was != (want != nil) {
+			t.Errorf("event %d was owed to the webhook: %v, want %v", e.Pos, was, want)
+		}
 	}
 	all := func() {
 		check(before, no)
@@ -244,8 +247,21 @@ func TestConcurrentChanges(t *testing.T) {
 		t.Fatalf("%d events, want 180", len(w.rang))
 	}
 	owed := 0
+	histories := map[int64]func(*event.Event) bool{}
+	list, err := w.List(ctx, contoso)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, hook := range list {
+		histories[hook.ID] = w.history(contoso.ID, hook.ID)
+	}
 	for _, r := range w.rang {
 		owed += len(r.owed)
+		for id, was := range histories {
+			if got := was(r.entry.Event); got != slices.Contains(r.owed, id) {
+				t.Errorf("event %d: owed to %v at its commit, to %d by its history: %v", r.entry.Event.Pos, r.owed, id, got)
+			}
+		}
 		if at := w.matchAt(r.entry.Event); !gocmp.Equal(at, r.owed) {
 			t.Errorf("event %d: owed to %v at its commit, %v by the database", r.entry.Event.Pos, r.owed, at)
 		}

@@ -108,19 +108,10 @@ type Endpoints interface {
 	// Changed tells that an endpoint is reached in another way, so that it
 	// starts with good health.
 	Changed(tx *sqldb.Tx, id int64) error
-}
 
-// disabler is an Endpoints that also gives up, for a reason, what an endpoint is
-// owed.
-type disabler interface {
+	// Disabled tells that an endpoint takes nothing any more: what it is still
+	// owed is given up, for the reason why.
 	Disabled(tx *sqldb.Tx, id int64, why string) error
-}
-
-func (s *Store) disabled(tx *sqldb.Tx, id int64, why string) error {
-	if d, ok := s.Endpoints.(disabler); ok {
-		return d.Disabled(tx, id, why)
-	}
-	return nil
 }
 
 // Options are what a Store is made of.
@@ -336,8 +327,7 @@ func (s *Store) RotateSecret(ctx context.Context, reg Registry, name, text strin
 		}
 		r := old
 		r.SigningSecret, r.PreviousSecret, r.PreviousUntil = secret.Reveal(), old.SigningSecret, tx.Now().Add(overlap)
-		r.Config = r.Config.at(tx.Now())
-		c = r.Config
+		c = r.Config.at(tx.Now())
 		_, err = s.update(tx, old, r, by)
 		return err
 	})
@@ -411,6 +401,7 @@ func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by, why string) (Webhook,
 		return Webhook{}, err
 	}
 	r.UpdatedAt, r.UpdatedBy = tx.Now(), by
+	r.Config = r.Config.at(tx.Now())
 	sealed, err := s.seal(r)
 	if err != nil {
 		return Webhook{}, err
@@ -424,7 +415,7 @@ func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by, why string) (Webhook,
 		}
 	}
 	if r.Status == Disabled && old.Status == Enabled {
-		if err := s.disabled(tx, r.ID, why); err != nil {
+		if err := s.Endpoints.Disabled(tx, r.ID, why); err != nil {
 			return Webhook{}, err
 		}
 	}

@@ -36,7 +36,8 @@ type endpoints struct {
 }
 
 func (p *endpoints) Add(tx *sqldb.Tx, kind string, registry int64, location string) (id int64, err error) {
-	err = tx.Get(`INSERT INTO endpoint (kind, registry, location, from_pos, fail_streak) VALUES ($1, $2, $3, 0, 0) RETURNING id`,
+	err = tx.Get(`INSERT INTO endpoint (kind, registry, location, from_pos, fail_streak)
+		SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), coalesce(max(pos), 0), 0 FROM event RETURNING id`,
 		[]any{kind, registry, location}, &id)
 	return id, err
 }
@@ -109,6 +110,14 @@ func newWorld(t *testing.T) *world {
 // open opens the store, as after a restart.
 func (w *world) open(db *sqldb.DB) {
 	w.t.Helper()
+	if err := w.openWith(db, ""); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// openWith is open with a place for alerts.
+func (w *world) openWith(db *sqldb.DB, alerts string) error {
+	w.t.Helper()
 	key, err := seal.New(dataKey)
 	if err != nil {
 		w.t.Fatal(err)
@@ -116,10 +125,15 @@ func (w *world) open(db *sqldb.DB) {
 	policy := outbound.Policy{Loopback: true}
 	w.Store, err = Open(w.t.Context(), Options{
 		DB: db, Key: key, Endpoints: w.endpoints, Outbox: outbox.New(w.committed), CheckURL: policy.CheckURL, Version: "1.2.3",
+		Source: sourceOf, Alerts: alerts,
 	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	return err
+}
+
+// sourceOf names a registry as its events do.
+func sourceOf(id int64) event.Registry {
+	name := map[int64]string{contoso.ID: "contoso", fabrika.ID: "fabrika"}[id]
+	return event.Registry{ID: id, Name: name, LoginServer: name + ".example", ResourceID: "/registries/" + name, Location: "eastus"}
 }
 
 func (w *world) committed(entry outbox.Entry) {
@@ -181,6 +195,26 @@ func (w *world) matchAt(e *event.Event) []int64 {
 		w.t.Fatal(err)
 	}
 	return owed
+}
+
+func (w *world) history(registry, endpoint int64) (was func(*event.Event) bool) {
+	w.t.Helper()
+	if err := w.DB.Read(w.t.Context(), func(tx *sqldb.Tx) (err error) {
+		was, err = w.History(tx, registry, endpoint)
+		return err
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	return was
+}
+
+func (w *world) config(reg Registry, name string) Config {
+	w.t.Helper()
+	config, err := w.CallbackConfig(w.t.Context(), reg, name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return config
 }
 
 func (w *world) count(query string, args ...any) (n int) {
@@ -689,9 +723,12 @@ func TestSecretsAreSealed(t *testing.T) {
 	w.put(contoso, "deployhook", func(d *Definition) {
 		d.ServiceURI = "https://us3r:p4ssw0rd@hooks.example.net/p4th?code=qu3ry"
 		d.CustomHeaders = map[string]string{"Authorization": "Bearer t0k3n"}
-		d.Tags = map[string]string{"plain": "vis1ble"}
+		d.Tags, d.TLS = map[string]string{"plain": "vis1ble"}, newTLS(t)
 	})
-	config, _ := w.CallbackConfig(t.Context(), contoso, "deployhook")
+	if _, err := w.RotateSecret(t.Context(), contoso, "deployhook", "", time.Hour, "ada"); err != nil {
+		t.Fatal(err)
+	}
+	config := w.config(contoso, "deployhook")
 	if _, err := w.Ping(t.Context(), contoso, event.Registry{ID: 1}, "deployhook"); err != nil {
 		t.Fatal(err)
 	}
@@ -706,7 +743,8 @@ func TestSecretsAreSealed(t *testing.T) {
 	if !bytes.Contains(stored, []byte("vis1ble")) {
 		t.Fatal("the database does not have what is not secret either: this test looks in the wrong place")
 	}
-	for _, secret := range []string{"us3r", "p4ssw0rd", "hooks.example", "p4th", "qu3ry", "t0k3n", "Bearer", config.SigningSecret, strings.TrimPrefix(config.SigningSecret, "whsec_")} {
+	for _, secret := range []string{"us3r", "p4ssw0rd", "hooks.example", "p4th", "qu3ry", "t0k3n", "Bearer", "PRIVATE KEY", "LS0t", "whsec_",
+		strings.TrimPrefix(config.SigningSecret, "whsec_"), strings.TrimPrefix(config.PreviousSecret, "whsec_")} {
 		if bytes.Contains(stored, []byte(secret)) {
 			t.Errorf("the database has %q in clear", secret)
 		}
