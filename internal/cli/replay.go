@@ -175,7 +175,10 @@ func fraction(r controlclient.Replay) float64 {
 
 // replayFigures says how far a replay is.
 func replayFigures(r controlclient.Replay) string {
-	text := fmt.Sprintf("%d of %d looked at, %d delivered", r.Looked, r.ToLook, r.Delivered)
+	text := fmt.Sprintf("%d of %d looked at, %d matched", r.Looked, r.ToLook, r.Matched)
+	if r.Delivered > 0 {
+		text += fmt.Sprintf(", %d delivered", r.Delivered)
+	}
 	if r.Refused > 0 {
 		text += fmt.Sprintf(", %d refused", r.Refused)
 	}

@@ -109,15 +109,15 @@ func TestReplayProgress(t *testing.T) {
 	sh.run(split(create)...)
 	srv.look = steps
 	const replay = "webhook replay -n deployhook --failed -o none"
-	if got, want := sh.run(split(replay)...).err, "replay 1: 0 of 40 looked at, 0 delivered\n"+
-		"replay 1: 40 of 40 looked at, 5 delivered, 1 refused, 2 given up\n"; got != want {
+	if got, want := sh.run(split(replay)...).err, "replay 1: 0 of 40 looked at, 0 matched\n"+
+		"replay 1: 40 of 40 looked at, 8 matched, 5 delivered, 1 refused, 2 given up\n"; got != want {
 		t.Errorf("lines:\n%s\nwant\n%s", got, want)
 	}
 	sh.terminal = true
-	if got, want := sh.run(split(replay)...).err, "\r[....................]   0 %  replay 2: 0 of 40 looked at, 0 delivered\x1b[K"+
-		"\r[##..................]  12 %  replay 2: 20 of 40 looked at, 1 delivered, 3 under way\x1b[K"+
-		"\r[#####...............]  25 %  replay 2: 40 of 40 looked at, 2 delivered, 6 under way\x1b[K"+
-		"\r[####################] 100 %  replay 2: 40 of 40 looked at, 5 delivered, 1 refused, 2 given up\x1b[K\n"+
+	if got, want := sh.run(split(replay)...).err, "\r[....................]   0 %  replay 2: 0 of 40 looked at, 0 matched\x1b[K"+
+		"\r[##..................]  12 %  replay 2: 20 of 40 looked at, 4 matched, 1 delivered, 3 under way\x1b[K"+
+		"\r[#####...............]  25 %  replay 2: 40 of 40 looked at, 8 matched, 2 delivered, 6 under way\x1b[K"+
+		"\r[####################] 100 %  replay 2: 40 of 40 looked at, 8 matched, 5 delivered, 1 refused, 2 given up\x1b[K\n"+
 		"next: dockbell webhook dead-letters list -r contoso -n deployhook\n"; got != want {
 		t.Errorf("bar:\n%q\nwant\n%q", got, want)
 	}
@@ -133,7 +133,7 @@ func TestReplayIsLeft(t *testing.T) {
 	sh.ctx = ctx
 	srv.look = func(*delivery.Replay) { interrupt() }
 	got := sh.run(split("webhook replay -n deployhook --failed")...)
-	if want := "replay 1: 0 of 40 looked at, 0 delivered\n" +
+	if want := "replay 1: 0 of 40 looked at, 0 matched\n" +
 		"error: interrupted, and replay 1 goes on: dockbell webhook replays cancel -r contoso -n deployhook --id 1 ends it\n"; got.code != 1 || got.err != want || got.out != "" {
 		t.Errorf("%+v, want\n%s", got, want)
 	}
@@ -151,7 +151,7 @@ func TestReplayIsCancelled(t *testing.T) {
 		r.Looked, r.Matched, r.Delivered, r.State = 20, 4, 1, delivery.ReplayCancelled
 	}
 	got := sh.run(split("webhook replay -n deployhook --failed")...)
-	if want := "error: replay 1 was cancelled after 20 of 40 looked at, 1 delivered, 3 under way\n"; got.code != 1 || !strings.HasSuffix(got.err, want) {
+	if want := "error: replay 1 was cancelled after 20 of 40 looked at, 4 matched, 1 delivered, 3 under way\n"; got.code != 1 || !strings.HasSuffix(got.err, want) {
 		t.Errorf("%+v, want\n%s", got, want)
 	}
 }
@@ -245,7 +245,7 @@ func TestVerifyAlone(t *testing.T) {
 		{"bad secret", request, "whsec_s3cret", "", 1, `^error: the signing secret is not base64 after whsec_: `},
 		{"two secrets", request, "", "-n deployhook --secret x", 2, `^error: there are two secrets to verify with: give either --secret or -n\n$`},
 		{"two files", request, "", "a b", 2, `^error: dockbell webhook verify takes one file, and "b" is the second\n$`},
-		{"no file", request, secret, filepath.Join(dir, "nosuch"), 1, `^error: open .*nosuch: no such file or directory\n$`},
+		{"no file", request, secret, filepath.Join(dir, "nosuch"), 1, `^error: \S+nosuch cannot be read: no such file or directory\n$`},
 		{"too large", strings.Repeat("x", 1<<20+1), secret, "", 1, `^error: the request is larger than 1048576 bytes\n$`},
 		{"no server", request, "", "-n deployhook", 1, `^error: no server is named: `},
 	} {
@@ -276,7 +276,7 @@ func TestCertificates(t *testing.T) {
 	if got, want := strings.Join(srv.sent, "; "), `"tls":{"caCertificates":"no PEM"}`; !strings.Contains(got, want) {
 		t.Errorf("sent %s, want %s in it", got, want)
 	}
-	if got := sh.run(split(create + "--client-key " + file + ".nosuch")...); got.code != 2 || !strings.HasPrefix(got.err, "error: --client-key: open ") {
+	if got := sh.run(split(create + "--client-key " + file + ".nosuch")...); got.code != 2 || !strings.HasPrefix(got.err, "error: --client-key: "+file+".nosuch cannot be read: ") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -147,7 +150,11 @@ func (s *settings) tls(given *pflag.FlagSet) (*controlclient.WebhookTLS, error) 
 func readFile(path string, max int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = cause.Err // without the name of the call
+		}
+		return nil, fmt.Errorf("%s cannot be read: %w", path, err)
 	}
 	defer f.Close()
 	return readAtMost(f, path, max)

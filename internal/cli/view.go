@@ -229,7 +229,10 @@ func (h *webhooks) hintHealth(registry string, w controlclient.Webhook) {
 	}
 	name := "-r " + registry + " -n " + w.Name
 	waiting := waitingWord(health) + " events wait"
-	if health.Waiting+health.Behind == 1 {
+	switch health.Waiting + health.Behind {
+	case 0:
+		waiting = "nothing waits"
+	case 1:
 		waiting = "1 event waits"
 	}
 	switch health.State {
