@@ -1,6 +1,7 @@
 package arm_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -37,6 +38,8 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type plane struct {
 	http.Handler
 	engine
+	db      *sqldb.DB
+	events  *outbox.Outbox
 	tenants *tenant.Store
 	hooks   *webhook.Store
 	auth    func(*http.Request, tenant.Registry) (string, error)
@@ -45,6 +48,13 @@ type plane struct {
 }
 
 func newPlane(t *testing.T) *plane {
+	t.Helper()
+	return newPlaneOver(t, outbound.Policy{}, nil)
+}
+
+// newPlaneOver returns a plane whose webhooks may ring what the policy allows,
+// over a real engine if poster is not nil.
+func newPlaneOver(t *testing.T, policy outbound.Policy, poster delivery.Poster) *plane {
 	t.Helper()
 	ctx := t.Context()
 	db, err := sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(t.TempDir(), "dockbell.db")})
@@ -77,14 +87,19 @@ func newPlane(t *testing.T) *plane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hooks, err := webhook.Open(ctx, webhook.Options{
-		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}),
-		CheckURL: outbound.Policy{}.CheckURL, Version: "1.2.3",
-	})
+	options := webhook.Options{
+		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}), CheckURL: policy.CheckURL, Version: "1.2.3",
+	}
+	var real *delivery.Engine
+	if poster != nil {
+		real = delivery.New(delivery.Options{DB: db, Poster: poster, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Node: "test"})
+		options.Endpoints, options.Outbox = real, outbox.New(real.Committed)
+	}
+	hooks, err := webhook.Open(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plane{tenants: registries, hooks: hooks, auth: func(*http.Request, tenant.Registry) (string, error) { return "dockbell", nil }}
+	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request, tenant.Registry) (string, error) { return "dockbell", nil }}
 	p.config = arm.Config{
 		Tenants:      registries,
 		Webhooks:     hooks,
@@ -94,6 +109,13 @@ func newPlane(t *testing.T) *plane {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
 		},
 		Log: slog.New(slog.NewTextHandler(&p.logged, nil)),
+	}
+	if real != nil {
+		if err := real.Start(ctx, hooks); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { real.Stop(context.Background()) })
+		p.config.Deliveries = real
 	}
 	p.Handler = arm.New(p.config)
 	return p
@@ -106,8 +128,9 @@ func (e *endpoints) Add(*sqldb.Tx, string, int64, string) (int64, error) {
 	e.last++
 	return e.last, nil
 }
-func (e *endpoints) Drop(*sqldb.Tx, int64) error    { return nil }
-func (e *endpoints) Changed(*sqldb.Tx, int64) error { return nil }
+func (e *endpoints) Drop(*sqldb.Tx, int64) error             { return nil }
+func (e *endpoints) Changed(*sqldb.Tx, int64) error          { return nil }
+func (e *endpoints) Disabled(*sqldb.Tx, int64, string) error { return nil }
 
 func (p *plane) do(method, target, body string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://contoso.azurecr.example"+target, strings.NewReader(body))

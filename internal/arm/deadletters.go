@@ -60,7 +60,8 @@ func parseIDs(member string, text json.RawMessage) (ids []int64, all bool, err e
 	case len(ids) > maxIDs:
 		return nil, false, invalidContent(`%s has %d ids: give at most %d at once, or "all"`, member, len(ids), maxIDs)
 	}
-	return ids, false, nil
+	slices.Sort(ids)
+	return slices.Compact(ids), false, nil
 }
 
 // listDeadLetters shows what was given up, newest first, in pages.

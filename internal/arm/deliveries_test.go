@@ -84,8 +84,8 @@ func TestReplayRequests(t *testing.T) {
 		{"/replays", `{}`, `{}`},
 		{"/replays", `{"from":"2026-03-14T10:26:53+01:00","until":"2026-03-15T00:00:00Z"}`, `{"from":"2026-03-14T09:26:53Z","until":"2026-03-15T00:00:00Z"}`},
 		{"/replays", `{"after":7,"upto":8,"only":"Refused","actions":["CHART_push"],"repository":"*"}`, `{"after":7,"upto":8,"only":"refused","actions":["chart_push"],"repository":"*"}`},
-		{"/replays", `{"deadLetters":[4,2]}`, `{"deadLetters":[4,2]}`},
-		{"/replays", `{"deadLetters":"All","repository":"team/web"}`, `{"repository":"team/web","allDeadLetters":true}`},
+		{"/replays", `{"deadLetters":[4,2,4]}`, `{"deadLetters":[2,4]}`},
+		{"/replays", `{"deadLetters":"All","repository":""}`, `{"allDeadLetters":true}`},
 	} {
 		if w := p.do("POST", hook+x.target, x.body); w.Code != http.StatusAccepted {
 			t.Fatalf("%s %s: %d %s", x.target, x.body, w.Code, w.Body)
@@ -134,6 +134,7 @@ func TestDeadLetters(t *testing.T) {
 	for _, x := range []struct{ method, target, body string }{
 		{"GET", "/deadLetters", ""},
 		{"POST", "/deadLetters/purge", `{"ids":[7,8]}`},
+		{"POST", "/deadLetters/purge", `{"ids":[7,7]}`},
 		{"POST", "/deadLetters/purge", `{"ids":"all"}`},
 		{"GET", "/deadLetters", ""},
 		{"GET", "/deadLetters?$skiptoken=x", ""},
@@ -222,6 +223,7 @@ func TestOperationRefusals(t *testing.T) {
 		{"POST", "/replays", `{"deadLetters":{"id":7}}`},
 		{"POST", "/replays", `{"deadLetters":[7],"from":"2026-03-14T00:00:00Z"}`},
 		{"POST", "/replays", `{"deadLetters":"all","upto":7}`},
+		{"POST", "/replays", `{"deadLetters":"all","repository":"team/web"}`},
 		{"GET", "/replays?$skiptoken=x", ""},
 		{"GET", "/replays?$skiptoken=-1", ""},
 		{"GET", "/replays/x", ""},
@@ -439,7 +441,7 @@ func TestFailuresNameNoAddress(t *testing.T) {
 			t.Fatal(err)
 		}
 		u.Host = "localhost:" + u.Port()
-		client := outbound.New(x.policy)
+		client := outbound.New(outbound.Options{Policy: x.policy})
 		res := client.Post(t.Context(), outbound.Request{URL: u.String(), Body: []byte("{}"), Timeout: 500 * time.Millisecond})
 		client.Close()
 		p.attempts = []delivery.Attempt{{

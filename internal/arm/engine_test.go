@@ -84,6 +84,11 @@ func (e *engine) DeadLetters(_ context.Context, endpoint int64, after string, n 
 
 func (e *engine) PurgeDeadLetters(_ context.Context, endpoint int64, ids []int64) (events int64, err error) {
 	e.calls++
+	for _, id := range ids {
+		if !slices.ContainsFunc(e.dead, func(d deadLetter) bool { return d.endpoint == endpoint && d.ID == id }) {
+			return 0, fault.New(fault.NotFound, "there is no dead letter %d", id)
+		}
+	}
 	e.dead = slices.DeleteFunc(e.dead, func(d deadLetter) bool {
 		gone := d.endpoint == endpoint && (ids == nil || slices.Contains(ids, d.ID))
 		if gone {

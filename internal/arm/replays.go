@@ -111,8 +111,8 @@ func (in replayInput) selection() (s delivery.Selection, err error) {
 	if s.Actions, err = parseReplayActions(in.Actions); err != nil {
 		return s, err
 	}
-	ranged := in.From != "" || in.Until != "" || in.After != 0 || in.Upto != 0
-	given := s.DeadLetters != nil || s.AllDeadLetters
+	narrowed := in.From != "" || in.Until != "" || in.After != 0 || in.Upto != 0 || in.Only != "" || in.Actions != nil || in.Repository != ""
+	listed := s.DeadLetters != nil || s.AllDeadLetters
 	switch {
 	case in.After < 0:
 		return s, invalidContent("after is %d: positions count from 1", in.After)
@@ -122,8 +122,8 @@ func (in replayInput) selection() (s delivery.Selection, err error) {
 		return s, invalidContent("after is %d and upto is %d, so there is nothing between: after must be the smaller", in.After, in.Upto)
 	case !s.Until.IsZero() && !s.From.Before(s.Until):
 		return s, invalidContent("from is %s and until is %s, so there is nothing between: from must be the earlier", in.From, in.Until)
-	case ranged && given:
-		return s, invalidContent("deadLetters says which events are meant, and so do from, until, after and upto: give one or the other")
+	case narrowed && listed:
+		return s, invalidContent("deadLetters says which events are meant, and so do from, until, after, upto, only, actions and repository: give one or the other")
 	case strings.Contains(strings.TrimSuffix(in.Repository, "*"), "*"):
 		return s, invalidContent("repository %q has a * that is not at the end: give a name, or the beginning of one and a *, for example team/*", clip(in.Repository))
 	}
