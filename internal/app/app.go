@@ -158,7 +158,12 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy})
 	s.log.Info(s.outbound.Describe())
 	engine := delivery.New(delivery.Options{
-		DB: s.db, Poster: poster{s.outbound, s.listeners}, Log: s.log, Node: nodeName(), MaxInFlight: s.cfg.MaxInFlight,
+		DB: s.db, Poster: poster{s.outbound, s.listeners}, Log: s.log, Node: nodeName(),
+		MaxInFlight: s.cfg.MaxInFlight, MaxPerHost: s.cfg.MaxInFlightPerHost,
+		Retention: delivery.Retention{
+			Attempts: s.cfg.AttemptRetention, Events: s.cfg.EventRetention, Budget: int64(s.cfg.AttemptBudget),
+		},
+		LowDisk: func() bool { return below(s.cfg.Data, int64(s.cfg.DiskLowWater)) },
 	})
 	s.events = outbox.New(engine.Committed)
 	var alerts string

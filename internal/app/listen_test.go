@@ -313,7 +313,7 @@ func TestListenerRestart(t *testing.T) {
 			t.Parallel()
 			data := t.TempDir()
 			s := start(t, settings(data))
-			name := s.listener(t, `{}`)
+			name := s.listener(t, `{"actions":["push"]}`)
 			s.push("app", "v0") // nobody has listened yet
 			listening := s.open(t, "listeners/"+name+"/deliveries")
 			zero := listening.delivery()
