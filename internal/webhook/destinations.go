@@ -213,7 +213,7 @@ func (s *Store) Report(tx *sqldb.Tx, r ring.Report) error {
 		return err
 	}
 	e := &event.Event{
-		Action: event.WebhookFailing, Registry: s.Source(r.Registry), Cause: "delivery",
+		Action: event.WebhookFailing, Registry: s.Source(r.Registry), Target: failing(row.ID), Cause: "delivery",
 		Webhook: &event.Webhook{
 			Endpoint: row.ID, Name: row.Name, Condition: string(r.Condition), Since: r.Since.UTC(),
 			LastStatus: r.LastStatus, LastError: r.LastError, Progress: r.Progress,

@@ -17,6 +17,7 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -227,10 +228,10 @@ func TestWants(t *testing.T) {
 		{"its own sample", func(e *event.Event) { e.OwedTo, e.Action = hook.ID, event.Delete }, true},
 		{"another's sample", func(e *event.Event) { e.OwedTo = hook.ID + 1 }, false},
 		{"another's failure", func(e *event.Event) {
-			e.Action, e.Target, e.Webhook = event.WebhookFailing, event.Target{}, &event.Webhook{Endpoint: hook.ID + 1}
+			e.Action, e.Target = event.WebhookFailing, failing(hook.ID+1)
 		}, true},
 		{"its own failure", func(e *event.Event) {
-			e.Action, e.Target, e.Webhook = event.WebhookFailing, event.Target{}, &event.Webhook{Endpoint: hook.ID}
+			e.Action, e.Target = event.WebhookFailing, failing(hook.ID)
 		}, false},
 	} {
 		e := happened(event.Push, "web", "v1")
@@ -331,20 +332,20 @@ func testDisable(t *testing.T, w *world) {
 func TestFailingWebhooksAreReported(t *testing.T) { onEach(t, testFailingWebhooksAreReported) }
 
 func testFailingWebhooksAreReported(t *testing.T, w *world) {
-	failing := w.put(contoso, "FailingHook", func(d *Definition) { d.Actions = []string{"push", "webhook_failing"} })
+	sick := w.put(contoso, "FailingHook", func(d *Definition) { d.Actions = []string{"push", "webhook_failing"} })
 	w.put(contoso, "otherhook", nil)
 	watcher := w.put(contoso, "watcher", func(d *Definition) { d.Actions, d.Scope = []string{"Webhook_Failing"}, "web:v1" })
 	w.put(contoso, "westwatcher", func(d *Definition) { d.Actions, d.Location = []string{"webhook_failing"}, "westeurope" })
 	w.put(fabrika, "fabrika", func(d *Definition) { d.Actions = []string{"webhook_failing"} })
 	since := time.Date(2025, 3, 14, 9, 26, 53, 0, time.FixedZone("", 3600))
-	w.report(ring.Report{Registry: contoso.ID, Endpoint: failing.ID, Condition: ring.Disabling, Since: since, LastStatus: 503, LastError: "x", Progress: 70})
+	w.report(ring.Report{Registry: contoso.ID, Endpoint: sick.ID, Condition: ring.Disabling, Since: since, LastStatus: 503, LastError: "x", Progress: 70})
 	if len(w.rang) != 1 {
 		t.Fatalf("%d events, want 1", len(w.rang))
 	}
 	got := w.rang[0].entry.Event
 	want := &event.Event{
-		Pos: 1, ID: got.ID, At: got.At, Action: event.WebhookFailing, Registry: sourceOf(contoso.ID), Cause: "delivery",
-		Webhook: &event.Webhook{Endpoint: failing.ID, Name: "FailingHook", Condition: "disabling", Since: since.UTC(), LastStatus: 503, LastError: "x", Progress: 70},
+		Pos: 1, ID: got.ID, At: got.At, Action: event.WebhookFailing, Registry: sourceOf(contoso.ID), Target: failing(sick.ID), Cause: "delivery",
+		Webhook: &event.Webhook{Endpoint: sick.ID, Name: "FailingHook", Condition: "disabling", Since: since.UTC(), LastStatus: 503, LastError: "x", Progress: 70},
 	}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
@@ -354,8 +355,17 @@ func testFailingWebhooksAreReported(t *testing.T, w *world) {
 			t.Errorf("%s: owed to %v, want %d: who asked, is there, and is not the one that fails", how, owed, watcher.ID)
 		}
 	}
-	if w.history(contoso.ID, failing.ID)(got) || !w.history(contoso.ID, watcher.ID)(got) {
-		t.Error("the history of who asked tells another story")
+	var heads []*event.Event
+	if err := w.DB.Read(t.Context(), func(tx *sqldb.Tx) (err error) {
+		heads, err = outbox.Heads(tx, 0, 1)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []*event.Event{got, heads[0]} {
+		if w.history(contoso.ID, sick.ID)(e) || !w.history(contoso.ID, watcher.ID)(e) {
+			t.Errorf("the history of who asked tells another story of %+v", e)
+		}
 	}
 
 	listener, err := w.Listen(t.Context(), contoso, Definition{}, "ada")

@@ -3,6 +3,7 @@ package webhook
 import (
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/dockbell/dockbell/internal/event"
 )
@@ -44,7 +45,13 @@ func (r rule) scopeFor(action event.Action) scope {
 // isAbout reports whether e tells of the endpoint itself, which never hears of
 // it: what cannot be delivered would call for more that cannot.
 func isAbout(e *event.Event, endpoint int64) bool {
-	return e.Webhook != nil && e.Webhook.Endpoint == endpoint
+	return e.Action == event.WebhookFailing && e.Target == failing(endpoint)
+}
+
+// failing is the target of an event that tells of an endpoint. It stands where
+// rules find it that see no more of an event than outbox.Heads gives.
+func failing(endpoint int64) event.Target {
+	return event.Target{Digest: "endpoint:" + strconv.FormatInt(endpoint, 10)}
 }
 
 // rules are the webhooks in force at one moment, of all registries. Nothing in
