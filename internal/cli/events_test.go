@@ -180,7 +180,7 @@ func TestEventsTail(t *testing.T) {
 	f.push("team/web", "v2")
 	p.sees(p.out, "team/web:v2")
 	f.lose(true)
-	p.sees(p.err, "trying again until it is back: "+f.URL+" closed the connection before it had answered")
+	p.sees(p.err, "trying again until it is back: "+f.URL+" closed the connection\n")
 	f.push("a", "v3")
 	f.do(func() { f.down = false })
 	p.sees(p.out, "a:v3")

@@ -39,7 +39,7 @@ func (env Env) follow(ctx context.Context, server string, connect func(ctx conte
 			return err
 		case !lost:
 			lost = true
-			fmt.Fprintf(env.Stderr, "lost the connection to %s, trying again until it is back: %s\n", server, sentence(err))
+			fmt.Fprintf(env.Stderr, "lost the connection, trying again until it is back: %s\n", sentence(err))
 		}
 		if !since.IsZero() && time.Since(since) > longPause {
 			pause = firstPause

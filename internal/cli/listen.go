@@ -31,6 +31,7 @@ func listenCommand(env Env) *cobra.Command {
 	l := &listening{env: env}
 	in := inRegistry{conn: connection{env: env}}
 	actions := wordList{allowed: webhookActions}
+	otherwise := []string{"push", "delete", "chart_push", "chart_delete"} // a quarantine comes beside each push
 	var forward, scope string
 	cmd := &cobra.Command{
 		Use:   "listen",
@@ -49,7 +50,10 @@ func listenCommand(env Env) *cobra.Command {
 				l.forward = newForwarder(u)
 			}
 			env.warnOfScope(scope)
-			l.wanted = controlclient.ListenerCreate{Actions: actions.words, Scope: scope}
+			l.wanted = controlclient.ListenerCreate{Actions: otherwise, Scope: scope}
+			if actions.words != nil {
+				l.wanted.Actions = actions.words
+			}
 			return in.run(cmd.Context(), func(c *connected, registry string) error {
 				l.server, l.registry = c, registry
 				return l.run(cmd.Context())
@@ -61,7 +65,7 @@ func listenCommand(env Env) *cobra.Command {
 	in.flags(flags)
 	flags.StringVar(&forward, "forward", "", "`URL` to send each event to, for example http://127.0.0.1:3000/hook")
 	flags.StringVar(&scope, "scope", "", "which images ring: `repo:tag`, repo:*, team/*:*, or empty for all")
-	flags.Var(&actions, "actions", "what rings, separated by blanks; unless given: "+strings.Join(imageActions, " "))
+	flags.Var(&actions, "actions", "what rings, separated by blanks: "+strings.Join(webhookActions, " ")+"; unless given "+strings.Join(otherwise, " "))
 	flags.BoolVarP(&l.verbose, "verbose", "v", false, "print the body of each event, too")
 	Group(flags, "What it does")
 	in.conn.flags(flags)

@@ -301,7 +301,7 @@ func TestListenLosesTheServer(t *testing.T) {
 	p := h.shell(t).start("listen", "-v")
 	<-h.streams
 	h.CloseClientConnections()
-	p.sees(p.err, "lost the connection to "+h.URL)
+	p.sees(p.err, "lost the connection, trying again until it is back: "+h.URL+" closed the connection\n")
 	p.sees(p.err, "connected to "+h.URL+" again\n")
 	<-h.streams
 	h.deliver(t, pushed("v1"))

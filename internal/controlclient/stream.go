@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
@@ -170,6 +171,9 @@ func (c *Client) stream(ctx context.Context, path, lastID string, opened func(),
 		m, err := in.next()
 		if errors.Is(err, errMessageTooLong) {
 			return fault.Wrap(err, fault.Internal, "%s sent a message of more than %d bytes", c.server, maxMessage)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
+			return fault.Wrap(err, fault.Unavailable, "%s closed the connection", c.server)
 		}
 		if err != nil {
 			return lost(err)
