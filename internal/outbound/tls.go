@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,9 +24,9 @@ type TLS struct {
 const maxPEM = 64 << 10
 
 // CheckTLS decides whether t may be saved. It fails with fault.Invalid, and a
-// sentence that names the member and holds nothing of its content. An expired
-// certificate is refused: no receiver would take it, and no receiver's would
-// pass for it. Nil is valid.
+// sentence that names the member and holds nothing of its content. What expired
+// is refused, for no receiver would take it or pass by it: the client's
+// certificate, or all of the authorities. Nil is valid.
 func CheckTLS(t *TLS) error {
 	_, _, err := t.parse(time.Now())
 	return err
@@ -48,8 +49,12 @@ func (t *TLS) parse(now time.Time) (*x509.CertPool, *tls.Certificate, error) {
 	}
 	var authorities *x509.CertPool
 	if len(t.CA) > 0 {
-		certificates, err := certificatesOf("caCertificates", t.CA, now)
+		certificates, err := certificatesOf("caCertificates", t.CA)
 		if err != nil {
+			return nil, nil, err
+		}
+		latest := slices.MaxFunc(certificates, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		if err := checkExpiry("caCertificates", latest, now); err != nil {
 			return nil, nil, err
 		}
 		authorities = x509.NewCertPool()
@@ -71,7 +76,8 @@ func (t *TLS) parse(now time.Time) (*x509.CertPool, *tls.Certificate, error) {
 
 // pairOf returns the certificate and key of t, neither of which is empty.
 func pairOf(t *TLS, now time.Time) (*tls.Certificate, error) {
-	if _, err := certificatesOf("clientCertificate", t.Certificate, now); err != nil {
+	certificates, err := certificatesOf("clientCertificate", t.Certificate)
+	if err != nil {
 		return nil, err
 	}
 	if err := checkKey(t.Key); err != nil {
@@ -80,11 +86,11 @@ func pairOf(t *TLS, now time.Time) (*tls.Certificate, error) {
 	pair, err := tls.X509KeyPair(t.Certificate, t.Key)
 	if err != nil {
 		if strings.Contains(err.Error(), "does not match") {
-			return nil, fault.New(fault.Invalid, "clientKey does not belong to clientCertificate: the certificate comes first in its file, before those of its authority")
+			return nil, fault.New(fault.Invalid, "clientKey does not belong to clientCertificate: the certificate comes first in its member, before those of its authority")
 		}
 		return nil, fault.New(fault.Invalid, "clientKey is none this server can use: give an RSA, ECDSA or Ed25519 private key in PEM")
 	}
-	return &pair, nil
+	return &pair, checkExpiry("clientCertificate", certificates[0], now)
 }
 
 // checkKey tells the mistakes apart that people make with key files.
@@ -100,9 +106,17 @@ func checkKey(text []byte) error {
 	return fault.New(fault.Invalid, "clientKey holds no private key in PEM: it begins with -----BEGIN PRIVATE KEY-----")
 }
 
+// checkExpiry refuses what expired before now.
+func checkExpiry(member string, c *x509.Certificate, now time.Time) error {
+	if now.After(c.NotAfter) {
+		return fault.New(fault.Invalid, "%s expired on %s: give what is valid", member, c.NotAfter.UTC().Format(time.DateOnly))
+	}
+	return nil
+}
+
 // certificatesOf returns the certificates in text, at least one, for the member
-// of that name. The first of them must not have expired before now.
-func certificatesOf(member string, text []byte, now time.Time) ([]*x509.Certificate, error) {
+// of that name.
+func certificatesOf(member string, text []byte) ([]*x509.Certificate, error) {
 	var found []*x509.Certificate
 	rest := text
 	for {
@@ -123,15 +137,10 @@ func certificatesOf(member string, text []byte, now time.Time) ([]*x509.Certific
 		found = append(found, c)
 	}
 	switch {
-	case len(found) == 0:
-		return nil, fault.New(fault.Invalid, "%s holds no certificate in PEM: it begins with -----BEGIN CERTIFICATE-----", member)
 	case bytes.Contains(rest, []byte("-----BEGIN CERTIFICATE-----")):
 		return nil, fault.New(fault.Invalid, "certificate %d of %s is cut off: give it to its END line", len(found)+1, member)
-	}
-	for _, c := range found {
-		if !now.IsZero() && now.After(c.NotAfter) {
-			return nil, fault.New(fault.Invalid, "%s holds a certificate that expired on %s: give one that is valid", member, c.NotAfter.UTC().Format(time.DateOnly))
-		}
+	case len(found) == 0:
+		return nil, fault.New(fault.Invalid, "%s holds no certificate in PEM: it begins with -----BEGIN CERTIFICATE-----", member)
 	}
 	return found, nil
 }

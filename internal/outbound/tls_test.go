@@ -65,6 +65,13 @@ func serveTLS(t *testing.T, a *authority, config *tls.Config, change func(*x509.
 }
 
 func serveTLSHandler(t *testing.T, a *authority, config *tls.Config, change func(*x509.Certificate), h http.HandlerFunc) string {
+	s := newTLSServer(t, a, config, change, h)
+	s.StartTLS()
+	return s.URL
+}
+
+// newTLSServer returns a server that is to be started.
+func newTLSServer(t *testing.T, a *authority, config *tls.Config, change func(*x509.Certificate), h http.HandlerFunc) *httptest.Server {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "receiver"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -83,9 +90,8 @@ func serveTLSHandler(t *testing.T, a *authority, config *tls.Config, change func
 	s.TLS = config
 	s.TLS.Certificates = []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}}
 	s.EnableHTTP2 = true
-	s.StartTLS()
 	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
-	return s.URL
+	return s
 }
 
 func TestTLS(t *testing.T) {
