@@ -192,6 +192,9 @@ func testRulesByPosition(t *testing.T, w *world) {
 	if n := w.count("SELECT count(*) FROM webhook_rule"); n != kept {
 		t.Errorf("%d rules while all events are kept, want %d", n, kept)
 	}
+	forget(first.Pos) // the rule of which is the one before that of its own position
+	w.patch(contoso, "deployhook", Change{})
+	check(first, yes)
 	forget(outside.Pos)
 	w.patch(contoso, "deployhook", Change{})
 	for _, e := range []*event.Event{outside, notAsked} {
