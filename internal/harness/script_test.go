@@ -31,6 +31,7 @@ import (
 //	until pattern command…    repeat the command until it succeeds and prints what matches
 //	push repo:tag             push an image, each time another
 //	rang count pattern        wait until that many requests that match rang, and no more
+//	answer status             the receiver answers with that status from now on
 //
 // and in the environment ADDR, a free address to listen on, HOOK, the URL of a
 // receiver, PASSWORD, the operator's, and REGISTRY, what push takes for the name
@@ -54,7 +55,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "until": until, "push": pushImage, "rang": rang,
+			"exits": exits, "until": until, "push": pushImage, "rang": rang, "answer": answer,
 		},
 	})
 }
@@ -130,6 +131,7 @@ func pushImage(ts *testscript.TestScript, neg bool, args []string) {
 type heard struct {
 	mu       sync.Mutex
 	requests []string // header fields and body
+	status   int      // of the answers; 0 is 200
 }
 
 type heardKey struct{}
@@ -146,6 +148,9 @@ func (h *heard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.requests = append(h.requests, text.String())
+	if h.status != 0 {
+		w.WriteHeader(h.status)
+	}
 	io.WriteString(w, "thanks\n")
 }
 
@@ -158,6 +163,18 @@ func (h *heard) count(pattern *regexp.Regexp) (n int) {
 		}
 	}
 	return n
+}
+
+func answer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: answer status")
+	}
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	h := ts.Value(heardKey{}).(*heard)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.status = status
 }
 
 func rang(ts *testscript.TestScript, neg bool, args []string) {
