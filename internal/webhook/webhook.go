@@ -203,7 +203,8 @@ type hidden struct {
 // Errors: fault.Invalid for what breaks a rule, fault.Denied for an address that
 // may not be rung, fault.NotFound (RegistryResourceNotFound) for a location that
 // is no region of the registry, fault.Conflict (InvalidResourceLocation) for
-// another location than the webhook has, fault.Quota (QuotaExceeded).
+// another location than the webhook has, fault.Conflict for a listener that is
+// given a service URI, fault.Quota (QuotaExceeded).
 func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definition, by string) (w Webhook, created bool, err error) {
 	if err := checkName(name); err != nil {
 		return Webhook{}, false, err
