@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -57,6 +58,7 @@ type Server struct {
 	registry  *registry.Store
 	webhooks  *webhook.Store
 
+	id       string // of this server, made at its first start
 	listener net.Listener
 	http     *http.Server
 	stopping chan struct{} // closed when Serve begins to stop
@@ -154,11 +156,20 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 // openRinging opens the way of an event: from the registry's transaction through
 // the outbox and the webhooks' rules to the engine.
 func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
-	policy := outbound.Policy{Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations, NAT64: s.cfg.NAT64Prefixes}
-	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy})
+	err = s.db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) (err error) {
+		s.id, err = ensureServerID(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	policy := outbound.Policy{
+		Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations, NAT64: s.cfg.NAT64Prefixes, Own: s.own(),
+	}
+	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy, ID: s.id})
 	s.log.Info(s.outbound.Describe())
 	engine := delivery.New(delivery.Options{
-		DB: s.db, Poster: poster{s.outbound, s.listeners}, Log: s.log, Node: nodeName(),
+		DB: s.db, Poster: poster{s.outbound, s.listeners, s.id}, Log: s.log, Node: nodeName(),
 		MaxInFlight: s.cfg.MaxInFlight, MaxPerHost: s.cfg.MaxInFlightPerHost,
 		Retention: delivery.Retention{
 			Attempts: s.cfg.AttemptRetention, Events: s.cfg.EventRetention, Budget: int64(s.cfg.AttemptBudget),
@@ -191,6 +202,28 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.deliver = engine
 	return s.startListeners(ctx)
+}
+
+// own returns where this server itself is reached.
+func (s *Server) own() outbound.Own {
+	own := outbound.Own{Names: func(name string) bool {
+		_, err := s.hosts.Resolve(name)
+		return err == nil
+	}}
+	if addr, ok := s.Addr().(*net.TCPAddr); ok {
+		own.Listen = []netip.AddrPort{addr.AddrPort()}
+	}
+	hosts := append([]string{s.cfg.Domain}, s.cfg.Aliases...)
+	if s.cfg.ExternalURL != nil {
+		hosts = append(hosts, s.cfg.ExternalURL.Host)
+	}
+	for _, host := range hosts {
+		_, port, _ := net.SplitHostPort(host)
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+			own.Ports = append(own.Ports, uint16(n))
+		}
+	}
+	return own
 }
 
 // Addr returns the address the server listens on.

@@ -17,6 +17,7 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/ociserver"
+	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/sqldb"
 	"github.com/dockbell/dockbell/internal/tenant"
@@ -50,9 +51,13 @@ func (s *Server) handler() http.Handler {
 			h.Set("X-Ms-Client-Request-Id", c)
 		}
 		h.Set("X-Content-Type-Options", "nosniff")
+		if err := s.looping(r); err != nil {
+			refuse(w, http.StatusLoopDetected, err)
+			return
+		}
 		if !probe(r) {
 			if _, err := s.hosts.Resolve(r.Host); err != nil {
-				misdirected(w, err)
+				refuse(w, http.StatusMisdirectedRequest, err) // RFC 9110, section 15.5.20
 				return
 			}
 		}
@@ -69,13 +74,34 @@ func (s *Server) handler() http.Handler {
 // makes to an address, under whatever name.
 func probe(r *http.Request) bool { return r.URL.Path == "/healthz" || r.URL.Path == "/readyz" }
 
-// misdirected answers a request for a host that is no registry here (RFC 9110,
-// section 15.5.20), in a body that clients of every face can read.
-func misdirected(w http.ResponseWriter, err error) {
+// looping fails for a request that must not go on: what it leads to would ring
+// again, and lead here again.
+func (s *Server) looping(r *http.Request) error {
+	hops := hopsOf(r)
+	switch {
+	case outbound.Loop(hops, s.id):
+		return fault.New(fault.Conflict, "a webhook of this server led to this request, or it came through more than %d servers (%s): it is refused, because it could go round for ever; ring another address",
+			outbound.MaxHops, outbound.HopsHeader).WithCode("LoopDetected")
+	case hops != "" && r.Method == http.MethodPost && strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/"):
+		// A ping has no room for the hops that led to it.
+		return fault.New(fault.Conflict, "a webhook of another server led to this request (%s): the control plane takes no rings; ring a program that calls it",
+			outbound.HopsHeader).WithCode("LoopDetected")
+	}
+	return nil
+}
+
+// hopsOf returns the servers whose rings led to a request.
+func hopsOf(r *http.Request) string {
+	return strings.Join(r.Header.Values(outbound.HopsHeader), ", ")
+}
+
+// refuse answers a request that gets to no face, in a body that clients of every
+// face can read.
+func refuse(w http.ResponseWriter, status int, err error) {
 	f := fault.As(err)
 	entry := map[string]string{"code": f.Code, "message": f.Message}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(http.StatusMisdirectedRequest)
+	w.WriteHeader(status)
 	body := json.NewEncoder(w)
 	body.SetEscapeHTML(false)
 	body.Encode(map[string]any{"errors": []any{entry}, "error": entry})
@@ -181,7 +207,7 @@ func (s *Server) openRegistry(r *http.Request) (oci.Registry, error) {
 		host = r.RemoteAddr
 	}
 	caller := registry.Caller{
-		Request: event.Request{ID: uuid.NewString(), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: host},
+		Request: event.Request{ID: uuid.NewString(), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: host, Hops: hopsOf(r)},
 		Actor:   who.Name,
 	}
 	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil

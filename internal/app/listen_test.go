@@ -207,7 +207,7 @@ func TestListener(t *testing.T) {
 	digest := s.push("app", "v1")
 	first := listening.delivery()
 	if !strings.Contains(first.Body, digest) || !strings.Contains(first.Body, `"action":"push"`) || first.Actor != "dockbell" || first.TimeoutInSeconds != 10 ||
-		first.Headers["Webhook-Id"] != first.EventID || !strings.HasPrefix(first.Headers["Webhook-Signature"], "v1,") {
+		first.Headers["Webhook-Id"] != first.EventID || first.Headers[hopsField] == "" || !strings.HasPrefix(first.Headers["Webhook-Signature"], "v1,") {
 		t.Errorf("delivery %+v", first)
 	}
 	if status := s.report(name, `{"attempt":%q,"status":500,"headers":{"X-Why":"because"},"body":"broken","durationMs":1.5}`, first.Attempt); status != http.StatusNoContent {

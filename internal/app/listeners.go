@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"github.com/dockbell/dockbell/internal/listen"
@@ -14,11 +15,14 @@ import (
 type poster struct {
 	strangers *outbound.Client
 	listeners *listen.Hub
+	id        string // of this server
 }
 
 // Post implements delivery.Poster.
 func (p poster) Post(ctx context.Context, r outbound.Request) outbound.Result {
 	if strings.HasPrefix(r.URL, listen.Scheme+"://") {
+		r.Header = maps.Clone(r.Header)
+		r.Header.Set(outbound.HopsHeader, r.NextHops(p.id)) // wherever its client may forward it to
 		return p.listeners.Post(ctx, r)
 	}
 	return p.strangers.Post(ctx, r)

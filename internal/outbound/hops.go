@@ -31,6 +31,10 @@ func Loop(hops, id string) bool {
 	return false
 }
 
+// NextHops returns the HopsHeader with which the server with this id sends r, if
+// another than a Client does it.
+func (r *Request) NextHops(id string) string { return appendHop(r.Hops, id) }
+
 // appendHop returns the value that this server sends.
 func appendHop(hops, id string) string {
 	if hops = strings.TrimSpace(hops); hops == "" {
