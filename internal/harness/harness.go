@@ -77,8 +77,16 @@ type Server struct {
 // is killed at the end of the test.
 func Start(t testing.TB, data string, flags ...string) *Server {
 	t.Helper()
-	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data}, flags...)
-	s := &Server{t: t, cmd: exec.Command(Binary(t), args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	return start(t, append([]string{Binary(t)}, serve(data, flags)...))
+}
+
+func serve(data string, flags []string) []string {
+	return append([]string{"serve", "--listen", "127.0.0.1:0", "--data", data}, flags...)
+}
+
+func start(t testing.TB, command []string) *Server {
+	t.Helper()
+	s := &Server{t: t, cmd: exec.Command(command[0], command[1:]...), log: &lockedBuffer{}, done: make(chan struct{})}
 	s.cmd.Env = append(foreignEnv(), "DOCKBELL_ADMIN_PASSWORD="+Password)
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {

@@ -142,7 +142,7 @@ func (c *change) do(ctx context.Context, s *harness.Server, method, ref string, 
 }
 
 // read runs fn on the database of a server.
-func read(t *testing.T, data string, fn func(*sqldb.Tx) error) {
+func read(t testing.TB, data string, fn func(*sqldb.Tx) error) {
 	t.Helper()
 	ctx := context.Background()
 	db, err := sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(data, "dockbell.db"), Log: slog.New(slog.DiscardHandler)})
@@ -157,7 +157,7 @@ func read(t *testing.T, data string, fn func(*sqldb.Tx) error) {
 
 // checkEvents compares the events with what clients asked for and were told, and
 // the tables with what the events say. It returns the events.
-func checkEvents(t *testing.T, data string, history []*change) (events []outbox.Entry) {
+func checkEvents(t testing.TB, data string, history []*change) (events []outbox.Entry) {
 	t.Helper()
 	manifests, tags := map[string]bool{}, map[string]string{}
 	read(t, data, func(tx *sqldb.Tx) (err error) {
