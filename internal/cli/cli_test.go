@@ -132,7 +132,7 @@ func TestWrongUsage(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
-	for _, line := range []string{"--help", "", "webhook", "webhook --help", "webhook create --help", "webhook update --help", "webhook list-events -h", "webhook rotate-secret -h", "webhook verify -h", "webhook test -h", "webhook pause -h", "webhook resume -h",
+	for _, line := range []string{"--help", "", "webhook", "webhook --help", "webhook create --help", "webhook update --help", "webhook list-events -h", "events", "events list --help", "events tail --help", "listen --help", "apply --help", "webhook rotate-secret -h", "webhook verify -h", "webhook test -h", "webhook pause -h", "webhook resume -h",
 		"webhook redeliver -h", "webhook replay -h", "webhook replays", "webhook replays list -h", "webhook replays show -h", "webhook replays cancel -h",
 		"webhook dead-letters -h", "webhook dead-letters list -h", "webhook dead-letters redrive -h", "webhook dead-letters purge -h", "registry list --help", "login --help", "help webhook ping"} {
 		got := s.run(strings.Fields(line)...)

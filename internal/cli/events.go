@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -84,7 +85,7 @@ func (e *events) list() *cobra.Command {
 	flags.SortFlags = false
 	e.in.flags(flags)
 	flags.Int64Var(&e.after, "after", 0, "begin behind this `position`; 0 is the beginning of what there ever was")
-	flags.IntVar(&e.limit, "limit", shownEvents, "show so `many` events at the most")
+	flags.IntVar(&e.limit, "limit", shownEvents, "the most events to show, a `number` from 1 to 1000")
 	Group(flags, "Which events")
 	e.out.flags(flags)
 	e.in.conn.flags(flags)
@@ -98,7 +99,7 @@ func (e *events) list() *cobra.Command {
 			if err != nil {
 				return e.expired(err, "list", registry)
 			}
-			t := feedTable(page.Entries)
+			t := e.out.feedTable(page.Entries)
 			t.empty = "nothing happened in registry " + registry + " yet: docker push " + c.server.Host + "/hello/world:v1"
 			if given {
 				t.empty = "nothing happened in registry " + registry + " behind position " + strconv.FormatInt(e.after, 10) + " yet: dockbell events tail -r " + registry
@@ -140,7 +141,7 @@ func (e *events) tail() *cobra.Command {
 	flags.SortFlags = false
 	e.in.flags(flags)
 	flags.Int64Var(&e.after, "after", 0, "begin behind this `position`, not with what happens now")
-	flags.IntVar(&e.limit, "limit", 0, "end after so `many` events; 0 for never")
+	flags.IntVar(&e.limit, "limit", 0, "end after this `number` of events; 0 for never")
 	Group(flags, "Which events")
 	flags.VarP(&format, "output", "o", "table, a line per event, on a terminal, and json, an object per line, elsewhere, unless given")
 	Group(flags, "Output")
@@ -206,26 +207,32 @@ func (e *events) printEntry(columns *columns, format string, entry controlclient
 		_, err := e.env.Stdout.Write(line.Bytes())
 		return err
 	}
-	_, err := fmt.Fprintln(e.env.Stdout, columns.line(feedCells(entry)[1:]...))
+	_, err := fmt.Fprintln(e.env.Stdout, columns.line(append([]string{toSecond(entry.Event.Timestamp)}, feedCells(entry)...)...))
 	return err
 }
 
 func feedView(e controlclient.FeedEntry) map[string]any { return decodedObject(e.Raw) }
 
-func feedTable(entries []controlclient.FeedEntry) table {
+func (o *output) feedTable(entries []controlclient.FeedEntry) table {
 	t := table{header: []string{"POSITION", "TIME", "ACTION", "IMAGE", "DIGEST", "WHO"}}
 	for _, e := range entries {
-		t.rows = append(t.rows, feedCells(e))
+		at, err := time.Parse(time.RFC3339, e.Event.Timestamp)
+		when := o.when(at)
+		if err != nil {
+			when = e.Event.Timestamp
+		}
+		t.rows = append(t.rows, append([]string{strconv.FormatInt(e.Position, 10), when}, feedCells(e)...))
 	}
 	return t
 }
 
+// feedCells returns what is shown of an event, behind its time.
 func feedCells(e controlclient.FeedEntry) []string {
 	who := firstOf(e.Actor, e.Cause)
 	if e.Sample {
 		who = strings.TrimSpace(who + " (sample)")
 	}
-	return []string{strconv.FormatInt(e.Position, 10), toSecond(e.Event.Timestamp), e.Event.Action, e.Event.Image(), shortDigest(e.Event.Target.Digest), who}
+	return []string{e.Event.Action, e.Event.Image(), shortDigest(e.Event.Target.Digest), who}
 }
 
 // shortDigest returns what people tell digests apart by.

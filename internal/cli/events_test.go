@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // feed is a server with nothing but the feed of registry contoso.
@@ -137,7 +138,13 @@ func TestEventsList(t *testing.T) {
 		f.entries[28] = `{"position":29,"actor":"\u001b[31mx","sample":true,"event":{"timestamp":"2026-11-22T03:04:29.5Z","action":"chart_push","target":{"name":"web","version":"1.2"}}}`
 		f.entries[29] = `{"position":30,"cause":"retention","event":{"timestamp":"2026-11-22T03:04:30.5Z","action":"delete","target":{"repository":"old","digest":"sha256:0123456789abcdef0123"}}}`
 	})
-	golden(t, "feed.txt", transcript(sh, "events list --limit 3", "events list --after 27 --query '[].position'"))
+	golden(t, "feed.txt", transcript(sh, "events list --limit 3 -o wide", "events list --after 27 --query '[].position'"))
+	f.do(func() {
+		f.entries[29] = fmt.Sprintf(`{"position":30,"event":{"timestamp":%q}}`, time.Now().Add(-90*time.Minute).Format(time.RFC3339Nano))
+	})
+	if got := sh.run("events", "list", "--limit", "1"); got.out != "POSITION  TIME  ACTION  IMAGE  DIGEST  WHO\n30        1h\n" {
+		t.Errorf("age: %+v", got)
+	}
 	for line, want := range map[string]struct{ first, last int }{
 		"events list -o json":                               {11, 30},
 		"events list -o json --limit 5":                     {26, 30},
