@@ -258,7 +258,7 @@ func difference(want wantedHook, have controlclient.Webhook, secrets controlclie
 			differs("uri: changed")
 		}
 	}
-	if from, to := sorted(have.Properties.Actions), sorted(want.actions); !slices.Equal(from, to) {
+	if from, to := inOrder(have.Properties.Actions, webhookActions), inOrder(want.actions, webhookActions); !slices.Equal(from, to) {
 		p.Actions = want.actions
 		differs("actions: %s -> %s", strings.Join(from, ", "), strings.Join(to, ", "))
 	}
@@ -302,7 +302,7 @@ func difference(want wantedHook, have controlclient.Webhook, secrets controlclie
 			}
 		}
 	}
-	if from, to := sorted(have.Properties.SignatureHeaders), sorted(want.signatures); !slices.Equal(from, to) {
+	if from, to := inOrder(have.Properties.SignatureHeaders, signatureStyles), inOrder(want.signatures, signatureStyles); !slices.Equal(from, to) {
 		p.SignatureHeaders = append([]string{}, want.signatures...) // not nil, which would keep them
 		differs("signatureHeaders: %s -> %s", cmp.Or(strings.Join(from, ", "), "none"), cmp.Or(strings.Join(to, ", "), "none"))
 	}
@@ -318,13 +318,21 @@ func origin(uri string) string {
 	return u.Scheme + "://" + u.Host
 }
 
-// sorted returns the words in lower case and in order.
-func sorted(words []string) []string {
+// inOrder returns words, each once, as known has them and in its order; those it
+// does not have, from a newer server, come last.
+func inOrder(words, known []string) []string {
+	rank := func(word string) int {
+		i := slices.Index(known, word)
+		if i < 0 {
+			i = len(known)
+		}
+		return i
+	}
 	out := make([]string, len(words))
 	for i, w := range words {
 		out[i] = strings.ToLower(w)
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, func(a, b string) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a, b)) })
 	return slices.Compact(out)
 }
 

@@ -130,7 +130,7 @@ func TestApply(t *testing.T) {
 	sh.terminal, sh.env["NO_COLOR"] = true, "1"
 	got := applied(t, sh, path)
 	want := result{
-		out: `~ deployhook  uri: https://hooks.example.net -> https://other.example.net; actions: delete, push -> push; scope: "team/*:*" -> ""; tag cost: "12" -> none; tag team: "web" -> none; ` +
+		out: `~ deployhook  uri: https://hooks.example.net -> https://other.example.net; actions: push, delete -> push; scope: "team/*:*" -> ""; tag cost: "12" -> none; tag team: "web" -> none; ` +
 			`header Authorization: removed; header X-Literal: removed; retryPolicy.maxDeliveryAttempts: 5 -> 30; retryPolicy.order: none -> tag; retryPolicy.maxPerMinute: 60 -> 0; signatureHeaders: github -> none
 0 created, 1 changed, 0 deleted
 `,
