@@ -47,14 +47,14 @@ type plane struct {
 	config  arm.Config // what Handler is made of
 }
 
-func newPlane(t *testing.T) *plane {
+func newPlane(t testing.TB) *plane {
 	t.Helper()
 	return newPlaneOver(t, outbound.Policy{}, nil)
 }
 
 // newPlaneOver returns a plane whose webhooks may ring what the policy allows,
 // over a real engine if poster is not nil.
-func newPlaneOver(t *testing.T, policy outbound.Policy, poster delivery.Poster) *plane {
+func newPlaneOver(t testing.TB, policy outbound.Policy, poster delivery.Poster) *plane {
 	t.Helper()
 	ctx := t.Context()
 	db, err := sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(t.TempDir(), "dockbell.db")})

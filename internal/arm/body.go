@@ -147,6 +147,8 @@ func typeWord(t reflect.Type) string {
 		return "an array of strings"
 	case reflect.Int, reflect.Int64:
 		return "a whole number"
+	case reflect.Float64:
+		return "a number"
 	case reflect.Map:
 		return "an object whose members are strings"
 	default:

@@ -64,7 +64,8 @@ func (f *feed) After(_ context.Context, registry, pos int64, n int) (arm.FeedPag
 	defer f.mu.Unlock()
 	page := f.bounds()
 	page.Next = max(pos, page.Oldest-1)
-	for _, e := range f.entries[min(page.Next, page.Newest):min(page.Next+feedPage, page.Newest)] {
+	from := min(page.Next, page.Newest)
+	for _, e := range f.entries[from:min(from+feedPage, page.Newest)] {
 		if e.Event.Registry.ID == registry {
 			if len(page.Entries) == n {
 				break
@@ -381,6 +382,33 @@ func TestFeedStreamFails(t *testing.T) {
 		r.add(r.contoso, 7)
 		if got := answer.drain(); !isEnded(done) || !strings.Contains(got, "event: error\ndata: {\"error\":{\"code\":\"PositionExpired\"") || !strings.Contains(got, `"oldest":5}`) {
 			t.Errorf("got %s", got)
+		}
+	})
+}
+
+// FuzzFeedQuery: whatever a client asks for, it gets a page or is told what is
+// wrong with it.
+func FuzzFeedQuery(f *testing.F) {
+	for _, query := range []string{"", "after=1&limit=2", "last=3", "wait=60", "after=-1", "limit=%zz", "after=9223372036854775807", "last=0&after="} {
+		f.Add(query, "")
+	}
+	f.Add("last=2", "1")
+	p := newPlane(f)
+	source := newFeed()
+	stopping := make(chan struct{})
+	close(stopping) // nobody waits
+	cfg := p.config
+	cfg.Feed, cfg.Stopping = source, stopping
+	source.add(cfg.Tenants.Default().ID, 5)
+	handler := arm.New(cfg)
+	f.Fuzz(func(t *testing.T, query, lastEventID string) {
+		r := httptest.NewRequest("GET", "http://contoso.azurecr.example/api/v1/registries/contoso/events", nil)
+		r.URL.RawQuery = query
+		r.Header.Set("Last-Event-ID", lastEventID)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if w.Code != http.StatusOK && w.Code != http.StatusBadRequest && w.Code != http.StatusGone {
+			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})
 }

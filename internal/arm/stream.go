@@ -50,7 +50,6 @@ func writeStream(w http.ResponseWriter, status int, run stream) {
 	if s.beat() == nil { // the client learns at once that it is connected
 		run(s)
 	}
-	s.rc.SetWriteDeadline(time.Time{}) // the connection may carry further requests
 }
 
 // beat writes a comment, which clients skip.
@@ -89,6 +88,7 @@ func (s *eventStream) fail(err error) {
 
 func (s *eventStream) write(b []byte) error {
 	s.rc.SetWriteDeadline(time.Now().Add(writeLimit)) // where that cannot be set, the client's reading is trusted
+	defer s.rc.SetWriteDeadline(time.Time{})          // HTTP/2 ends a stream at its deadline, also a silent one
 	if _, err := s.w.Write(b); err != nil {
 		return err
 	}

@@ -545,3 +545,26 @@ func TestGoneEndpoint(t *testing.T) {
 		}
 	})
 }
+
+// FuzzReport: what is kept of a report is bounded, and says something.
+func FuzzReport(f *testing.F) {
+	f.Add(200, "Retry-After", "9", []byte("body"), int64(1), "", "")
+	f.Add(0, "", "", []byte(nil), int64(-1), "connect", "refused\nby \xff")
+	f.Fuzz(func(t *testing.T, status int, name, value string, body []byte, took int64, class, message string) {
+		res, err := Report{
+			Status: status, Header: map[string]string{name: value}, Body: body, Duration: time.Duration(took), Class: class, Message: message,
+		}.result()
+		switch {
+		case err != nil:
+			if !fault.Is(err, fault.Invalid) || len(err.Error()) > 500 {
+				t.Errorf("error %v", err)
+			}
+		case res.Answer != nil:
+			if res.Class != outbound.None || len(res.Body) > outbound.MaxResponseBody || len(res.Answer.Header[name]) > 8<<10 {
+				t.Errorf("result %+v", res)
+			}
+		case res.Class == outbound.None || res.Message == "" || len(res.Message) > 520 || strings.ContainsAny(res.Message, "\r\n"):
+			t.Errorf("result %+v", res)
+		}
+	})
+}
