@@ -190,7 +190,7 @@ func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 			if err := concludeReplay(tx, j, end); err != nil {
 				return err
 			}
-			if end.dead != "" && j.ep.kind != kindReplay {
+			if end.dead != "" {
 				if err := insertDeadLetter(tx, j, end.dead); err != nil {
 					return err
 				}

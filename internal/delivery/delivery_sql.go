@@ -128,7 +128,14 @@ func fromNull(n sql.NullInt64) time.Time {
 // insertDelivery writes the row of a job whose next attempt is j.n, due at due,
 // or held until an older one of its key is done. An endpoint that was deleted
 // meanwhile gets none.
-func insertDelivery(tx *sqldb.Tx, j *job, held bool, due time.Time) error {
+func insertDelivery(tx *sqldb.Tx, j *job, p place, due time.Time) error {
+	held := p.held
+	if !held && p.unsure {
+		var err error
+		if held, err = hasOlder(tx, j.ep.id, j.key, j.pos); err != nil {
+			return err
+		}
+	}
 	state := statePending
 	if held {
 		state = stateHeld
@@ -145,7 +152,7 @@ func insertRetry(tx *sqldb.Tx, j *job, end settled) error {
 	next := *j
 	next.n++
 	next.crashes, next.uncounted = 0, end.uncounted
-	return insertDelivery(tx, &next, false, end.due)
+	return insertDelivery(tx, &next, place{}, end.due)
 }
 
 // rescheduleDelivery makes a row in flight pending again, with so many attempts
@@ -214,9 +221,9 @@ func hasOutcome(tx *sqldb.Tx, endpoint, pos int64, outcome Outcome) (has bool, e
 	return has, err
 }
 
-// hasDeliveries reports whether rows of an order key exist.
-func hasDeliveries(tx *sqldb.Tx, endpoint int64, key string) (found bool, err error) {
-	err = tx.Get("SELECT EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND order_key = $2)", []any{endpoint, key}, &found)
+// hasOlder reports whether rows of an order key exist for events before pos.
+func hasOlder(tx *sqldb.Tx, endpoint int64, key string, pos int64) (found bool, err error) {
+	err = tx.Get("SELECT EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND order_key = $2 AND pos < $3)", []any{endpoint, key, pos}, &found)
 	return found, err
 }
 
@@ -332,13 +339,8 @@ func (c *claiming) expire(tx *sqldb.Tx, j *job) error {
 	if err := deleteDelivery(tx, j); err != nil {
 		return err
 	}
-	if err := concludeReplay(tx, j, settled{dead: reasonExpired(j.ep)}); err != nil {
+	if err := lapse(tx, j, reasonExpired(j.ep)); err != nil {
 		return err
-	}
-	if j.ep.kind != kindReplay {
-		if err := addLapsed(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reasonExpired(j.ep)); err != nil {
-			return err
-		}
 	}
 	_, err := releaseNext(tx, j.ep.id, j.key)
 	return err
@@ -392,8 +394,17 @@ func releaseNext(tx *sqldb.Tx, endpoint int64, key string) (bool, error) {
 	return n > 0, err
 }
 
+// insertDeadLetter writes that a delivery was given up. That of a replay is the
+// replay's affair, unless that had it from the dead letters.
 func insertDeadLetter(tx *sqldb.Tx, j *job, reason string) error {
-	return addDeadLetter(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reason)
+	if j.replay > 0 {
+		var redrive bool
+		err := tx.Get("SELECT EXISTS (SELECT 1 FROM replay WHERE id = $1 AND redrive)", []any{j.replay}, &redrive)
+		if err != nil || !redrive {
+			return err
+		}
+	}
+	return addDeadLetter(tx, j.ep.owner, lapsed{j.pos, j.pos, 1}, reason)
 }
 
 // addDeadLetter writes a dead letter. An endpoint that was deleted gets none.
@@ -422,6 +433,17 @@ func addLapsed(tx *sqldb.Tx, endpoint int64, l lapsed, reason string) error {
 	}
 	_, err = tx.Exec("UPDATE endpoint SET range_id = (SELECT max(id) FROM dead_letter WHERE endpoint = $1) WHERE id = $1", endpoint)
 	return err
+}
+
+// lapse gives up a delivery of those that make a range, where it is no replay's.
+func lapse(tx *sqldb.Tx, j *job, reason string) error {
+	if j.replay == 0 {
+		return addLapsed(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reason)
+	}
+	if err := concludeReplay(tx, j, settled{dead: reason}); err != nil {
+		return err
+	}
+	return insertDeadLetter(tx, j, reason)
 }
 
 const deadLetterColumns = "id, pos_from, pos_to, count, reason, at"
@@ -479,10 +501,10 @@ func countDeadLetters(tx *sqldb.Tx, endpoint int64) (n int64, err error) {
 
 // insertReplay writes a new replay and gives it its id.
 func insertReplay(tx *sqldb.Tx, r *replayRun, perMinute int, by string) error {
-	return tx.Get(`INSERT INTO replay (endpoint, target, state, selection, cursor, from_pos, until_pos, per_minute, next_at,
+	return tx.Get(`INSERT INTO replay (endpoint, target, state, selection, redrive, cursor, from_pos, until_pos, per_minute, next_at,
 			matched, delivered, refused, dead, created_at, created_by)
-		VALUES ($1, $2, 'running', $3, $4, $4, $5, $6, $7, 0, 0, 0, 0, $7, $8) RETURNING id`,
-		[]any{r.endpoint, r.target.id, r.selection.marshal(), r.cursor, r.until, perMinute, tx.Now().UnixNano(), by}, &r.id)
+		VALUES ($1, $2, 'running', $3, $4, $5, $5, $6, $7, $8, 0, 0, 0, 0, $8, $9) RETURNING id`,
+		[]any{r.endpoint, r.target.id, r.selection.marshal(), r.selection.Taken != nil, r.cursor, r.until, perMinute, tx.Now().UnixNano(), by}, &r.id)
 }
 
 func moveReplay(tx *sqldb.Tx, id, cursor int64, matched int, next time.Time) error {

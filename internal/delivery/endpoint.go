@@ -62,9 +62,10 @@ type endpoint struct {
 	due        time.Time      // when the first pending row is due; zero for none
 	claiming   bool
 
-	parked  bool  // events behind the cursor have no rows yet
-	cursor  int64 // position
-	feeding bool  // they are being read
+	parked    bool  // events behind the cursor have no rows yet
+	cursor    int64 // position
+	feeding   bool  // they are being read
+	unparking bool  // that it is live again is not on record: after a crash it would be parked, so nothing is sent
 
 	wakeAt    time.Time // in Engine.wakes; zero if not there
 	wakeIndex int
@@ -129,10 +130,21 @@ func (e *Engine) renew(ep *endpoint) bool {
 	return true
 }
 
-// behind reports whether something older of the same order key is still to be
-// delivered, or may be.
-func (ep *endpoint) behind(key string) bool {
-	return ep.active[key] > 0 || ep.hasRows(key)
+// place says where the row of a delivery goes that is made now.
+type place struct {
+	held   bool // behind an older one of its key
+	unsure bool // whether that has a row: the database knows
+}
+
+// behind returns the place behind what is in flight and in rows.
+func (ep *endpoint) behind(key string) place {
+	switch {
+	case ep.active[key] > 0:
+		return place{held: true}
+	case ep.counted && ep.rowKeys != nil:
+		return place{held: ep.rowKeys[key] > 0}
+	}
+	return place{unsure: ep.hasRows(key)}
 }
 
 // hasRows reports whether rows of this key exist, or may.
@@ -177,12 +189,12 @@ func (ep *endpoint) dropRow(key string, replay int64) {
 func (e *Engine) offer(ep *endpoint, j *job) {
 	switch {
 	case e.stopping:
-		e.spill(j)
+		e.spill(j, ep.last(j.key))
 		return
 	case urgent(j.entry.Event):
 		ep.now = append(ep.now, j)
 	case len(ep.queue) >= maxQueue, ep.hasRows(j.key), !e.sends(ep):
-		e.spill(j)
+		e.spill(j, ep.last(j.key))
 		return
 	default:
 		ep.queue = append(ep.queue, j)
@@ -196,23 +208,30 @@ func (e *Engine) sends(ep *endpoint) bool {
 }
 
 // spill puts a job that waits in memory into a row.
-func (e *Engine) spill(j *job) {
+func (e *Engine) spill(j *job, p place) {
 	ep := j.ep
-	held := ep.behind(j.key) || ep.queued(j.key)
 	ep.addRow(j.key, j.replay)
 	e.enqueue(op{
 		run: func(tx *sqldb.Tx) error {
-			return insertDelivery(tx, j, held, tx.Now())
+			return insertDelivery(tx, j, p, tx.Now())
 		},
 		done: func() {
 			j.owed.open--
 			e.noteExpanded()
-			if !held {
+			if !p.held {
 				ep.setDue(time.Now())
 			}
 			e.schedule(ep)
 		},
 	})
+}
+
+// last returns the place behind everything that ep is owed.
+func (ep *endpoint) last(key string) place {
+	if ep.queued(key) {
+		return place{held: true}
+	}
+	return ep.behind(key)
 }
 
 // queued reports whether a job of that key waits in memory.
@@ -225,29 +244,37 @@ func (ep *endpoint) queued(key string) bool {
 	return false
 }
 
-// spillQueue puts everything that waits in memory for ep into rows, in order.
+// spillQueue puts the queue of ep into rows. What has rows of the same key by now
+// came later, so the first of each key waits for nothing but an attempt in
+// flight.
 func (e *Engine) spillQueue(ep *endpoint) {
-	queue := append(ep.now, ep.queue...)
-	ep.queue, ep.now = nil, nil
+	queue := ep.queue
+	ep.queue = nil
+	older := map[string]bool{}
 	for _, j := range queue {
-		e.spill(j)
+		e.spill(j, place{held: older[j.key] || ep.active[j.key] > 0})
+		older[j.key] = true
 	}
 }
 
-// spillKey does so for one order key: its older one failed and goes first.
+// spillAll puts whatever waits in memory for ep into rows.
+func (e *Engine) spillAll(ep *endpoint) {
+	ep.queue, ep.now = append(ep.now, ep.queue...), nil
+	e.spillQueue(ep)
+}
+
+// spillKey does so for one order key, of which an older one is about to have a
+// row.
 func (e *Engine) spillKey(ep *endpoint, key string) {
-	var rest, moved []*job
+	var rest []*job
 	for _, j := range ep.queue {
 		if j.key == key {
-			moved = append(moved, j)
+			e.spill(j, place{held: true})
 		} else {
 			rest = append(rest, j)
 		}
 	}
 	ep.queue = rest
-	for _, j := range moved {
-		e.spill(j)
-	}
 }
 
 // ready returns the index of the first queued job whose key is free, or -1.
@@ -297,9 +324,12 @@ func (l *owedList) barrier(pos int64) *owed {
 // unpark hands events to ep again: the cursor has reached the newest one.
 // Callers hold e.mu.
 func (e *Engine) unpark(ep *endpoint) {
-	ep.parked, ep.from = false, ep.cursor
+	ep.parked, ep.from, ep.unparking = false, ep.cursor, true
 	cursor := ep.cursor
-	e.enqueue(op{run: func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, cursor) }})
+	e.enqueue(op{
+		run:  func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, cursor) },
+		done: func() { ep.unparking = false; e.schedule(ep) },
+	})
 }
 
 // heard takes note of how an endpoint answered, and draws the consequences.
@@ -364,11 +394,7 @@ func (ep *endpoint) grow() {
 func (e *Engine) opened(ep *endpoint) {
 	e.Log.Info("an endpoint fails: its events wait, and it is probed", "endpoint", ep.owner, "class", ep.seen.lastError, "status", ep.seen.lastStatus)
 	e.park(ep, e.next-1)
-	waiting := ep.queue
-	ep.queue = nil
-	for _, j := range waiting {
-		e.spill(j)
-	}
+	e.spillQueue(ep)
 }
 
 // closed begins to catch up: whatever waits is due.

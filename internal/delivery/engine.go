@@ -216,7 +216,7 @@ func (e *Engine) Stop(ctx context.Context) {
 	e.stopping = true
 	e.timer.Stop()
 	for _, ep := range e.endpoints {
-		e.spillQueue(ep)
+		e.spillAll(ep)
 	}
 	e.mu.Unlock()
 	stopCutting := context.AfterFunc(ctx, e.cancel)

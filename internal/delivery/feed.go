@@ -208,8 +208,8 @@ func (e *Engine) fed(ep *endpoint, f found) {
 // Callers hold e.mu.
 func (e *Engine) rowsFor(ep *endpoint, heads []*event.Event, replay int64, due time.Time, spacing time.Duration) (write func(*sqldb.Tx) error, pending bool) {
 	type row struct {
-		job  *job
-		held bool
+		job   *job
+		place place
 	}
 	rows := make([]row, len(heads))
 	for i, head := range heads {
@@ -218,10 +218,11 @@ func (e *Engine) rowsFor(ep *endpoint, heads []*event.Event, replay int64, due t
 			j.key = replayKey(replay, j.key)
 			j.expires = latest(due, time.Now()).Add(ep.terms.TTL)
 		}
-		held := ep.behind(j.key) || ep.queued(j.key)
+		// After a crash there may be rows of events that are newer than these.
+		p := place{held: ep.active[j.key] > 0, unsure: true}
 		ep.addRow(j.key, replay)
-		rows[i] = row{j, held}
-		pending = pending || !held
+		rows[i] = row{j, p}
+		pending = pending || !p.held
 	}
 	return func(tx *sqldb.Tx) error {
 		at := due
@@ -229,7 +230,7 @@ func (e *Engine) rowsFor(ep *endpoint, heads []*event.Event, replay int64, due t
 			at = tx.Now()
 		}
 		for _, r := range rows {
-			if err := insertDelivery(tx, r.job, r.held, at); err != nil {
+			if err := insertDelivery(tx, r.job, r.place, at); err != nil {
 				return err
 			}
 			at = at.Add(spacing)
@@ -245,7 +246,7 @@ func (e *Engine) empty(ep *endpoint, upTo int64, why string) {
 		return
 	}
 	ep.emptying, ep.disabling = true, false
-	e.spillQueue(ep)
+	e.spillAll(ep)
 	e.emptyRows(ep, upTo, why)
 }
 
@@ -259,18 +260,16 @@ func (e *Engine) emptyRows(ep *endpoint, upTo int64, why string) {
 			if err != nil {
 				return err
 			}
-			var l lapsed
 			for _, j := range gone {
-				if err := concludeReplay(tx, j, settled{dead: why}); err != nil {
+				j.ep = ep
+				if err := lapse(tx, j, why); err != nil {
 					return err
 				}
-				l.add(j.pos)
 			}
-			return addLapsed(tx, ep.id, l, why)
+			return nil
 		},
 		done: func() {
 			for _, j := range gone {
-				j.ep = ep
 				ep.dropRow(j.key, j.replay)
 				e.replayed(j)
 			}

@@ -125,11 +125,7 @@ func (e *Engine) Pause(ctx context.Context, id int64) error {
 		}
 		ep.pausedAt = time.Now().UTC()
 		e.park(ep, e.next-1)
-		waiting := ep.queue
-		ep.queue = nil
-		for _, j := range waiting {
-			e.spill(j)
-		}
+		e.spillQueue(ep)
 	})
 }
 

@@ -24,11 +24,11 @@ const reasonCrashed = "the server stopped during three attempts for this in a ro
 //   - a row that was in flight gets an interrupted attempt and is due again;
 //   - replays go on.
 func (e *Engine) recover(ctx context.Context) error {
-	if err := e.recoverInFlight(ctx); err != nil {
-		return fmt.Errorf("take back deliveries after a restart: %w", err)
-	}
 	if err := e.loadEndpoints(ctx); err != nil {
 		return fmt.Errorf("load endpoints: %w", err)
+	}
+	if err := e.recoverInFlight(ctx); err != nil {
+		return fmt.Errorf("take back deliveries after a restart: %w", err)
 	}
 	if err := e.recoverEvents(ctx); err != nil {
 		return fmt.Errorf("expand events after a restart: %w", err)
@@ -48,6 +48,13 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 		}
 		var written volume
 		for _, j := range jobs {
+			ep := e.endpoints[j.ep.id]
+			if ep == nil {
+				continue // deleted: its rows go with the others
+			}
+			j.ep = ep
+			ep.counted = false
+			ep.setDue(tx.Now())
 			if err := insertInterrupted(tx, j, e.Node, &written); err != nil {
 				return err
 			}
@@ -57,7 +64,7 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 			if err := deleteDelivery(tx, j); err != nil {
 				return err
 			}
-			if err := addDeadLetter(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reasonCrashed); err != nil {
+			if err := insertDeadLetter(tx, j, reasonCrashed); err != nil {
 				return err
 			}
 			if err := concludeReplay(tx, j, settled{dead: reasonCrashed}); err != nil {
@@ -142,17 +149,11 @@ func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume)
 		if err := insertInterrupted(tx, j, e.Node, written); err != nil {
 			return err
 		}
-		held, err := hasDeliveries(tx, id, j.key)
-		if err != nil {
-			return err
-		}
 		j.n, j.crashes, j.uncounted = 2, 1, 1 // its next attempt
-		if err := insertDelivery(tx, j, held, tx.Now()); err != nil {
+		if err := insertDelivery(tx, j, place{unsure: true}, tx.Now()); err != nil {
 			return err
 		}
-		if !held {
-			ep.setDue(tx.Now())
-		}
+		ep.setDue(tx.Now())
 		ep.counted = false
 	}
 	return nil

@@ -38,7 +38,7 @@ func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
 		return e.nextProbe(ep, now)
 	}
 	open := latest(ep.notBefore, ep.nextSlot)
-	if ep.ready() >= 0 {
+	if ep.ready() >= 0 && !ep.unparking {
 		return at(send, open, now)
 	}
 	s, t := idle, time.Time{}

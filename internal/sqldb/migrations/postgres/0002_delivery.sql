@@ -41,6 +41,7 @@ CREATE TABLE replay (
     target     BIGINT NOT NULL, -- the endpoint that is rung: the same, or one of kind replay
     state      TEXT   NOT NULL CHECK (state IN ('running', 'done', 'cancelled')),
     selection  TEXT   NOT NULL, -- JSON: which events
+    redrive    BOOLEAN NOT NULL, -- it took over dead letters: what it does not deliver is dead again
     cursor     BIGINT NOT NULL, -- events up to here were looked at
     from_pos   BIGINT NOT NULL, -- where the cursor began
     until_pos  BIGINT NOT NULL, -- the last event to look at

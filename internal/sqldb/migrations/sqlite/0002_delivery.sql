@@ -36,6 +36,21 @@ ALTER TABLE endpoint_new RENAME TO endpoint;
 ALTER TABLE delivery ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0; -- attempts in a row that a crash cut off
 ALTER TABLE delivery ADD COLUMN uncounted   INTEGER NOT NULL DEFAULT 0; -- attempts that its policy does not count: probes, and cut off ones
 
+-- Ids of dead letters are for people to name, and are not used twice.
+CREATE TABLE dead_letter_new (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    endpoint INTEGER NOT NULL,
+    pos_from INTEGER NOT NULL,
+    pos_to   INTEGER NOT NULL,
+    count    INTEGER NOT NULL,
+    reason   TEXT    NOT NULL,
+    at       INTEGER NOT NULL
+);
+INSERT INTO dead_letter_new SELECT id, endpoint, pos_from, pos_to, count, reason, at FROM dead_letter;
+DROP TABLE dead_letter;
+ALTER TABLE dead_letter_new RENAME TO dead_letter;
+CREATE INDEX dead_letter_endpoint ON dead_letter (endpoint, pos_from);
+
 -- How much the log of attempts takes, by day and whether they were delivered.
 CREATE TABLE attempt_volume (
     day       INTEGER NOT NULL, -- since 1970
@@ -55,6 +70,7 @@ CREATE TABLE replay (
     target     INTEGER NOT NULL, -- the endpoint that is rung: the same, or one of kind replay
     state      TEXT    NOT NULL CHECK (state IN ('running', 'done', 'cancelled')),
     selection  TEXT    NOT NULL, -- JSON: which events
+    redrive    BOOLEAN NOT NULL, -- it took over dead letters: what it does not deliver is dead again
     cursor     INTEGER NOT NULL, -- events up to here were looked at
     from_pos   INTEGER NOT NULL, -- where the cursor began
     until_pos  INTEGER NOT NULL, -- the last event to look at
