@@ -28,7 +28,7 @@ const keptFor = 10 * time.Minute
 const farewell = 5 * time.Second
 
 func listenCommand(env Env) *cobra.Command {
-	l := &listening{env: env}
+	l := &listening{env: env, now: time.Now}
 	in := inRegistry{conn: connection{env: env}}
 	actions := wordList{allowed: webhookActions}
 	otherwise := []string{"push", "delete", "chart_push", "chart_delete"} // a quarantine comes beside each push
@@ -81,8 +81,9 @@ type listening struct {
 	server   *connected
 	registry string
 
+	now      func() time.Time
 	name     string    // of the webhook on the server that rings here
-	lastSeen time.Time // when there was a connection last, by the clock on the wall: machines sleep
+	lastSeen time.Time // when there was a connection last
 
 	mu               sync.Mutex // guards what follows, and keeps lines together
 	columns          columns
@@ -126,12 +127,14 @@ func (l *listening) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.name, l.lastSeen = w.Name, wallClock()
+	l.name, l.lastSeen = w.Name, l.wallClock()
 	l.wanted = controlclient.ListenerCreate{Actions: w.Properties.Actions, Scope: w.Properties.Scope, Location: w.Location}
 	return nil
 }
 
-func wallClock() time.Time { return time.Now().Round(0) }
+// wallClock returns the time as clocks on walls have it: the other clock of a
+// machine stands still while that sleeps.
+func (l *listening) wallClock() time.Time { return l.now().Round(0) }
 
 // announce says what is listened to, and what a receiver has to know.
 func (l *listening) announce() {
@@ -160,12 +163,12 @@ func (l *listening) listen(ctx context.Context, opened func(), each func(control
 	stood := false
 	err := l.server.Listen(ctx, l.registry, l.name, func() { stood = true; opened() }, each)
 	if stood {
-		l.lastSeen = wallClock()
+		l.lastSeen = l.wallClock()
 	}
 	if !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if wallClock().Sub(l.lastSeen) < keptFor {
+	if l.wallClock().Sub(l.lastSeen) < keptFor {
 		return fault.Wrap(err, fault.NotFound, "%s was deleted by someone: dockbell listen makes another", l.name).WithCode(fault.As(err).Code)
 	}
 	old, since := l.name, l.lastSeen
