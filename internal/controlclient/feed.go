@@ -41,16 +41,23 @@ type EventBody struct {
 		Tag        string `json:"tag"`
 		Name       string `json:"name"`    // of a chart
 		Version    string `json:"version"` // of a chart
+
+		// Of a webhook_failing: the webhook that fails, and whether it still does.
+		Webhook   string `json:"webhook"`
+		Condition string `json:"condition"`
 	} `json:"target"`
 }
 
 // Image returns what was acted on as people name it: repository:tag, or the
-// repository alone, or a chart's name and version.
+// repository alone, or a chart's name and version. Of a webhook_failing it is
+// the webhook and its condition.
 func (e *EventBody) Image() string {
 	t := e.Target
 	switch {
 	case t.Tag != "":
 		return t.Repository + ":" + t.Tag
+	case t.Webhook != "":
+		return "webhook " + t.Webhook + " " + t.Condition
 	case t.Repository == "" && t.Name != "":
 		return t.Name + "-" + t.Version
 	}

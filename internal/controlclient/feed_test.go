@@ -61,10 +61,11 @@ func TestFeedRequests(t *testing.T) {
 func TestImage(t *testing.T) {
 	t.Parallel()
 	for want, fill := range map[string]func(*EventBody){
-		"":            func(e *EventBody) {},
-		"team/web":    func(e *EventBody) { e.Target.Repository = "team/web" },
-		"team/web:v1": func(e *EventBody) { e.Target.Repository, e.Target.Tag = "team/web", "v1" },
-		"wordpress-5": func(e *EventBody) { e.Target.Name, e.Target.Version = "wordpress", "5" },
+		"":                           func(e *EventBody) {},
+		"team/web":                   func(e *EventBody) { e.Target.Repository = "team/web" },
+		"team/web:v1":                func(e *EventBody) { e.Target.Repository, e.Target.Tag = "team/web", "v1" },
+		"webhook deployhook failing": func(e *EventBody) { e.Target.Webhook, e.Target.Condition = "deployhook", "failing" },
+		"wordpress-5":                func(e *EventBody) { e.Target.Name, e.Target.Version = "wordpress", "5" },
 	} {
 		var e EventBody
 		fill(&e)
