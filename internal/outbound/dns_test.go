@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// nameServer answers questions for IPv4 addresses over UDP on loopback.
+// nameServer answers questions for addresses over UDP on loopback.
 type nameServer struct {
 	mute bool // answers nothing until the end of the test
 
@@ -76,18 +76,20 @@ func (s *nameServer) answer(question []byte) []byte {
 	s.mu.Lock()
 	addrs, known := s.answers[name.String()]
 	s.mu.Unlock()
-	const typeA = 1
-	if kind != typeA {
-		addrs = nil
+	const typeA, typeAAAA = 1, 28
+	var ips [][]byte
+	for _, addr := range addrs {
+		if ip := netip.MustParseAddr(addr); ip.Is4() && kind == typeA || ip.Is6() && kind == typeAAAA {
+			ips = append(ips, ip.AsSlice())
+		}
 	}
-	out := append([]byte{question[0], question[1], 0x84, 0, 0, 1, 0, byte(len(addrs)), 0, 0, 0, 0}, asked...)
+	out := append([]byte{question[0], question[1], 0x84, 0, 0, 1, 0, byte(len(ips)), 0, 0, 0, 0}, asked...)
 	if !known {
 		out[3] = 3 // no such name
 	}
-	for _, addr := range addrs {
-		ip := netip.MustParseAddr(addr).As4()
-		out = append(out, 0xc0, head, 0, typeA, 0, 1, 0, 0, 0, 0, 0, 4)
-		out = append(out, ip[:]...)
+	for _, ip := range ips {
+		out = append(out, 0xc0, head, 0, kind, 0, 1, 0, 0, 0, 0, 0, byte(len(ip)))
+		out = append(out, ip...)
 	}
 	return out
 }

@@ -32,6 +32,8 @@ var notPublic = []string{
 	"::ffff:0:127.0.0.1", "2001:10::1", "2001:1ff::1", "4000::1",
 }
 
+// TestOnlyPublicAddressesByDefault: checklist points 1 and 2. The decision is by
+// table, on every address that a predicate would let through.
 func TestOnlyPublicAddressesByDefault(t *testing.T) {
 	t.Parallel()
 	for _, text := range notPublic {
@@ -52,6 +54,7 @@ func TestOnlyPublicAddressesByDefault(t *testing.T) {
 	}
 }
 
+// TestZoneIsNeverRung: checklist point 2.
 func TestZoneIsNeverRung(t *testing.T) {
 	t.Parallel()
 	everything := Policy{Loopback: true, Allow: prefixes("::/0", "0.0.0.0/0", "fe80::/10")}
@@ -62,6 +65,8 @@ func TestZoneIsNeverRung(t *testing.T) {
 	}
 }
 
+// TestAllow: checklist point 5. Private ranges are opened by the word of the
+// operator, and what is dangerous inside them only by its own name.
 func TestAllow(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -119,6 +124,8 @@ func TestAllow(t *testing.T) {
 		{false, "64:ff9b::/96", "[64:ff9b::a9fe:a9fe]:443", false},
 		{false, "64:ff9b::/96", "[64:ff9b::a00:1]:443", false},
 		{false, "64:ff9b::/96,10.0.0.0/8", "[64:ff9b::a00:1]:443", true},
+		{false, "64:ff9b:1::/48", "[64:ff9b:1::808:808]:443", true},
+		{false, "64:ff9b:1::/48", "[64:ff9b:1::a9fe:a9fe]:443", false},
 		{false, "2002::/16", "[2002:7f00:1::1]:443", false},
 		{false, "2002::/16", "[2002:808:808::1]:443", true},
 		{false, "::/0", "[::7f00:1]:443", false},
@@ -135,6 +142,56 @@ func TestAllow(t *testing.T) {
 	}
 }
 
+// TestNAT64: checklist point 2. The prefixes of the operator's translators are
+// refused like the well-known one. The addresses are those of RFC 6052, section
+// 2.4, for 192.0.2.33 and the same with others inside.
+func TestNAT64(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ prefix, addr, inner string }{
+		{"2001:db8::/32", "2001:db8:c000:221::", "192.0.2.33"},
+		{"2001:db8:100::/40", "2001:db8:1c0:2:21::", "192.0.2.33"},
+		{"2001:db8:122::/48", "2001:db8:122:c000:2:2100::", "192.0.2.33"},
+		{"2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::", "192.0.2.33"},
+		{"2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::", "192.0.2.33"},
+		{"2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33", "192.0.2.33"},
+		{"2a00:64::/32", "2a00:64:a9fe:a9fe::", "169.254.169.254"},
+		{"2a00:64::/96", "2a00:64::7f00:1", "127.0.0.1"},
+		{"64:ff9b:1::/48", "64:ff9b:1:a9fe:a9:fe00::", "169.254.169.254"},
+	} {
+		p := Policy{NAT64: prefixes("2a00:99::/96", tt.prefix)}
+		ip := netip.MustParseAddr(tt.addr)
+		if inner, ok := p.embedded(ip); !ok || inner.String() != tt.inner {
+			t.Errorf("%s in %s stands for %v, %v; want %s", tt.addr, tt.prefix, inner, ok, tt.inner)
+		}
+		addr := netip.AddrPortFrom(ip, 443)
+		if err := p.Check(addr); err == nil || !strings.Contains(err.Error(), "stands for an IPv4 address") {
+			t.Errorf("Check(%s) = %v, want a refusal: it is in %s", addr, err, tt.prefix)
+		}
+		// Allowed, it leads no further than its IPv4 address would.
+		p.Allow = prefixes(tt.prefix)
+		if err := p.Check(addr); err == nil {
+			t.Errorf("Check(%s) took what leads to %s", addr, tt.inner)
+		}
+	}
+	p := Policy{NAT64: prefixes("2a00:64::/96", "fe80::/32")}
+	for addr, want := range map[string]bool{
+		"[2a00:64::808:808]:443": false, // public, and still not: what is behind a translator is not known
+		"[2a00:65::1]:443":       true,
+		"[fe80::1]:443":          false,
+	} {
+		if err := p.Check(netip.MustParseAddrPort(addr)); want != (err == nil) {
+			t.Errorf("Check(%s) = %v", addr, err)
+		}
+	}
+	p.Allow = prefixes("::/0")
+	for addr, want := range map[string]bool{"[2a00:64::808:808]:443": true, "[2a00:64::a00:1]:443": false, "[fe80::808:808]:443": false} {
+		if err := p.Check(netip.MustParseAddrPort(addr)); want != (err == nil) {
+			t.Errorf("allowing ::/0, Check(%s) = %v", addr, err)
+		}
+	}
+}
+
+// TestPorts: checklist point 9.
 func TestPorts(t *testing.T) {
 	t.Parallel()
 	if !slices.IsSorted(otherProtocols) {
@@ -198,6 +255,7 @@ func TestFlagInMessageOpens(t *testing.T) {
 	}
 }
 
+// TestCheckURL: checklist point 9.
 func TestCheckURL(t *testing.T) {
 	t.Parallel()
 	const rule = "use an http or https URL, for example https://hooks.example.net/acr"
