@@ -17,13 +17,12 @@ type ListenerCreate struct {
 // Delivery is a request that the server would send to a URL, for the caller to
 // carry out.
 type Delivery struct {
-	Attempt          string            `json:"attempt"` // by which its result is reported
-	EventID          string            `json:"eventId"`
-	Actor            string            `json:"actor"`   // who made the change
-	Headers          map[string]string `json:"headers"` // signature included
-	Body             string            `json:"body"`    // byte for byte as it is signed
-	Replay           int64             `json:"replay"`  // number of the replay it belongs to; 0: none
-	TimeoutInSeconds int               `json:"timeoutInSeconds"`
+	Attempt string            `json:"attempt"` // by which its result is reported
+	EventID string            `json:"eventId"`
+	Actor   string            `json:"actor"`   // who made the change
+	Headers map[string]string `json:"headers"` // signature included
+	Body    string            `json:"body"`    // byte for byte as it is signed
+	Replay  int64             `json:"replay"`  // number of the replay it belongs to; 0: none
 }
 
 // DeliveryResult is what became of a Delivery: an answer with a Status, or an
