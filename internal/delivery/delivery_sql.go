@@ -522,6 +522,13 @@ func replayCursor(tx *sqldb.Tx, id int64) (cursor int64, err error) {
 	return cursor, err
 }
 
+// replayTarget returns the endpoint that a replay of endpoint's events rings, 0
+// for one that is not there.
+func replayTarget(tx *sqldb.Tx, endpoint, replay int64) (target int64, err error) {
+	err = tx.Get("SELECT coalesce(min(target), 0) FROM replay WHERE id = $1 AND endpoint = $2", []any{replay, endpoint}, &target)
+	return target, err
+}
+
 // concludeReplay counts a delivery of a replay that has ended.
 func concludeReplay(tx *sqldb.Tx, j *job, end settled) error {
 	if j.replay == 0 {

@@ -59,7 +59,12 @@ func (e *Engine) Attempts(ctx context.Context, endpoint int64, f Filter, after s
 			return nil, "", err
 		}
 	}
-	err = e.DB.Read(ctx, func(tx *sqldb.Tx) error {
+	err = e.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		if f.Replay > 0 { // which may have rung another address
+			if endpoint, err = replayTarget(tx, endpoint, f.Replay); err != nil {
+				return err
+			}
+		}
 		page, err = selectAttempts(tx, endpoint, f, c, n+1)
 		return err
 	})
