@@ -86,9 +86,13 @@ func stopped(parent context.Context, deadline time.Time, r *Request, what string
 	return None, ""
 }
 
+// early reports whether the connection ended before the answer. net/http has no
+// exported names for how that is over HTTP/2.
 func early(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
+	text := err.Error()
+	return strings.HasPrefix(text, "http2: client conn") || strings.HasPrefix(text, "http2: server sent GOAWAY and closed") ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
 
 // turnedAway reports whether the receiver said, by GOAWAY or REFUSED_STREAM,

@@ -14,7 +14,7 @@ const masked = "******"
 // wireHeader returns the header as it is sent: given, the encoding we can read,
 // and the userinfo of u as Basic authorization unless given has one.
 func wireHeader(given http.Header, u *url.URL) http.Header {
-	h := make(http.Header, len(given)+3)
+	h := make(http.Header, len(given)+2)
 	for name, values := range given {
 		h[name] = values
 	}
