@@ -148,7 +148,8 @@ func (e *Engine) feed(ep *endpoint) {
 		n = 1 // something to probe with
 	}
 	if !e.renew(ep) {
-		return // deleted just now
+		ep.gone = true // its owner has it no more
+		return
 	}
 	ep.feeding = true
 	cursor, since := ep.cursor, time.Now().Add(-ep.terms.TTL)
