@@ -28,6 +28,7 @@ const MaxEvents = 90 * 24 * time.Hour
 
 const (
 	sweepEvery = time.Hour
+	lookEvery  = time.Minute // at the disk
 	sweepChunk = 1000 // rows that one transaction removes
 	day        = 24 * time.Hour
 
@@ -39,14 +40,22 @@ func (r Retention) attempts() time.Duration { return cmp.Or(r.Attempts, 30*day) 
 func (r Retention) budget() int64           { return cmp.Or(r.Budget, 2<<30) }
 func (r Retention) events() time.Duration   { return min(cmp.Or(r.Events, 30*day), MaxEvents) }
 
-// runRetention removes what is kept no longer, every hour.
+// runRetention removes what is kept no longer, every hour, and at once when the
+// disk gets full.
 func (e *Engine) runRetention(ctx context.Context) {
+	swept, low := time.Now(), false
 	for {
-		pause(ctx, sweepEvery)
+		pause(ctx, lookEvery)
 		if ctx.Err() != nil {
 			return
 		}
-		if err := e.sweep(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		wasLow := low
+		low = e.LowDisk()
+		if time.Since(swept) < sweepEvery && (!low || wasLow) {
+			continue
+		}
+		swept = time.Now()
+		if err := e.sweep(ctx, swept); err != nil && ctx.Err() == nil {
 			e.Log.Error("old attempts and events cannot be removed; trying again in an hour", "error", err)
 		}
 	}
