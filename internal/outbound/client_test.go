@@ -59,13 +59,16 @@ func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// serveRaw answers each connection with what talk does on it.
+// serveRaw answers each connection with what talk does on it. They are closed at
+// the end of the test: a client closes those which are idle, and over HTTP/2 one
+// may not be so yet as its last answer arrives.
 func serveRaw(t testing.TB, talk func(net.Conn)) string {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan struct{})
+	var conns []net.Conn
 	go func() {
 		defer close(done)
 		for {
@@ -73,13 +76,20 @@ func serveRaw(t testing.TB, talk func(net.Conn)) string {
 			if err != nil {
 				return
 			}
+			conns = append(conns, conn)
 			go func() {
 				defer conn.Close()
 				talk(conn)
 			}()
 		}
 	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+		for _, conn := range conns {
+			conn.Close()
+		}
+	})
 	return "http://" + l.Addr().String()
 }
 
