@@ -52,8 +52,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		w.Close()
 		return b.String()
 	}
-	bomb := zip(50 << 20)
-	if len(bomb) > 60<<10 {
+	bomb := zip(20 << 20)
+	if len(bomb) > 30<<10 {
 		t.Fatalf("the bomb has %d bytes, which is none", len(bomb))
 	}
 	kilobyte := strings.Repeat("x", 1000)
