@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -24,6 +26,9 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	app.Version = version
+	// Of this program nothing uses package log, but net/http does: it repeats
+	// there what a receiver sent that nobody asked for.
+	log.SetOutput(io.Discard)
 	code := cli.Execute(ctx, cli.Root(cli.OSEnv(version), serveCommand(), demoCommand()), os.Args[1:])
 	stop()
 	os.Exit(code)
