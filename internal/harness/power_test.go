@@ -39,7 +39,7 @@ func TestPowerLoss(t *testing.T) {
 	t.Parallel()
 	states, restarts, tries := 200, 5, 12
 	if testing.Short() || raceEnabled {
-		states, restarts, tries = 30, 2, 6
+		states, restarts, tries = 24, 1, 6
 	}
 	if n, err := strconv.Atoi(os.Getenv("DOCKBELL_TEST_POWER_FAILURES")); err == nil {
 		states = n
