@@ -29,7 +29,7 @@ const MaxEvents = 90 * 24 * time.Hour
 const (
 	sweepEvery = time.Hour
 	lookEvery  = time.Minute // at the disk
-	sweepChunk = 1000 // rows that one transaction removes
+	sweepChunk = 1000        // rows that one transaction removes
 	day        = 24 * time.Hour
 
 	// shortAttempts is how long attempts are kept while the disk is nearly full.
