@@ -78,10 +78,11 @@ func (c *Client) Close() {
 
 // Describe says in one sentence what may be rung, for the log at start.
 func (c *Client) Describe() string {
-	if c.proxy == nil {
-		return c.policy.describe()
+	sentence := c.policy.describe()
+	if c.proxy != nil {
+		sentence += "; names are resolved by the proxy " + c.proxy.address + ", which decides where they may lead"
 	}
-	return "webhooks are rung through the proxy " + c.proxy.address + ", which decides where names may lead; of addresses written as such, " + c.policy.describe()
+	return sentence
 }
 
 // guard looks at every address right before it is dialled.
@@ -108,8 +109,8 @@ func (c *Client) hops(r *Request) []string {
 }
 
 // Post sends r and says what became of it. It never returns an error: the
-// failure, by class and in words, is in the Result. The request goes on the
-// wire at most once.
+// failure, by class and in words, is in the Result. A request with a body goes on
+// the wire at most once.
 func (c *Client) Post(ctx context.Context, r Request) Result {
 	res := Result{Started: time.Now()}
 	c.post(ctx, &r, &res)

@@ -6,7 +6,9 @@
 // kept of an exchange; what to send, whether an answer counts as success and
 // when to try again are for package delivery. Invariants: no redirect is
 // followed, no proxy of the environment is used, no address is dialled that the
-// Policy does not allow, and neither time nor memory depends on the receiver.
+// Policy does not allow (with a proxy of the operator's: that of the proxy), no
+// connection is shared by requests with different TLS settings, and neither time
+// nor memory depends on the receiver.
 package outbound
 
 import (

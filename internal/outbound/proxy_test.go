@@ -155,7 +155,7 @@ func TestEgressProxyOwnsNames(t *testing.T) {
 	if got := e.requests(); len(got) != 0 {
 		t.Errorf("the proxy was asked for %q", got)
 	}
-	if got := c.Describe(); !strings.Contains(got, "through the proxy "+e.url.Host) {
+	if got := c.Describe(); !strings.Contains(got, "; names are resolved by the proxy "+e.url.Host+",") {
 		t.Errorf("Describe() = %q", got)
 	}
 }
@@ -245,7 +245,7 @@ func TestEgressProxyIsLeftWhenStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := through(t, Options{Proxy: u}, nil)
-	want(t, c.Post(ctx, Request{URL: "http://hooks.example/", Timeout: 2 * brief}), Cancelled, "")
+	want(t, c.Post(ctx, Request{URL: "http://hooks.example/", Timeout: patience}), Cancelled, "")
 	<-gone
 }
 
