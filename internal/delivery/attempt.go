@@ -110,7 +110,11 @@ func (j *job) decide(v verdict, res outbound.Result) settled {
 		end.dead = reasonGone
 	default:
 		least := max(v.atLeast, askedPause(res))
-		end.due = time.Now().Add(max(retryPause(max(tries, 1), rand.Float64()), least))
+		pause := retryPause(max(tries, 1), rand.Float64())
+		if v.soon {
+			pause /= 100
+		}
+		end.due = time.Now().Add(max(pause, least))
 		switch {
 		case tries >= terms.MaxAttempts:
 			end.dead = fmt.Sprintf("given up after %s", attempts(j.n))

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
@@ -607,9 +609,42 @@ type exchange struct {
 func encode(res outbound.Result) exchange {
 	x := exchange{Result: res, sent: mustJSON(res.Sent)}
 	if res.Answer != nil {
-		x.answer = mustJSON(res.Answer)
+		x.answer = encodeAnswer(*res.Answer)
 	}
 	return x
+}
+
+// keptAnswer is the head of an answer as it is stored. Receivers may send bytes
+// that are no UTF-8, which JSON has no place for: such fields are apart.
+type keptAnswer struct {
+	outbound.ResponseHead
+	Raw map[string][]byte `json:"raw,omitempty"`
+}
+
+func encodeAnswer(head outbound.ResponseHead) []byte {
+	kept := keptAnswer{ResponseHead: head}
+	for name, value := range head.Header {
+		if utf8.ValidString(value) {
+			continue
+		}
+		if kept.Raw == nil {
+			kept.Raw, kept.Header = map[string][]byte{}, maps.Clone(head.Header)
+		}
+		kept.Raw[name] = []byte(value)
+		delete(kept.Header, name)
+	}
+	return mustJSON(kept)
+}
+
+func decodeAnswer(text []byte) (*outbound.ResponseHead, error) {
+	var kept keptAnswer
+	if err := json.Unmarshal(text, &kept); err != nil {
+		return nil, err
+	}
+	for name, value := range kept.Raw {
+		kept.Header[name] = string(value)
+	}
+	return &kept.ResponseHead, nil
 }
 
 func mustJSON(v any) []byte {

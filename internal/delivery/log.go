@@ -116,8 +116,8 @@ func selectAttempts(tx *sqldb.Tx, endpoint int64, f Filter, after cursor, n int)
 			a.EventID = a.Sent.Header["Webhook-Id"]
 		}
 		if answer != nil {
-			a.Answer = &outbound.ResponseHead{}
-			if err := json.Unmarshal(answer, a.Answer); err != nil {
+			var err error
+			if a.Answer, err = decodeAnswer(answer); err != nil {
 				return a, fmt.Errorf("attempt %d of event %d: %w", a.N, a.Pos, err)
 			}
 		}

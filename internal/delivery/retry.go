@@ -35,6 +35,7 @@ type verdict struct {
 	unhealthy bool          // it counts against the endpoint
 	overload  bool          // the endpoint gets too much at once
 	atLeast   time.Duration // not again before
+	soon      bool          // again much sooner than after another failure
 	gone      bool          // the endpoint wants nothing any more
 }
 
@@ -74,6 +75,8 @@ func judge(res outbound.Result) verdict {
 			return verdict{outcome: Failed, unhealthy: true, overload: true}
 		case outbound.Proxy:
 			return verdict{outcome: Failed} // the receiver was not asked
+		case outbound.Unread:
+			return verdict{outcome: Failed, soon: true} // it was, and asks for another connection
 		}
 		return failure
 	}

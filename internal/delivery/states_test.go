@@ -605,3 +605,24 @@ func TestHostLimit(t *testing.T) {
 		}
 	})
 }
+
+// What a receiver sends is on record byte for byte, also where it is no UTF-8.
+func TestBytesOfAnswersAreKept(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		const bytes = "caf\xe9 \x00\xff"
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(400)
+			res.Answer.Header["X-Odd"], res.Answer.Header["X-Plain"], res.Body = bytes, "plain", []byte(bytes)
+			return res
+		}
+		r.push(1, "v1")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		log := r.attempts(1)
+		if len(log) != 1 || log[0].Answer.Header["X-Odd"] != bytes || log[0].Answer.Header["X-Plain"] != "plain" || string(log[0].Body) != bytes {
+			t.Errorf("the log has %+v, want the bytes as they came", log)
+		}
+	})
+}
