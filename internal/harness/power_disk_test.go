@@ -36,14 +36,11 @@ type disk struct {
 
 	// ignores says which flushes do nothing: none, unless a test wants a bad disk.
 	ignores func(path string, folder bool) bool
-
-	flushes, writes int
 }
 
 // node is a file or folder.
 type node struct {
 	path string // its first
-	size int64  // as the process sees it
 
 	names map[string]*name // of a folder; nil for a file
 
@@ -56,6 +53,7 @@ type node struct {
 type name struct {
 	flushed  *node
 	unsynced []*node
+	changes  int // of all time that are flushed
 }
 
 func (n *name) current() *node {
@@ -83,7 +81,7 @@ type pending struct {
 	file  *opened
 	edit  *edit
 	edits []*edit       // that a flush of a file covers
-	names map[*name]int // how many changes of a name a flush of a folder covers
+	names map[*name]int // how many changes of a name, of all time, a flush of a folder covers
 }
 
 func newDisk(path string) *disk {
@@ -189,7 +187,7 @@ func (d *disk) begin(c *harness.Call) error {
 		if file.node.names != nil {
 			p.names = map[*name]int{}
 			for _, n := range file.node.names {
-				p.names[n] = len(n.unsynced)
+				p.names[n] = n.changes + len(n.unsynced)
 			}
 			return nil
 		}
@@ -200,7 +198,6 @@ func (d *disk) begin(c *harness.Call) error {
 		}
 		return nil
 	}
-	d.writes++
 	file.node.unsynced = append(file.node.unsynced, p.edit)
 	return nil
 }
@@ -296,12 +293,11 @@ func (d *disk) flush(p *pending) {
 	if d.ignores != nil && d.ignores(n.path, n.names != nil) {
 		return
 	}
-	d.flushes++
 	for entry, covered := range p.names {
-		// Another flush may have ended meanwhile.
-		if covered = min(covered, len(entry.unsynced)); covered > 0 {
-			entry.flushed = entry.unsynced[covered-1]
-			entry.unsynced = slices.Clone(entry.unsynced[covered:])
+		if more := covered - entry.changes; more > 0 { // no later flush was faster
+			entry.flushed = entry.unsynced[more-1]
+			entry.unsynced = slices.Clone(entry.unsynced[more:])
+			entry.changes = covered
 		}
 	}
 	for _, e := range p.edits {
