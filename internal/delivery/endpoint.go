@@ -373,6 +373,9 @@ func (e *Engine) heard(j *job, v verdict, res outbound.Result) {
 		e.announce(ep, now)
 	default:
 		ep.version++
+		if j.probe { // no illness, but no cure either
+			ep.breaker.nextProbe = now.Add(max(v.atLeast, probePause(ep.breaker.probes, rand.Float64())))
+		}
 	}
 }
 
@@ -472,13 +475,12 @@ func (e *Engine) disable(ep *endpoint, why string) {
 	e.report(ep, ring.Report{Condition: ring.Disabled})
 	e.loops.Go(func() {
 		err := e.destinations.Disable(e.run, ep.registry, ep.id, why)
-		if err == nil || e.run.Err() != nil {
-			return
+		if err != nil && e.run.Err() == nil {
+			e.Log.Error("an endpoint could not be disabled", "endpoint", ep.id, "why", why, "error", err)
 		}
-		e.Log.Error("an endpoint could not be disabled", "endpoint", ep.id, "why", why, "error", err)
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		ep.disabling = false
+		ep.disabling = false // if Disabled was not called, it was disabled already
 		e.kick(ep)
 	})
 }
