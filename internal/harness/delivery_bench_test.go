@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,20 +29,19 @@ import (
 // BenchmarkDeliveryRate measures deliveries per second to one receiver, each
 // with its attempt on record, beside a bare loop in which as many workers as the
 // engine's widest window send the same signed bodies to the same receiver. Live:
-// events come as fast as the outbox takes them. CatchUp: 20,000 events wait for
-// an endpoint that is resumed.
+// events come one in a transaction, as pushes make them, as fast as the outbox
+// takes them. Flood: ten in a transaction, which is more than can be delivered.
+// CatchUp: 20,000 events wait for an endpoint that is resumed.
 func BenchmarkDeliveryRate(b *testing.B) {
 	const events, workers = 20_000, 32
 	for _, way := range []struct {
 		name string
 		run  func(*ringer, int) time.Duration
-	}{{"Live", (*ringer).live}, {"CatchUp", (*ringer).catchUp}} {
+	}{{"Live", (*ringer).live}, {"Flood", (*ringer).flood}, {"CatchUp", (*ringer).catchUp}} {
 		b.Run(way.name, func(b *testing.B) {
 			r := newRinger(b)
 			bare := r.bare(events, workers)
-			commits := r.db.Commits()
 			took := way.run(r, events)
-			b.Logf("%d commits", r.db.Commits()-commits)
 			bare = min(bare, r.bare(events, workers))
 			b.ReportMetric(events/took.Seconds(), "deliveries/s")
 			b.ReportMetric(events/bare.Seconds(), "bare-posts/s")
@@ -61,7 +61,6 @@ type ringer struct {
 	hook     webhook.Webhook
 	receiver *httptest.Server
 	heard    atomic.Int64 // requests at the receiver
-	pushed   int
 }
 
 func newRinger(b *testing.B) *ringer {
@@ -107,19 +106,30 @@ func newRinger(b *testing.B) *ringer {
 	return r
 }
 
-// push appends n events, with so many goroutines that commits are shared.
-func (r *ringer) push(n int) {
-	var wg sync.WaitGroup
-	work := make(chan *outbox.Draft, n)
-	for i := range n {
-		work <- outbox.Prepare(pushOf(r.source, "app", fmt.Sprintf("t%d-%d", r.pushed, i)))
+// push appends n events, a few in each transaction, with so many goroutines that
+// commits are shared.
+func (r *ringer) push(n, few int) {
+	drafts := make([]*outbox.Draft, n)
+	for i := range drafts {
+		drafts[i] = outbox.Prepare(pushOf(r.source, "app", fmt.Sprintf("t%d", i)))
 	}
-	r.pushed++
+	work := make(chan []*outbox.Draft, n)
+	for part := range slices.Chunk(drafts, few) {
+		work <- part
+	}
 	close(work)
+	var wg sync.WaitGroup
 	for range 64 {
 		wg.Go(func() {
-			for d := range work {
-				err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error { return r.events.Append(tx, d) })
+			for part := range work {
+				err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error {
+					for _, d := range part {
+						if err := r.events.Append(tx, d); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
 				if err != nil {
 					r.b.Error(err)
 					return
@@ -130,12 +140,15 @@ func (r *ringer) push(n int) {
 	wg.Wait()
 }
 
-// live pushes n events and returns how long it took until all were delivered.
-func (r *ringer) live(n int) time.Duration {
+func (r *ringer) live(n int) time.Duration  { return r.ring(n, 1) }
+func (r *ringer) flood(n int) time.Duration { return r.ring(n, 10) }
+
+// ring pushes n events and returns how long it took until all were delivered.
+func (r *ringer) ring(n, few int) time.Duration {
 	heard := r.heard.Load()
 	began := time.Now()
-	r.push(n)
-	r.b.Logf("the outbox took %.0f events/s", float64(n)/time.Since(began).Seconds())
+	r.push(n, few)
+	r.b.Logf("the outbox took %.0f events/s, of which %d had rung by then", float64(n)/time.Since(began).Seconds(), r.heard.Load()-heard)
 	r.await(heard, n)
 	return time.Since(began)
 }
@@ -147,7 +160,7 @@ func (r *ringer) catchUp(n int) time.Duration {
 	if err := r.engine.Pause(ctx, r.hook.ID); err != nil {
 		r.b.Fatal(err)
 	}
-	r.push(n)
+	r.push(n, 10)
 	began := time.Now()
 	if err := r.engine.Resume(ctx, r.hook.ID); err != nil {
 		r.b.Fatal(err)
