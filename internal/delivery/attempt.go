@@ -27,27 +27,29 @@ func (e *Engine) attempt(j *job) {
 	}
 	e.slots.untrack(j)
 	switch {
-	case ep.gone:
-		// Its rows go with the others of the endpoint.
-		if j.owed != nil {
-			j.owed.open--
-			e.noteExpanded()
-		}
 	case !there:
 		e.conclude(j, nil, settled{dead: reasonDisabled})
 	default:
 		v := judge(res)
-		e.heard(j, v, res)
 		end := j.decide(v, res)
-		if v.gone {
-			e.disable(ep, "its receiver answered 410 Gone")
+		if !ep.gone {
+			e.heard(j, v, res)
+			if v.gone {
+				e.disable(ep, "its receiver answered 410 Gone")
+			}
 		}
-		if end.again && j.replay > 0 && e.replays[j.replay] == nil {
+		if end.again && e.calledOff(j) {
 			end = settled{outcome: end.outcome, dead: reasonCancelled}
 		}
 		e.conclude(j, &x, end)
 	}
 	e.end(ep, j.host, 1, j.row)
+}
+
+// calledOff reports whether nobody wants a delivery any more: its endpoint is
+// deleted, or its replay is cancelled.
+func (e *Engine) calledOff(j *job) bool {
+	return j.ep.gone || j.replay > 0 && e.replays[j.replay] == nil
 }
 
 // post sends the request. A panic on the way is a failed attempt like another.
@@ -75,6 +77,7 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 const (
 	reasonDisabled = "the webhook was disabled before this was sent"
 	reasonGone     = "the receiver answered 410 Gone: it wants nothing any more"
+	reasonRemoved  = "the event is older than 90 days, and not kept any more"
 )
 
 func reasonExpired(ep *endpoint) string {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -299,10 +298,10 @@ type claiming struct {
 func (c *claiming) claim(tx *sqldb.Tx, ep *endpoint) error {
 	c.taken, c.expired = nil, nil
 	pick := "AND due_at <= $2 ORDER BY due_at, pos"
-	switch {
-	case c.probe:
+	if c.probe {
 		pick = "AND due_at >= 0 AND $2 > 0 ORDER BY pos"
-	case c.replays:
+	}
+	if c.replays {
 		pick = "AND replay_no > 0 " + pick
 	}
 	for rounds := 0; len(c.taken) < c.n && rounds < claimRounds; rounds++ {
@@ -317,16 +316,21 @@ func (c *claiming) claim(tx *sqldb.Tx, ep *endpoint) error {
 			break
 		}
 		for _, j := range rows {
-			if tx.Now().Before(j.expires) {
+			j.entry, err = outbox.At(tx, j.pos)
+			switch {
+			case errors.Is(err, sqldb.ErrNoRow):
+				err = c.expire(tx, j, reasonRemoved)
+			case err == nil && !tx.Now().Before(j.expires):
+				err = c.expire(tx, j, reasonExpired(ep))
+			case err == nil:
 				c.taken = append(c.taken, j)
-			} else if err := c.expire(tx, j); err != nil {
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
-	if err := loadEvents(tx, c.taken); err != nil {
-		return err
-	}
+	sortByPos(c.taken)
 	var err error
 	c.due, err = firstDue(tx, ep.id, c.replays)
 	return err
@@ -336,12 +340,12 @@ func (c *claiming) claim(tx *sqldb.Tx, ep *endpoint) error {
 const claimRounds = 32
 
 // expire gives up a row that was claimed too late.
-func (c *claiming) expire(tx *sqldb.Tx, j *job) error {
+func (c *claiming) expire(tx *sqldb.Tx, j *job, why string) error {
 	c.expired = append(c.expired, j)
 	if err := deleteDelivery(tx, j); err != nil {
 		return err
 	}
-	if err := lapse(tx, j, reasonExpired(j.ep)); err != nil {
+	if err := lapse(tx, j, why); err != nil {
 		return err
 	}
 	_, err := releaseNext(tx, j.ep.id, j.key)
@@ -359,18 +363,9 @@ func scanDelivery(ep *endpoint) func(sqldb.Scan) (*job, error) {
 	}
 }
 
-// loadEvents gives each job its event, and sorts them in commit order: the
-// order of RETURNING is no promise.
-func loadEvents(tx *sqldb.Tx, jobs []*job) error {
-	for _, j := range jobs {
-		entry, err := outbox.At(tx, j.pos)
-		if err != nil {
-			return fmt.Errorf("event %d of a delivery: %w", j.pos, err)
-		}
-		j.entry = entry
-	}
+// sortByPos sorts jobs in commit order: the order of RETURNING is no promise.
+func sortByPos(jobs []*job) {
 	slices.SortFunc(jobs, func(a, b *job) int { return cmp.Compare(a.pos, b.pos) })
-	return nil
 }
 
 // takeBackInFlight makes rows in flight due again, one attempt further, and
@@ -385,7 +380,8 @@ func takeBackInFlight(tx *sqldb.Tx) ([]*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jobs, loadEvents(tx, jobs)
+	sortByPos(jobs)
+	return jobs, err
 }
 
 // releaseNext makes the oldest held row of a key pending, if there is one.
@@ -396,17 +392,38 @@ func releaseNext(tx *sqldb.Tx, endpoint int64, key string) (bool, error) {
 	return n > 0, err
 }
 
+// releaseFirst makes held rows of an endpoint pending that wait for no older row,
+// and not for an attempt either: those of active order keys do.
+func releaseFirst(tx *sqldb.Tx, endpoint int64, active map[string]int) error {
+	keys, err := sqldb.Select(tx, func(s sqldb.Scan) (key string, err error) { return key, s(&key) },
+		`SELECT order_key FROM delivery AS waiting WHERE endpoint = $1 AND state = 'held' AND pos =
+		(SELECT min(pos) FROM delivery WHERE endpoint = $1 AND order_key = waiting.order_key)`, endpoint)
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if active[key] > 0 {
+			continue
+		}
+		if _, err := releaseNext(tx, endpoint, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // insertDeadLetter writes that a delivery was given up. That of a replay is the
 // replay's affair, unless that had it from the dead letters.
 func insertDeadLetter(tx *sqldb.Tx, j *job, reason string) error {
+	owner := j.ep.owner
 	if j.replay > 0 {
 		var redrive bool
-		err := tx.Get("SELECT EXISTS (SELECT 1 FROM replay WHERE id = $1 AND redrive)", []any{j.replay}, &redrive)
+		err := tx.Get("SELECT endpoint, redrive FROM replay WHERE id = $1", []any{j.replay}, &owner, &redrive)
 		if err != nil || !redrive {
 			return err
 		}
 	}
-	return addDeadLetter(tx, j.ep.owner, lapsed{j.pos, j.pos, 1}, reason)
+	return addDeadLetter(tx, owner, lapsed{j.pos, j.pos, 1}, reason)
 }
 
 // addDeadLetter writes a dead letter. An endpoint that was deleted gets none.

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
@@ -252,9 +253,11 @@ func (e *Engine) empty(ep *endpoint, upTo int64, why string) {
 }
 
 // emptyRows gives up rows, a piece at a time, and then goes on behind the
-// cursor. What is in flight ends by itself.
+// cursor. What is in flight ends by itself. Rows of events beyond upTo, for which
+// someone enabled the endpoint again, wait for those no more.
 func (e *Engine) emptyRows(ep *endpoint, upTo int64, why string) {
 	var gone []*job
+	active := maps.Clone(ep.active)
 	e.enqueue(op{
 		run: func(tx *sqldb.Tx) (err error) {
 			gone, err = deleteDeliveries(tx, ep.id, upTo, purgeSize)
@@ -267,12 +270,15 @@ func (e *Engine) emptyRows(ep *endpoint, upTo int64, why string) {
 					return err
 				}
 			}
-			return nil
+			return releaseFirst(tx, ep.id, active)
 		},
 		done: func() {
 			for _, j := range gone {
 				ep.dropRow(j.key, j.replay)
 				e.replayed(j)
+			}
+			if len(gone) > 0 {
+				ep.setDue(time.Now())
 			}
 			switch {
 			case ep.gone || e.stopping:

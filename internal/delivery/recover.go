@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -42,32 +43,41 @@ func (e *Engine) recover(ctx context.Context) error {
 // recoverInFlight takes back the rows that an attempt was running for.
 func (e *Engine) recoverInFlight(ctx context.Context) error {
 	return e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
+		running, err := selectRunning(tx)
+		if err != nil {
+			return err
+		}
 		jobs, err := takeBackInFlight(tx)
 		if err != nil {
 			return err
 		}
 		var written volume
 		for _, j := range jobs {
-			ep := e.endpoints[j.ep.id]
-			if ep == nil {
-				continue // deleted: its rows go with the others
+			goesOn := j.replay == 0 || slices.ContainsFunc(running, func(r *replayRun) bool { return r.id == j.replay })
+			if ep := e.endpoints[j.ep.id]; ep != nil {
+				j.ep = ep
+				ep.counted = false
+				ep.setDue(tx.Now())
+			} else {
+				goesOn = false
 			}
-			j.ep = ep
-			ep.counted = false
-			ep.setDue(tx.Now())
 			if err := insertInterrupted(tx, j, e.Node, &written); err != nil {
 				return err
 			}
-			if j.crashes < crashLoop {
+			dead := reasonCrashed
+			switch {
+			case !goesOn:
+				dead = reasonCancelled
+			case j.crashes < crashLoop:
 				continue
 			}
 			if err := deleteDelivery(tx, j); err != nil {
 				return err
 			}
-			if err := insertDeadLetter(tx, j, reasonCrashed); err != nil {
+			if err := insertDeadLetter(tx, j, dead); err != nil {
 				return err
 			}
-			if err := concludeReplay(tx, j, settled{dead: reasonCrashed}); err != nil {
+			if err := concludeReplay(tx, j, settled{dead: dead}); err != nil {
 				return err
 			}
 			if _, err := releaseNext(tx, j.ep.id, j.key); err != nil {
@@ -159,17 +169,28 @@ func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume)
 	return nil
 }
 
-// loadReplays takes up the replays that were running.
+// loadReplays takes up the replays that were running, and ends those of deleted
+// endpoints.
 func (e *Engine) loadReplays(ctx context.Context) error {
-	return e.DB.Read(ctx, func(tx *sqldb.Tx) error {
+	return e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
 		running, err := selectRunning(tx)
 		if err != nil {
 			return err
 		}
 		for _, r := range running {
-			if r.target = e.endpoints[r.target.id]; r.target == nil {
-				continue // deleted
+			if e.endpoints[r.endpoint] == nil {
+				if r.target.id != r.endpoint {
+					delete(e.endpoints, r.target.id)
+					if err := deleteEndpoint(tx, r.target.id); err != nil {
+						return err
+					}
+				}
+				if err := finishReplay(tx, r.id, ReplayCancelled); err != nil {
+					return err
+				}
+				continue
 			}
+			r.target = e.endpoints[r.target.id]
 			if r.outstanding, err = countReplayRows(tx, r.target.id, r.id); err != nil {
 				return err
 			}
@@ -185,7 +206,7 @@ func (e *Engine) startEndpoints() {
 		if !ep.counted {
 			e.count(ep)
 		}
-		if e.renew(ep) && ep.terms.Disabled && (!ep.counted || ep.parked) {
+		if e.renew(ep) && ep.kind != kindReplay && ep.terms.Disabled && (!ep.counted || ep.parked) {
 			e.empty(ep, e.next-1, reasonDisabled)
 		}
 		e.schedule(ep)

@@ -29,15 +29,18 @@ func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
 		return send, now
 	case ep.emptying, ep.disabling, ep.claiming, ep.inFlight >= ep.window, e.slots.keptBack(ep):
 		return idle, time.Time{} // the end of that comes back here
-	case !ep.pausedAt.IsZero():
-		if ep.replayRows > 0 {
-			return at(claim, ep.due, now)
-		}
+	case !ep.pausedAt.IsZero() && ep.replayRows == 0:
 		return idle, time.Time{}
 	case ep.breaker.open():
 		return e.nextProbe(ep, now)
 	}
 	open := latest(ep.notBefore, ep.nextSlot)
+	if !ep.pausedAt.IsZero() { // a replay, then
+		if ep.due.IsZero() {
+			return idle, time.Time{}
+		}
+		return at(claim, latest(open, ep.due), now)
+	}
 	if ep.ready() >= 0 && !ep.unparking {
 		return at(send, open, now)
 	}
@@ -53,7 +56,7 @@ func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
 
 // nextProbe is nextStep for an open breaker.
 func (e *Engine) nextProbe(ep *endpoint, now time.Time) (step, time.Time) {
-	when := latest(ep.breaker.nextProbe, ep.notBefore)
+	when := latest(latest(ep.breaker.nextProbe, ep.notBefore), ep.nextSlot)
 	switch {
 	case ep.inFlight > 0, ep.feeding:
 		return idle, time.Time{}
@@ -155,6 +158,7 @@ func (e *Engine) send(ep *endpoint, now time.Time) {
 // claim takes rows of ep and sends them: due ones, or for a probe the oldest.
 // Half of the window stays free for first attempts.
 func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
+	e.renew(ep) // its owner may have changed something since the last event
 	h := e.slots.host(ep.terms.Host)
 	switch {
 	case h.inFlight >= h.limit:
@@ -185,35 +189,38 @@ func (e *Engine) claimed(ep *endpoint, h *host, c *claiming) {
 		ep.dropRow(j.key, j.replay)
 		e.replayed(j)
 	}
-	if e.stopping || ep.gone || ep.emptying || ep.disabling {
-		e.unclaim(c.taken)
-		e.end(ep, h, c.n, true)
-		return
-	}
 	now := time.Now()
 	if c.probe && len(c.taken)+len(c.expired) == 0 {
 		ep.breaker.nextProbe = now.Add(probeAfter[0]) // nothing to probe with after all
 	}
+	free := c.n
 	for _, j := range c.taken {
-		j.probe = c.probe
-		e.launch(j, h, now)
+		switch {
+		case e.calledOff(j):
+			e.conclude(j, nil, settled{dead: reasonCancelled})
+		case e.stopping, ep.emptying, ep.disabling:
+			e.unclaim(j)
+		default:
+			j.probe = c.probe
+			e.launch(j, h, now)
+			free--
+		}
 	}
 	if len(c.taken) == 0 && ep.due.IsZero() && !ep.counted {
 		e.count(ep) // that were all, perhaps
 	}
-	if free := c.n - len(c.taken); free > 0 {
+	if free > 0 {
 		e.end(ep, h, free, true)
 	}
 }
 
-// unclaim puts back rows that were claimed when the engine was told to stop: no
-// attempt was made for them.
-func (e *Engine) unclaim(taken []*job) {
-	for _, j := range taken {
-		e.enqueue(op{run: func(tx *sqldb.Tx) error {
-			return rescheduleDelivery(tx, j, j.n-1, j.uncounted, tx.Now())
-		}})
-	}
+// unclaim puts back a row that was claimed when something came between: no
+// attempt was made for it.
+func (e *Engine) unclaim(j *job) {
+	e.enqueue(op{
+		run:  func(tx *sqldb.Tx) error { return rescheduleDelivery(tx, j, j.n-1, j.uncounted, tx.Now()) },
+		done: func() { j.ep.setDue(time.Now()); e.schedule(j.ep) },
+	})
 }
 
 // begin takes n slots of everything that is limited.
@@ -234,9 +241,13 @@ func (e *Engine) end(ep *endpoint, h *host, n int, retry bool) {
 	if retry {
 		e.slots.retries -= n
 	}
-	for _, other := range e.slots.freed(h) {
-		other.listed = false
-		e.schedule(other)
+	// As many as there is room for: some who waited have nothing to do any more.
+	for next := e.slots.freed(h); len(next) > 0; next = e.slots.freed(h) {
+		for _, other := range next {
+			other.listed = false
+			e.schedule(other)
+		}
+		e.dispatch()
 	}
 	e.schedule(ep)
 	e.dispatch()
@@ -353,7 +364,7 @@ func (s *slots) nextSlow() (time.Time, bool) {
 // freed returns who may go on because slots were given back: one who waits for
 // h, and one who waits for a slot for rows.
 func (s *slots) freed(h *host) (next []*endpoint) {
-	if len(h.waiting) > 0 {
+	if len(h.waiting) > 0 && h.inFlight < h.limit {
 		next = append(next, h.waiting[0])
 		h.waiting = h.waiting[1:]
 	}
