@@ -141,6 +141,7 @@ func (ep *endpoint) behind(key string) place {
 	switch {
 	case ep.active[key] > 0:
 		return place{held: true}
+	case ep.claiming || ep.emptying: // some of the rows may be on their way out
 	case ep.counted && ep.rowKeys != nil:
 		return place{held: ep.rowKeys[key] > 0}
 	}
