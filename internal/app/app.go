@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 			s.close()
 		}
 	}()
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+	if err := makeFolder(cfg.Data); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	if s.lock, err = lockFolder(cfg.Data); err != nil {
@@ -150,7 +150,7 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 	if err != nil {
 		return err
 	}
-	return auth.WriteCredentials(s.credentials(), name, s.Password)
+	return writePrivate(s.credentials(), fmt.Sprintf("username: %s\npassword: %s\n", name, s.Password))
 }
 
 // openRinging opens the way of an event: from the registry's transaction through

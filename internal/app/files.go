@@ -32,6 +32,22 @@ func writePrivate(path, text string) error {
 	return nil
 }
 
+// makeFolder makes a folder that its owner alone may use, unless it is there, and
+// flushes its name: after a power cut whoever was told 201 finds it.
+func makeFolder(path string) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(filepath.Clean(path)))
+	if err != nil {
+		return err
+	}
+	return errors.Join(parent.Sync(), parent.Close())
+}
+
 // below reports whether less than so many bytes are free on the disk that holds
 // dir. What cannot be told counts as enough.
 func below(dir string, bytes int64) bool {

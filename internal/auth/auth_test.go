@@ -221,28 +221,3 @@ func TestSecretsAreSealed(t *testing.T) {
 		t.Errorf("with another data key: %v", err)
 	}
 }
-
-func TestWriteCredentials(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "admin-credentials")
-	if err := os.WriteFile(path, []byte("something longer that was there before, for everyone to read\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteCredentials(path, operatorName, operatorPassword); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	if want := "username: dockbell\npassword: correct horse\n"; err != nil || string(got) != want {
-		t.Errorf("%q, %v; want %q", got, err, want)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
-		t.Errorf("left in the folder: %v, %v", entries, err)
-	}
-	if err := WriteCredentials(filepath.Join(dir, "nowhere", "x"), "u", "hunter2"); err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("in a folder that is not there: %v", err)
-	}
-}

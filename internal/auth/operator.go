@@ -6,8 +6,6 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -79,29 +77,4 @@ func newPassword() string {
 	var b [20]byte
 	rand.Read(b[:])
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
-}
-
-// WriteCredentials writes user name and password to path, readable by the owner
-// alone, in place of any file there. Where they are there already nothing is
-// written, which lets a server start on a full disk.
-func WriteCredentials(path, name, password string) error {
-	text := fmt.Sprintf("username: %s\npassword: %s\n", name, password)
-	err := os.Chmod(path, 0o600)
-	if old, rerr := os.ReadFile(path); err == nil && rerr == nil && string(old) == text {
-		return nil
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("write the operator's credentials: %w", err)
-	}
-	_, err = f.WriteString(text)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-		return fmt.Errorf("write the operator's credentials: %w", err)
-	}
-	return nil
 }

@@ -199,6 +199,7 @@ func (w *wire) next(t *testing.T, s *harness.Server) string {
 		{`"timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z"`, `"timestamp":"NINE DIGITS"`},
 		{`"timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z"`, `"timestamp":"SEVEN DIGITS"`},
 		{`(?m)^Webhook-Timestamp: \d{10}\r$`, "Webhook-Timestamp: SECONDS\r"},
+		{`(?m)^Dockbell-Hops: [A-Z2-7]{26}\r$`, "Dockbell-Hops: SERVER\r"},
 		{`(?m)^Webhook-Signature: v1,[A-Za-z0-9+/]{43}=\r$`, "Webhook-Signature: v1,SIGNATURE\r"},
 		{`(?m)^Content-Length: \d+\r$`, "Content-Length: LENGTH\r"}, // read by it, so it is right
 	} {
@@ -220,6 +221,7 @@ Content-Length: LENGTH
 Accept-Encoding: identity
 Authorization: Basic dXNlcjpwYXNzIHdvcmQ=
 Content-Type: application/json; charset=utf-8
+Dockbell-Hops: SERVER
 Webhook-Id: GUID
 Webhook-Signature: v1,SIGNATURE
 Webhook-Timestamp: SECONDS
