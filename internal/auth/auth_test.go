@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
