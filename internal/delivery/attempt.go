@@ -22,9 +22,6 @@ func (e *Engine) attempt(j *job) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	ep := j.ep
-	if ep.active[j.key]--; ep.active[j.key] == 0 {
-		delete(ep.active, j.key)
-	}
 	e.slots.untrack(j)
 	switch {
 	case !there:
@@ -42,6 +39,10 @@ func (e *Engine) attempt(j *job) {
 			end = settled{outcome: end.outcome, dead: reasonCancelled}
 		}
 		e.conclude(j, &x, end)
+	}
+	// Not before: what heard puts into rows waits behind this one.
+	if ep.active[j.key]--; ep.active[j.key] == 0 {
+		delete(ep.active, j.key)
 	}
 	e.end(ep, j.host, 1, j.row)
 }

@@ -216,6 +216,16 @@ func isUndelivered(tx *sqldb.Tx, endpoint, pos int64) (is bool, err error) {
 	return is, err
 }
 
+// isGivenUp is isUndelivered for an event that was among the dead letters: other
+// replays may have it in hand, but forget what they cannot deliver unless they had
+// it from there too.
+func isGivenUp(tx *sqldb.Tx, endpoint, pos int64) (is bool, err error) {
+	err = tx.Get(`SELECT NOT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2 AND outcome IN ('delivered', 'refused'))
+		AND NOT EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2
+			AND (replay_no = 0 OR replay_no IN (SELECT id FROM replay WHERE endpoint = $1 AND redrive)))`, []any{endpoint, pos}, &is)
+	return is, err
+}
+
 // hasOutcome reports whether an attempt of an event came to that.
 func hasOutcome(tx *sqldb.Tx, endpoint, pos int64, outcome Outcome) (has bool, err error) {
 	err = tx.Get("SELECT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2 AND outcome = $3)", []any{endpoint, pos, string(outcome)}, &has)

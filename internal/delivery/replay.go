@@ -284,7 +284,7 @@ func (e *Engine) takes(r *replayRun) func(*sqldb.Tx) (want, error) {
 				if single || !inside || !wants(head) {
 					return single, nil
 				}
-				return isUndelivered(tx, r.endpoint, head.Pos)
+				return isGivenUp(tx, r.endpoint, head.Pos)
 			case !s.matches(head) || !wants(head):
 				return false, nil
 			case s.Only == Undelivered:
