@@ -362,7 +362,7 @@ func (e *Engine) heard(j *job, v verdict, res outbound.Result) {
 			e.closed(ep)
 		}
 		ep.grow()
-	case v.unhealthy:
+	case v.unhealthy && !urgent(j.entry.Event): // who tries a receiver does not make others wait
 		ep.version++
 		ep.clean = 0
 		if v.overload {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/ring"
+	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 var bg = context.Background()
@@ -623,6 +625,44 @@ func TestBytesOfAnswersAreKept(t *testing.T) {
 		log := r.attempts(1)
 		if len(log) != 1 || log[0].Answer.Header["X-Odd"] != bytes || log[0].Answer.Header["X-Plain"] != "plain" || string(log[0].Body) != bytes {
 			t.Errorf("the log has %+v, want the bytes as they came", log)
+		}
+	})
+}
+
+// Whoever tries a receiver that is down, again and again, does not park what
+// happens; one that answers proves to be back.
+func TestPingsDoNotOpenTheBreaker(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		ping := func() {
+			t.Helper()
+			e := &event.Event{Action: event.Ping, Registry: event.Registry{ID: 1}, OwedTo: 1}
+			if err := r.db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error { return r.outbox.Append(tx, outbox.Prepare(e)) }); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
+		r.down(all)
+		for range 2 * openAfter {
+			ping()
+		}
+		if h := r.health(1); h.State != Live || h.LastError == "" {
+			t.Errorf("health is %+v, want live with the last error", h)
+		}
+		for i := range openAfter {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if h := r.health(1); h.State != Failing {
+			t.Errorf("health is %+v, want failing", h)
+		}
+		r.down(nil)
+		ping()
+		if n := len(r.delivered(1)); n != openAfter+1 {
+			t.Errorf("%d delivered after a ping was answered, want all", n)
 		}
 	})
 }
