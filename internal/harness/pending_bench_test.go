@@ -51,13 +51,13 @@ func BenchmarkMillionPending(b *testing.B) {
 			var emptyReady, idleReady, fullReady []time.Duration
 			var empty, full *harness.Server
 			for range 5 {
-				startReady(b, p.empty, &emptyReady).Kill()
-				startReady(b, p.idle, &idleReady).Kill()
+				startReady(b, p.empty, &emptyReady).Stop()
+				startReady(b, p.idle, &idleReady).Stop()
 				startReady(b, p.full, &fullReady).Kill()
 			}
 			empty = harness.Start(b, p.empty)
 			before := p.pushes(b, empty)
-			empty.Kill()
+			empty.Stop() // a killed one has more to do at its next start
 			full = startReady(b, p.full, &fullReady)
 			atStart := full.PeakMemory()
 			began := time.Now()
@@ -67,7 +67,7 @@ func BenchmarkMillionPending(b *testing.B) {
 			full.Kill()
 			empty = harness.Start(b, p.empty)
 			after := p.pushes(b, empty)
-			empty.Kill()
+			empty.Stop()
 
 			ready, reference := slices.Min(fullReady), (before.push+after.push)/2
 			b.Logf("%d deliveries are pending; ready after %v, with as many webhooks and nothing pending after %v, with an empty database after %v",
@@ -266,19 +266,33 @@ func (p *backlog) pushes(b *testing.B, s *harness.Server) latency {
 		took = append(took, now.Sub(at))
 		acked[tag] = now
 	}
-	await(func() bool { p.mu.Lock(); defer p.mu.Unlock(); return len(p.rung) >= len(acked) })
+	for range 20 { // a first attempt that failed is repeated after ten seconds
+		await(func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			for tag := range acked {
+				if p.rung[tag].IsZero() {
+					return false
+				}
+			}
+			return true
+		})
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for tag, at := range acked {
-		if rung, ok := p.rung[tag]; ok {
-			rings = append(rings, max(0, rung.Sub(at)))
+		if p.rung[tag].IsZero() {
+			b.Errorf("the push of %s did not ring", tag)
+			continue
 		}
-	}
-	if len(rings) < len(acked) {
-		b.Errorf("%d of %d pushes rang", len(rings), len(acked))
+		rings = append(rings, max(0, p.rung[tag].Sub(at)))
 	}
 	clear(p.rung)
 	slices.Sort(took)
 	slices.Sort(rings)
+	if last := quantile(rings, 1); last > 2*time.Second {
+		log := s.Must(http.StatusOK, "POST", "/api/v1/registries/dockbell/webhooks/otherhook/listEvents?outcome=failed", nil, nil)
+		b.Errorf("the last push rang after %s: %s", last, log)
+	}
 	return latency{quantile(took, 0.5), quantile(rings, 0.5)}
 }
