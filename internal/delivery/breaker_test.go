@@ -1,0 +1,178 @@
+package delivery
+
+import (
+	"math/bits"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/ring"
+)
+
+// The breaker against a plain account of what it was told, for many histories.
+func TestBreakerOpensByItsRules(t *testing.T) {
+	for seed := range uint64(500) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		b := breaker{recent: 1}
+		var seen []bool // true: failed
+		streak, now := 0, time.Unix(1e9, 0)
+		bad := rnd.IntN(100)
+		for range 60 {
+			now = now.Add(time.Second)
+			failed := rnd.IntN(100) < bad
+			seen = append(seen, failed)
+			if !failed {
+				streak = 0
+				b.answered()
+				continue
+			}
+			streak++
+			opened := b.failed(now, false, rnd.Float64())
+			last := seen[max(0, len(seen)-recentSize):]
+			failures := 0
+			for _, f := range last {
+				if f {
+					failures++
+				}
+			}
+			want := streak >= openAfter || len(last) >= recentEnough && failures*2 > len(last)
+			if opened != want {
+				t.Fatalf("seed %d: after %v it opened: %v, want %v", seed, seen, opened, want)
+			}
+			if n := bits.Len32(b.recent) - 1; n != len(last) || bits.OnesCount32(b.recent)-1 != failures {
+				t.Fatalf("seed %d: %b stands for %d outcomes, want %d with %d failures", seed, b.recent, n, len(last), failures)
+			}
+			if opened {
+				break
+			}
+		}
+	}
+}
+
+// Probes come soon at first, and then for ever every five minutes or so: their
+// pause does not grow.
+func TestProbesAreFlat(t *testing.T) {
+	for n := range 1000 {
+		for _, jitter := range []float64{0, 0.5, 0.999999} {
+			pause := probePause(n, jitter)
+			least, most := probeAfter[min(n, 4)], probeAfter[min(n, 4)]*11/10
+			if n >= 4 {
+				least, most = 4*time.Minute, 6*time.Minute
+			}
+			if pause < least || pause > most {
+				t.Fatalf("probe %d comes after %s, want %s to %s", n, pause, least, most)
+			}
+		}
+	}
+}
+
+// Only probes move the next probe, and one that is answered closes the breaker;
+// until the endpoint has proved itself the next failure opens it again.
+func TestBreakerHalfOpen(t *testing.T) {
+	b, now := breaker{recent: 1}, time.Unix(1e9, 0)
+	for range openAfter {
+		b.failed(now, false, 0)
+	}
+	if !b.open() || b.nextProbe != now.Add(probeAfter[0]) {
+		t.Fatalf("%+v, want open with a probe after %s", b, probeAfter[0])
+	}
+	next := b.nextProbe
+	if b.failed(now.Add(time.Second), false, 0); b.nextProbe != next || b.probes != 0 {
+		t.Errorf("an attempt that was in flight moved the probe: %+v", b)
+	}
+	if b.failed(next, true, 0); b.probes != 1 || b.nextProbe != next.Add(probeAfter[1]) {
+		t.Errorf("%+v after a failed probe", b)
+	}
+	if !b.answered() || b.open() || !b.ramping || b.streak != 0 {
+		t.Errorf("%+v after an answered probe, want closed", b)
+	}
+	if !b.failed(now.Add(time.Hour), false, 0) {
+		t.Error("a failure right after the recovery did not open it")
+	}
+}
+
+// Both five days and a hundred probes have to pass.
+func TestWayToDisabled(t *testing.T) {
+	start := time.Unix(1e9, 0)
+	for _, test := range []struct {
+		days   float64
+		probes int
+		want   int
+	}{{0, 0, 0}, {5, 50, 50}, {2.5, 1000, 50}, {4.5, 95, 90}, {5, 100, 100}, {100, 99, 99}} {
+		b := breaker{openedAt: start, firstFail: start, probes: test.probes}
+		if got := b.wayToDisabled(start.Add(time.Duration(test.days * 24 * float64(time.Hour)))); got != test.want {
+			t.Errorf("%v days, %d probes: %d %%, want %d", test.days, test.probes, got, test.want)
+		}
+	}
+}
+
+// Retries are never early, and at most 10 % late until the end of the table.
+func TestRetryPauses(t *testing.T) {
+	for n := 1; n <= ring.MaxMaxAttempts; n++ {
+		for _, jitter := range []float64{0, 0.3, 0.999999} {
+			pause := retryPause(n, jitter)
+			least := retryAfter[min(n, len(retryAfter))-1]
+			most := least * 11 / 10
+			if n > len(retryAfter) {
+				most = 2 * least
+			}
+			if pause < least || pause > most {
+				t.Errorf("after attempt %d: %s, want %s to %s", n, pause, least, most)
+			}
+		}
+	}
+}
+
+// Every status and every class has its outcome.
+func TestOutcomes(t *testing.T) {
+	want := func(status int) (Outcome, bool) {
+		switch {
+		case status >= 200 && status < 300:
+			return Delivered, false
+		case status == 401, status == 403, status == 410:
+			return Failed, false
+		case status == 404, status == 408, status == 425, status == 429:
+			return Failed, true
+		case status >= 400 && status < 500:
+			return Refused, false
+		}
+		return Failed, true
+	}
+	for code := 100; code < 1000; code++ {
+		v := judge(status(code))
+		outcome, unhealthy := want(code)
+		if v.outcome != outcome || v.unhealthy != unhealthy {
+			t.Errorf("%d is %s, against health: %v; want %s, %v", code, v.outcome, v.unhealthy, outcome, unhealthy)
+		}
+		if (code == 410) != v.gone {
+			t.Errorf("%d: the endpoint is gone: %v", code, v.gone)
+		}
+	}
+	for class, unhealthy := range map[outbound.Class]bool{
+		outbound.DNS: true, outbound.Refused: true, outbound.Connect: true, outbound.Timeout: true, outbound.Protocol: true,
+		outbound.TLSFailed: true, outbound.TLSExpired: true, outbound.TLSName: true, outbound.TLSUntrusted: true,
+		outbound.Proxy: false, outbound.Unread: false,
+	} {
+		if v := judge(outbound.Result{Class: class}); v.outcome != Failed || v.unhealthy != unhealthy {
+			t.Errorf("%s is %+v, want failed, against health: %v", class, v, unhealthy)
+		}
+	}
+	if v := judge(outbound.Result{Class: outbound.Cancelled}); v.outcome != Interrupted {
+		t.Errorf("cancelled is %s", v.outcome)
+	}
+}
+
+func TestAskedPause(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "120": 2 * time.Minute, "-5": 0, "soon": 0, "99999999999": ring.MaxTTL,
+		"Sun, 22 Nov 2026 13:00:00 GMT": time.Hour, "Sun, 22 Nov 2026 11:00:00 GMT": 0, "Sun, 22 Nov 2036 11:00:00 GMT": ring.MaxTTL,
+	} {
+		res := status(503)
+		res.Started, res.Answer.Header["Retry-After"] = now, value
+		if got := askedPause(res); got != want {
+			t.Errorf("%q asks for %s, want %s", value, got, want)
+		}
+	}
+}
