@@ -31,6 +31,9 @@ type rig struct {
 	outbox *outbox.Outbox
 	engine *Engine
 
+	retention Retention // from the next start on
+	lowDisk   atomic.Bool
+
 	mu       sync.Mutex
 	disabled bool
 	sameHost bool                  // all endpoints are on one
@@ -87,7 +90,10 @@ func (r *rig) start() {
 	r.t.Helper()
 	life := &life{rig: r, over: make(chan struct{})}
 	r.db, r.dead, r.crashed = r.open(), life.over, false
-	r.engine = New(Options{DB: r.db, Poster: life, Log: slog.New(slog.DiscardHandler), Node: "test"})
+	r.engine = New(Options{
+		DB: r.db, Poster: life, Log: slog.New(slog.DiscardHandler), Node: "test",
+		Retention: r.retention, LowDisk: r.lowDisk.Load,
+	})
 	r.outbox = outbox.New(r.engine.Committed)
 	if err := r.engine.Start(context.Background(), life); err != nil {
 		r.t.Fatal(err)
