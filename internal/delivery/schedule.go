@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -145,11 +146,12 @@ func (e *Engine) send(ep *endpoint, now time.Time) {
 	}
 	var j *job
 	if len(ep.now) > 0 {
-		j, ep.now = ep.now[0], ep.now[1:]
+		j = ep.now[0]
+		ep.now = slices.Delete(ep.now, 0, 1)
 	} else {
 		i := ep.ready()
 		j = ep.queue[i]
-		ep.queue = append(ep.queue[:i], ep.queue[i+1:]...)
+		ep.queue = slices.Delete(ep.queue, i, i+1)
 	}
 	e.begin(ep, h, 1, false)
 	e.launch(j, h, now)
