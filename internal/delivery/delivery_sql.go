@@ -202,9 +202,25 @@ func deliveriesAfter(tx *sqldb.Tx, after int64) (id int64, err error) {
 // hasResult reports whether it is on record what became of an event for an
 // endpoint when it happened, or that it is owed.
 func hasResult(tx *sqldb.Tx, endpoint, pos int64) (found bool, err error) {
+	if found, err = wasTried(tx, endpoint, pos); found || err != nil {
+		return found, err
+	}
+	err = tx.Get("SELECT EXISTS (SELECT 1 FROM dead_letter WHERE endpoint = $1 AND pos_from = $2 AND pos_to = $2)", []any{endpoint, pos}, &found)
+	return found, err
+}
+
+// isInRange reports whether an event lies in a range of dead letters of an
+// endpoint, of which it may be one, or not.
+func isInRange(tx *sqldb.Tx, endpoint, pos int64) (is bool, err error) {
+	err = tx.Get("SELECT EXISTS (SELECT 1 FROM dead_letter WHERE endpoint = $1 AND pos_from <= $2 AND pos_to >= $2)", []any{endpoint, pos}, &is)
+	return is, err
+}
+
+// wasTried reports whether an event was sent to an endpoint when it happened, or
+// has a row.
+func wasTried(tx *sqldb.Tx, endpoint, pos int64) (found bool, err error) {
 	err = tx.Get(`SELECT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2 AND replay_no = 0)
-		OR EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2 AND replay_no = 0)
-		OR EXISTS (SELECT 1 FROM dead_letter WHERE endpoint = $1 AND pos_from <= $2 AND pos_to >= $2)`, []any{endpoint, pos}, &found)
+		OR EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2 AND replay_no = 0)`, []any{endpoint, pos}, &found)
 	return found, err
 }
 

@@ -301,10 +301,11 @@ func (e *Engine) park(ep *endpoint, cursor int64) {
 	if ep.parked || ep.kind == kindReplay {
 		return
 	}
+	cursor = max(cursor, ep.from) // when it was fed last, that may have been further
 	ep.parked, ep.cursor = true, cursor
 	// A crash before the cursor is on record would make ep live again: the mark
 	// must not pass what it has not been handed.
-	barrier := e.owed.barrier(cursor)
+	barrier := e.owed.barrier(min(cursor, e.next-1))
 	e.enqueue(op{
 		run:  func(tx *sqldb.Tx) error { return saveCursor(tx, ep.id, cursor) },
 		done: func() { barrier.open--; e.noteExpanded() },
@@ -568,7 +569,7 @@ func (e *Engine) Changed(tx *sqldb.Tx, id int64) error {
 // reset forgets how an endpoint fared.
 func (ep *endpoint) reset() {
 	ep.window, ep.clean, ep.breaker = startWindow, 0, breaker{recent: 1}
-	ep.notBefore, ep.nextSlot, ep.allowedRate, ep.announced = time.Time{}, time.Time{}, 0, 0
+	ep.notBefore, ep.allowedRate, ep.announced = time.Time{}, 0, 0
 	ep.version++
 }
 

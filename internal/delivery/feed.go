@@ -123,9 +123,9 @@ func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since
 // want tells in a transaction whether an event is taken.
 type want func(*event.Event) (bool, error)
 
-// wasOwed takes what ep was owed by the rules of the event's time, less what is
-// on record already: between a crash and the cursor that it kept there may be
-// some of that.
+// wasOwed takes what ep was owed by the rules of the event's time, less what was
+// tried already, or has a row: between a crash and the cursor that it kept there
+// may be some of that.
 func (e *Engine) wasOwed(ep *endpoint) func(*sqldb.Tx) (want, error) {
 	return func(tx *sqldb.Tx) (want, error) {
 		owed, err := e.destinations.History(tx, ep.registry, ep.owner)
@@ -136,7 +136,7 @@ func (e *Engine) wasOwed(ep *endpoint) func(*sqldb.Tx) (want, error) {
 			if !owed(head) {
 				return false, nil
 			}
-			known, err := hasResult(tx, ep.id, head.Pos)
+			known, err := wasTried(tx, ep.id, head.Pos)
 			return !known, err
 		}, nil
 	}

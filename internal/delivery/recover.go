@@ -159,6 +159,13 @@ func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume)
 		if err := insertInterrupted(tx, j, e.Node, written); err != nil {
 			return err
 		}
+		lapsed, err := isInRange(tx, id, entry.Event.Pos)
+		if err != nil {
+			return err
+		}
+		if lapsed {
+			continue // it was given up with others, before its attempt or while that ran
+		}
 		j.n, j.crashes, j.uncounted = 2, 1, 1 // its next attempt
 		if err := insertDelivery(tx, j, place{unsure: true}, tx.Now()); err != nil {
 			return err
