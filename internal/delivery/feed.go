@@ -326,6 +326,6 @@ func (e *Engine) emptyBehind(ep *endpoint, upTo int64, why string) {
 // enabled it again, is behind the cursor or in rows as always.
 func (e *Engine) emptied(ep *endpoint) {
 	ep.emptying = false
-	e.enqueue(op{run: func(tx *sqldb.Tx) error { return closeRange(tx, ep.id) }})
+	e.enqueue(op{endpoint: ep, run: func(tx *sqldb.Tx) error { return closeRange(tx, ep.id) }})
 	e.schedule(ep)
 }

@@ -37,7 +37,7 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err := e.loadReplays(ctx); err != nil {
 		return fmt.Errorf("load replays: %w", err)
 	}
-	return e.recoverDeleted(ctx)
+	return nil
 }
 
 // recoverInFlight takes back the rows that an attempt was running for.
@@ -214,6 +214,7 @@ func (e *Engine) startEndpoints() {
 			e.count(ep)
 		}
 		if e.renew(ep) && ep.kind != kindReplay && ep.terms.Disabled && (!ep.counted || ep.parked) {
+			ep.reset() // which may not have been on record
 			e.empty(ep, e.next-1, reasonDisabled)
 		}
 		e.schedule(ep)
@@ -232,19 +233,19 @@ func (e *Engine) count(ep *endpoint) {
 	var rows, replays int
 	e.enqueue(op{
 		run: func(tx *sqldb.Tx) (err error) {
-			keys, rows, replays, err = countDeliveries(tx, ep.id, maxRowKeys)
+			keys, rows, replays, err = countDeliveries(tx, ep.id, maxCounted, startKeys)
 			return err
 		},
 		done: func() {
-			if rows > maxRowKeys {
+			if rows > maxCounted {
 				e.park(ep, e.next-1) // more than are counted: they go first
 				return
 			}
 			ep.counted = true
 			ep.rows += rows
 			ep.replayRows += replays
-			if ep.rowKeys == nil {
-				ep.rowKeys = map[string]int{}
+			if keys == nil || ep.rowKeys == nil {
+				keys, ep.rowKeys = nil, nil // too many in rows, or since
 			}
 			for key, n := range keys {
 				if ep.rowKeys[key] += n; ep.rowKeys[key] == 0 {
@@ -256,17 +257,21 @@ func (e *Engine) count(ep *endpoint) {
 	})
 }
 
-// recoverDeleted goes on with purging the rows of deleted endpoints.
-func (e *Engine) recoverDeleted(ctx context.Context) error {
+// recoverDeleted goes on with purging the rows of deleted endpoints. Nobody
+// waits for it.
+func (e *Engine) recoverDeleted(ctx context.Context) {
 	for id := int64(0); ; {
 		err := e.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
 			id, err = deliveriesAfter(tx, id)
 			return err
 		})
 		if err != nil || id == 0 {
-			return err
+			return // what is left goes at the next start
 		}
-		if e.endpoints[id] == nil {
+		e.mu.Lock()
+		ep := e.endpoints[id]
+		e.mu.Unlock()
+		if ep == nil {
 			e.purge(ctx, id)
 		}
 	}

@@ -1372,7 +1372,7 @@ func (w *world) checkRows(b *books, at moment, fail report) {
 	}
 	for id, ep := range b.endpoints {
 		if at == settledDown && ep.parked && !ep.paused {
-			fail("endpoint %d is still parked at %d of %d", id, ep.cursor, b.last)
+			fail("endpoint %d is still parked at %d of %d: %+v", id, ep.cursor, b.last, w.now.engine.endpoints[id])
 		}
 	}
 }
