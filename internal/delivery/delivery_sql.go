@@ -254,22 +254,26 @@ func hasOlder(tx *sqldb.Tx, endpoint int64, key string, pos int64) (found bool, 
 	return found, err
 }
 
-// countDeliveries returns how many rows each order key of an endpoint has, how
-// many they are together, and how many of them are replays'. Beyond most it stops
-// counting.
-func countDeliveries(tx *sqldb.Tx, endpoint int64, most int) (keys map[string]int, n, replays int, err error) {
+// countDeliveries returns how many rows an endpoint has, how many of them are
+// replays', and how many each order key has; nil if there are more than mostKeys
+// of these. Beyond most it stops counting.
+func countDeliveries(tx *sqldb.Tx, endpoint int64, most, mostKeys int) (keys map[string]int, n, replays int, err error) {
+	err = tx.Get(`SELECT count(*), coalesce(sum(CASE WHEN replay_no > 0 THEN 1 ELSE 0 END), 0)
+		FROM (SELECT replay_no FROM delivery WHERE endpoint = $1 LIMIT $2) AS counted`, []any{endpoint, most + 1}, &n, &replays)
+	if err != nil || n > most {
+		return nil, n, replays, err
+	}
 	keys = map[string]int{}
-	err = tx.Each("SELECT order_key, replay_no FROM delivery WHERE endpoint = $1 LIMIT $2", []any{endpoint, most + 1}, func(s sqldb.Scan) error {
+	err = tx.Each("SELECT order_key, count(*) FROM delivery WHERE endpoint = $1 GROUP BY order_key LIMIT $2", []any{endpoint, mostKeys + 1}, func(s sqldb.Scan) error {
 		var key string
-		var replay int64
-		err := s(&key, &replay)
-		keys[key]++
-		n++
-		if replay > 0 {
-			replays++
-		}
+		var rows int
+		err := s(&key, &rows)
+		keys[key] = rows
 		return err
 	})
+	if len(keys) > mostKeys {
+		keys = nil
+	}
 	return keys, n, replays, err
 }
 

@@ -126,7 +126,9 @@ const (
 	maxIntake  = 1024   // committed events not yet looked at
 	maxQueue   = 256    // first attempts waiting for one endpoint: a few group commits
 	maxRows    = 1000   // deliveries of one endpoint with rows, before it is parked
-	maxRowKeys = 10_000 // order keys with rows, per endpoint
+	maxCounted = 10_000 // of them, to be counted at start
+	maxRowKeys = 1000   // order keys with rows, per endpoint
+	startKeys  = 100    // of them, to be known from the start: there may be many endpoints
 	claimSize  = 8      // rows taken for one endpoint at once
 )
 
@@ -205,6 +207,7 @@ func (e *Engine) Start(ctx context.Context, destinations Destinations) error {
 	e.loops.Go(func() { e.runExpander(e.run) })
 	e.loops.Go(func() { e.runSettler(e.run) })
 	e.loops.Go(func() { e.runRetention(e.run) })
+	e.loops.Go(func() { e.recoverDeleted(e.run) })
 	return nil
 }
 
