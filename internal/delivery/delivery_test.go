@@ -180,8 +180,12 @@ func (l *life) Report(_ *sqldb.Tx, r ring.Report) error {
 
 func (l *life) Disable(ctx context.Context, _, endpoint int64, why string) error {
 	l.mu.Lock()
+	already := l.disabled
 	l.disabled = true
 	l.mu.Unlock()
+	if already {
+		return nil // it stays so, and nobody hears of it again
+	}
 	return l.db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return l.engine.Disabled(tx, endpoint, reasonDisabled) })
 }
 
@@ -232,6 +236,31 @@ func (r *rig) pushTo(n int, repository, tag string) int64 {
 		r.t.Fatal(err)
 	}
 	return e.Pos
+}
+
+// pushMany commits n events with tags of their own in one transaction, and
+// returns the position of the last.
+func (r *rig) pushMany(endpoints, n int) (last int64) {
+	r.t.Helper()
+	r.write(func(tx *sqldb.Tx) error {
+		for i := range n {
+			e := &event.Event{Action: event.Push, Registry: event.Registry{ID: int64(endpoints), Location: "local"},
+				Target: event.Target{Repository: "app", Tag: fmt.Sprint("many", i)}}
+			if err := r.outbox.Append(tx, outbox.Prepare(e)); err != nil {
+				return err
+			}
+			last = e.Pos
+		}
+		return nil
+	})
+	return last
+}
+
+func (r *rig) write(fn func(*sqldb.Tx) error) {
+	r.t.Helper()
+	if err := r.db.Write(context.Background(), sqldb.Change, fn); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 func (r *rig) attempts(endpoint int64) []Attempt {

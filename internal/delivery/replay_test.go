@@ -2,8 +2,10 @@ package delivery
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +13,8 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/ring"
+	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 // replay starts a replay to endpoint 1, and returns it as it is after some time.
@@ -257,6 +261,248 @@ func TestCancelReplay(t *testing.T) {
 		}
 		if _, err := r.engine.CancelReplay(bg, 1, made.ID); err != nil {
 			t.Errorf("a second cancel: %v", err)
+		}
+	})
+}
+
+// A replay skips nothing, wherever between two rows the process dies.
+func TestReplayCrashesAnywhere(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		const pushes = 2000
+		r.pushMany(1, pushes)
+		time.Sleep(time.Minute)
+		made, err := r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rnd := rand.New(rand.NewPCG(1, 2))
+		crashes := 0
+		for {
+			burnt := make(chan struct{})
+			fuse := addFuse(t, r.db, sync.OnceFunc(func() { close(burnt) }))
+			fuse.left.Store(rnd.Int64N(1500))
+			select {
+			case <-burnt:
+				crashes++
+				r.crash()
+				r.start()
+				continue
+			case <-time.After(time.Hour): // nothing more to write
+			}
+			break
+		}
+		done, err := r.engine.ReplayByID(bg, 1, made.ID)
+		if err != nil || done.State != ReplayDone || done.Matched != pushes || done.Delivered != pushes || crashes < 5 {
+			t.Errorf("%+v, %v: want %d delivered, after %d crashes", done, err, pushes, crashes)
+		}
+		rang := map[int64]int{}
+		for _, pos := range r.replayed(made.ID) {
+			rang[pos]++
+		}
+		for _, a := range r.attempts(1) {
+			if a.Replay == made.ID && a.Outcome == Interrupted && rang[a.Pos] > 1 {
+				rang[a.Pos]--
+			}
+		}
+		for pos := int64(1); pos <= pushes; pos++ {
+			if rang[pos] != 1 {
+				t.Errorf("event %d rang %d times that no interrupted attempt explains", pos, rang[pos])
+			}
+		}
+	})
+}
+
+func TestTenReplaysAtMost(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(2)
+		r.pushMany(2, 20)
+		synctest.Wait()
+		ask := func(endpoint int64) (Replay, error) {
+			return r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: endpoint, PerMinute: 1})
+		}
+		var last Replay
+		for i := range maxReplays {
+			var err error
+			if last, err = ask(1); err != nil {
+				t.Fatalf("replay %d: %v", i+1, err)
+			}
+		}
+		if _, err := ask(1); !fault.Is(err, fault.Conflict) {
+			t.Errorf("one more: %v, want a conflict", err)
+		}
+		if _, err := ask(2); err != nil {
+			t.Errorf("to another endpoint: %v", err)
+		}
+		if _, err := r.engine.CancelReplay(bg, 1, last.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ask(1); err != nil {
+			t.Errorf("after one was cancelled: %v", err)
+		}
+	})
+}
+
+// Who rings an event again thinks that the receiver is back: it is probed at
+// once.
+func TestReplayProbesAtOnce(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.push(1, "v0")
+		synctest.Wait()
+		r.down(all)
+		r.pushMany(1, 2*openAfter)
+		time.Sleep(time.Hour + 10*time.Second)
+		synctest.Wait()
+		r.down(nil)
+		if done := r.replay(Selection{EventID: r.attempts(1)[len(r.attempts(1))-1].EventID}, time.Second); done.Delivered != 1 {
+			t.Errorf("%+v, want it delivered at once", done)
+		}
+		if n := len(r.delivered(1)); n != 2*openAfter+2 {
+			t.Errorf("%d delivered, want what waited too", n)
+		}
+	})
+}
+
+// A replay on a paused endpoint, which somebody tries, keeps to its rate.
+func TestReplayOnPausedKeepsTheRate(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.pushMany(1, 20)
+		time.Sleep(time.Minute)
+		r.policy(1, func(p *ring.Policy) { p.PerMinute = 6 })
+		if err := r.engine.Pause(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		done := r.replay(Selection{}, time.Hour)
+		if done.Delivered != 20 {
+			t.Errorf("%+v, want 20 delivered", done)
+		}
+		var last time.Time
+		for _, g := range r.rang {
+			if g.replay == 0 {
+				continue
+			}
+			if g.at.Sub(last) < 10*time.Second {
+				t.Errorf("event %d was sent %s after another", g.pos, g.at.Sub(last))
+			}
+			last = g.at
+		}
+	})
+}
+
+// What is in flight when a replay is cancelled, and then cut off by a crash, is
+// not sent again, and is a dead letter again.
+func TestCancelThenCrash(t *testing.T) {
+	for _, elsewhere := range [][]byte{nil, []byte("http://other")} {
+		t.Run(string(elsewhere), func(t *testing.T) {
+			fakeTime(t, func(t *testing.T) {
+				r := newRig(t)
+				r.endpoints(1)
+				r.policy(1, func(p *ring.Policy) { p.MaxAttempts = 1 })
+				r.answer = func(int64, *event.Event) outbound.Result { return status(500) }
+				r.pushMany(1, 3)
+				time.Sleep(time.Minute)
+				r.mu.Lock()
+				r.answer = func(int64, *event.Event) outbound.Result {
+					res := status(200)
+					res.Duration = time.Hour
+					return res
+				}
+				r.mu.Unlock()
+				made, err := r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, Elsewhere: elsewhere, Selection: Selection{AllDeadLetters: true}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				rang := len(r.replayed(made.ID))
+				if _, err := r.engine.CancelReplay(bg, 1, made.ID); err != nil || rang == 0 {
+					t.Fatalf("%d requests, %v", rang, err)
+				}
+				r.crash()
+				r.start()
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if n := len(r.replayed(made.ID)); n != rang {
+					t.Errorf("%d requests after the cancel", n-rang)
+				}
+				if d := r.deadLetters(1); len(d) != 3 || r.rowCount("delivery") != 0 {
+					t.Errorf("dead letters are %+v, %d rows: want 3 and none", d, r.rowCount("delivery"))
+				}
+			})
+		})
+	}
+}
+
+// The replays of an endpoint that is deleted end with it, crash or not.
+func TestReplayOfTheDeleted(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.pushMany(1, 20)
+		synctest.Wait()
+		for _, elsewhere := range [][]byte{nil, []byte("http://other")} {
+			if _, err := r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, PerMinute: 1, Elsewhere: elsewhere}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		fuse := addFuse(t, r.db, func() {})
+		r.write(func(tx *sqldb.Tx) error {
+			tx.AfterCommit(func() { fuse.left.Store(0) })
+			return r.engine.Drop(tx, 1)
+		})
+		r.crash()
+		r.start()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		list, err := r.engine.Replays(bg, 1, 0, 10)
+		if err != nil || len(list) != 2 || list[0].State != ReplayCancelled || list[1].State != ReplayCancelled {
+			t.Errorf("replays are %+v, %v: want them cancelled", list, err)
+		}
+		if n := r.rowCount("delivery") + r.rowCount("endpoint"); n != 0 {
+			t.Errorf("%d rows and endpoints left", n)
+		}
+	})
+}
+
+func TestPurgeDeadLetters(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(2)
+		r.policy(1, func(p *ring.Policy) { p.MaxAttempts = 1 })
+		r.answer = func(endpoint int64, _ *event.Event) outbound.Result { return status(500) }
+		r.pushMany(1, 4)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		first := r.deadLetters(1)[0].ID
+		for _, test := range []struct {
+			endpoint int64
+			ids      []int64
+			events   int64
+			left     int
+			kind     fault.Kind
+		}{
+			{1, []int64{first, 99}, 0, 4, fault.NotFound}, // all of them, or none
+			{2, []int64{first}, 0, 4, fault.NotFound},
+			{2, nil, 0, 4, 0},
+			{1, []int64{first}, 1, 3, 0},
+			{1, nil, 3, 0, 0},
+		} {
+			events, err := r.engine.PurgeDeadLetters(bg, test.endpoint, test.ids)
+			if err == nil && events != test.events || (err != nil) != (test.kind != 0) || test.kind != 0 && !fault.Is(err, test.kind) {
+				t.Errorf("purge %v of %d: %d events, %v; want %d", test.ids, test.endpoint, events, err, test.events)
+			}
+			if n := len(r.deadLetters(1)); n != test.left {
+				t.Errorf("purge %v of %d: %d are left, want %d", test.ids, test.endpoint, n, test.left)
+			}
+		}
+		if n := len(r.attempts(1)); n != 4 {
+			t.Errorf("%d attempts are on record, want all 4", n)
 		}
 	})
 }

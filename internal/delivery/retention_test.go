@@ -165,3 +165,31 @@ func TestLowDisk(t *testing.T) {
 		}
 	})
 }
+
+// A delivery whose event is removed under it, because that is too old, is given
+// up, and delays no other.
+func TestEventRemovedUnderItsDelivery(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.retention.Events = MaxEvents
+		r.crash()
+		r.start()
+		r.endpoints(2)
+		r.policy(1, func(p *ring.Policy) { p.TTL = ring.MaxTTL })
+		r.push(2, "v1")
+		time.Sleep(89 * 24 * time.Hour)
+		r.push(2, "v2")
+		synctest.Wait()
+		r.down(func(endpoint int64) bool { return endpoint == 1 })
+		done := r.replay(Selection{Upto: 1}, 36*time.Hour)
+		if done.State != ReplayDone || done.Dead != 1 {
+			t.Errorf("%+v, want the event dead", done)
+		}
+		pos := r.push(2, "v3")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := r.delivered(2); got[len(got)-1] != pos {
+			t.Errorf("delivered to the other are %v, want event %d too", got, pos)
+		}
+	})
+}

@@ -90,23 +90,24 @@ type fuse struct {
 // fuses are those of the databases that are open, by number: triggers on their
 // tables call the SQL function fuse with it.
 var (
-	fuses     sync.Map
-	lastFuse  atomic.Int64
-	errBurnt  = errors.New("the fuse has burnt")
-	fuseSetup = sync.OnceFunc(func() {
-		sqlite.MustRegisterScalarFunction("fuse", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-			found, ok := fuses.Load(args[0])
-			if !ok {
-				return nil, errBurnt
-			}
-			if f := found.(*fuse); f.left.Add(-1) < 0 {
-				f.burnt()
-				return nil, errBurnt
-			}
-			return nil, nil
-		})
-	})
+	fuses    sync.Map
+	lastFuse atomic.Int64
+	errBurnt = errors.New("the fuse has burnt")
 )
+
+func init() { // before a database is opened
+	sqlite.MustRegisterScalarFunction("fuse", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		found, ok := fuses.Load(args[0])
+		if !ok {
+			return nil, errBurnt
+		}
+		if f := found.(*fuse); f.left.Add(-1) < 0 {
+			f.burnt()
+			return nil, errBurnt
+		}
+		return nil, nil
+	})
+}
 
 const never = 1 << 40 // changes of rows
 
@@ -261,7 +262,6 @@ func (w *world) start() {
 		w.life++
 		l := &existence{world: w, over: make(chan struct{}), flights: map[string]int{}, latest: map[string]time.Time{}}
 		l.ctx, l.die = context.WithCancel(bg)
-		fuseSetup()
 		l.db = w.open()
 		l.fuse = addFuse(w.t, l.db, l.die)
 		l.engine = New(Options{DB: l.db, Poster: l, Log: slog.New(slog.NewTextHandler(complaints{l}, &slog.HandlerOptions{Level: slog.LevelError})), Node: "test", MaxInFlight: 4 + int(w.seed%3)*60, MaxPerHost: 2 + int(w.seed%5)*8})

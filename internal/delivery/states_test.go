@@ -666,3 +666,185 @@ func TestPingsDoNotOpenTheBreaker(t *testing.T) {
 		}
 	})
 }
+
+// A receiver that is back, but refuses our credentials, is probed no more often
+// than before: that is no answer which another request could better.
+func TestProbesOfWhoRefusesUs(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.down(all)
+		for i := range 2 * openAfter {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		time.Sleep(time.Minute)
+		r.mu.Lock()
+		r.answer = func(int64, *event.Event) outbound.Result { return status(401) }
+		before := len(r.rang)
+		r.mu.Unlock()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(r.rang) - before; n < 10 || n > 13 {
+			t.Errorf("%d probes in an hour, want one in five minutes", n)
+		}
+	})
+}
+
+// Two answers of 410 are as good as one: an endpoint that is enabled again after
+// them is rung.
+func TestGoneTwice(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(_ int64, e *event.Event) outbound.Result {
+			res := status(410)
+			res.Duration = time.Duration(e.Pos) * time.Second
+			return res
+		}
+		r.push(1, "v1")
+		r.push(1, "v2")
+		time.Sleep(10 * time.Second)
+		r.mu.Lock()
+		r.disabled = false
+		r.mu.Unlock()
+		r.down(nil)
+		pos := r.push(1, "v3")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := r.delivered(1); !slices.Equal(got, []int64{pos}) {
+			t.Errorf("delivered are %v, want event %d", got, pos)
+		}
+	})
+}
+
+// What happens after an endpoint was disabled, because it was enabled again at
+// once, does not wait behind what was given up.
+func TestDisabledAndEnabledAtOnce(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.answer = func(int64, *event.Event) outbound.Result { return status(503) }
+		for range 3 {
+			r.push(1, "latest")
+		}
+		synctest.Wait()
+		r.down(nil)
+		r.write(func(tx *sqldb.Tx) error { return r.engine.Disabled(tx, 1, "a person did it") })
+		pos := r.push(1, "latest")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if got := r.delivered(1); !slices.Equal(got, []int64{pos}) || r.rowCount("delivery") != 0 {
+			t.Errorf("delivered are %v, %d rows left: want event %d and none", got, r.rowCount("delivery"), pos)
+		}
+	})
+}
+
+// A slot that is free goes on to who has something to send: those who waited for
+// it may be deleted by then.
+func TestSlotsPassTheDeleted(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(3)
+		r.mu.Lock()
+		r.sameHost = true
+		r.mu.Unlock()
+		r.engine.slots.perHost = 1
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(200)
+			res.Duration = time.Second
+			return res
+		}
+		r.push(3, "v1")
+		synctest.Wait()
+		r.write(func(tx *sqldb.Tx) error { return r.engine.Drop(tx, 2) })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := r.delivered(3); len(got) != 1 {
+			t.Errorf("the last in the queue for a host got %v, want its event", got)
+		}
+	})
+}
+
+// Events of one order key that wait in memory wait on while the failure of the
+// first opens the breaker.
+func TestOpeningKeepsTheOrder(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		var healed atomic.Bool
+		r.answer = func(_ int64, e *event.Event) outbound.Result {
+			res := status(500)
+			if healed.Load() {
+				res = status(200)
+			}
+			if e.Pos >= openAfter {
+				res.Duration = time.Second
+			}
+			return res
+		}
+		for i := range openAfter - 1 {
+			r.push(1, fmt.Sprint("v", i))
+		}
+		synctest.Wait()
+		for range 5 {
+			r.push(1, "latest") // the first opens the breaker, in a second
+		}
+		time.Sleep(2 * time.Second)
+		if h := r.health(1); h.State != Failing {
+			t.Fatalf("health is %+v, want failing", h)
+		}
+		healed.Store(true)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		var last rung
+		for _, g := range r.rang {
+			if g.pos < openAfter {
+				continue
+			}
+			if g.pos > last.pos && last.pos > 0 && g.at.Sub(last.at) < time.Second {
+				t.Errorf("event %d was sent %s after event %d of the same tag, which took a second", g.pos, g.at.Sub(last.at), last.pos)
+			}
+			last = g
+		}
+		if got := r.delivered(1); len(got) != openAfter+4 {
+			t.Errorf("delivered are %v, want all", got)
+		}
+	})
+}
+
+// A ping that a crash cut off has a row beyond the cursor of a paused endpoint.
+// That it is given up says nothing of the events between.
+func TestRangesDoNotSwallow(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.policy(1, func(p *ring.Policy) { p.TTL = time.Hour })
+		r.down(all)
+		r.push(1, "v0")
+		synctest.Wait()
+		if err := r.engine.Pause(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		r.push(1, "v1")
+		r.push(1, "v2")
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(200)
+			res.Duration = time.Hour
+			return res
+		}
+		ping := &event.Event{Action: event.Ping, Registry: event.Registry{ID: 1}, OwedTo: 1}
+		r.write(func(tx *sqldb.Tx) error { return r.outbox.Append(tx, outbox.Prepare(ping)) })
+		synctest.Wait()
+		r.crash()
+		r.start()
+		time.Sleep(2 * time.Hour)
+		if err := r.engine.Resume(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if letters := r.deadLetters(1); len(letters) != 1 || letters[0].Count != 4 {
+			t.Errorf("dead letters are %+v, want a range of 4: three events and the ping", letters)
+		}
+	})
+}
