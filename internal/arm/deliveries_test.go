@@ -429,12 +429,13 @@ func TestFailuresNameNoAddress(t *testing.T) {
 	for _, x := range []struct {
 		policy outbound.Policy
 		server *httptest.Server
+		limit  time.Duration
 		want   string // in the message
 	}{
-		{outbound.Policy{}, plain, "may not ring it"},
-		{loopback, plain, "timed out"},
-		{loopback, closed, "refused the connection"},
-		{loopback, secure, "certificate"},
+		{outbound.Policy{}, plain, time.Minute, "may not ring it"},
+		{loopback, plain, 500 * time.Millisecond, "timed out"},
+		{loopback, closed, time.Minute, "refused the connection"},
+		{loopback, secure, time.Minute, "certificate"},
 	} {
 		u, err := url.Parse(x.server.URL)
 		if err != nil {
@@ -442,7 +443,7 @@ func TestFailuresNameNoAddress(t *testing.T) {
 		}
 		u.Host = "localhost:" + u.Port()
 		client := outbound.New(outbound.Options{Policy: x.policy})
-		res := client.Post(t.Context(), outbound.Request{URL: u.String(), Body: []byte("{}"), Timeout: 500 * time.Millisecond})
+		res := client.Post(t.Context(), outbound.Request{URL: u.String(), Body: []byte("{}"), Timeout: x.limit})
 		client.Close()
 		p.attempts = []delivery.Attempt{{
 			Endpoint: 1, EventID: "e1", ACRBody: []byte("{}"), Outcome: delivery.Failed, Class: res.Class, Message: res.Message, Sent: res.Sent, Answer: res.Answer,
