@@ -137,6 +137,9 @@ func (e *Engine) sweepEvents(ctx context.Context, now time.Time) error {
 		before = max(min(old, needed), veryOld)
 		return err
 	})
+	if err == nil {
+		before = e.giveUpBefore(before)
+	}
 	for n := int64(sweepChunk); err == nil && n == sweepChunk; {
 		err = e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) (err error) {
 			n, err = outbox.Remove(tx, before, sweepChunk)
@@ -144,6 +147,38 @@ func (e *Engine) sweepEvents(ctx context.Context, now time.Time) error {
 		})
 	}
 	return err
+}
+
+// giveUpBefore gives up what parked endpoints are owed of the events before a
+// position: they are about to be removed. It returns the position of the first
+// event that none of them waited for; what is before it can go the next time.
+func (e *Engine) giveUpBefore(before int64) int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	first := before
+	for _, ep := range e.endpoints {
+		if !ep.parked || ep.cursor >= before-1 || !e.renew(ep) {
+			continue
+		}
+		first = min(first, ep.cursor+1)
+		if ep.feeding || ep.emptying {
+			continue
+		}
+		ep.feeding = true
+		cursor := ep.cursor
+		e.look(func() {
+			f, err := e.lookBehind(e.run, cursor, before-1, 1, time.Now().Add(time.Hour), e.wasOwed(ep)) // all of it is lapsed
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			if err != nil {
+				ep.feeding = false
+				e.kick(ep)
+				return
+			}
+			e.fed(ep, f)
+		})
+	}
+	return first
 }
 
 // neededFrom returns the position of the first event that something needs: a

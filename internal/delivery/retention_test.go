@@ -193,3 +193,38 @@ func TestEventRemovedUnderItsDelivery(t *testing.T) {
 		}
 	})
 }
+
+// What an endpoint that was paused for longer than events are kept was owed is
+// given up before it is removed.
+func TestPausedForLongerThanEventsAreKept(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(2)
+		if err := r.engine.Pause(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		r.pushMany(2, 30)
+		time.Sleep(89 * 24 * time.Hour)
+		r.push(2, "late")
+		synctest.Wait()
+		if n := r.rowCount("event"); n != 31 {
+			t.Errorf("%d events are kept after 89 days, want all 31: a paused endpoint waits for them", n)
+		}
+		time.Sleep(2 * 24 * time.Hour)
+		synctest.Wait()
+		if n := r.rowCount("event"); n != 1 {
+			t.Errorf("%d events are kept after 91 days, want the last", n)
+		}
+		if d := r.deadLetters(1); len(d) != 1 || d[0].Count != 30 || !d[0].Expired {
+			t.Errorf("dead letters are %+v, want a range of 30 that has expired", d)
+		}
+		if err := r.engine.Resume(bg, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := r.delivered(1); len(got) != 1 || got[0] != 31 {
+			t.Errorf("delivered are %v, want event 31", got)
+		}
+	})
+}
