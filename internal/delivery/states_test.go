@@ -15,6 +15,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
 )
 
 var bg = context.Background()
@@ -848,4 +849,121 @@ func TestRangesDoNotSwallow(t *testing.T) {
 			t.Errorf("dead letters are %+v, want a range of 4: three events and the ping", letters)
 		}
 	})
+}
+
+// TestStatesOnPostgres takes an endpoint through its states on PostgreSQL, in real
+// time: parked, catching up, disabled, and its dead letters rung again.
+func TestStatesOnPostgres(t *testing.T) {
+	r := newRigOn(t, sqldbtest.Postgres(t))
+	r.endpoints(2)
+	await := func(what string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: not within a minute; health %+v, delivered %d", what, r.health(1), len(r.delivered(1)))
+			}
+		}
+	}
+	end := func(what string, made Replay, err error) Replay {
+		t.Helper()
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		await(what, func() bool {
+			made, err = r.engine.ReplayByID(bg, 1, made.ID)
+			return err != nil || made.State != ReplayRunning
+		})
+		if err != nil || made.State != ReplayDone || made.Matched != made.Delivered+made.Refused+made.Dead {
+			t.Errorf("%s: %+v, %v", what, made, err)
+		}
+		return made
+	}
+
+	// Paused: one who waits costs no rows; resumed, it catches up.
+	if err := r.engine.Pause(bg, 1); err != nil {
+		t.Fatal(err)
+	}
+	r.pushMany(2, 300)
+	await("the other gets all", func() bool { return len(r.delivered(2)) == 300 })
+	if h := r.health(1); h.State != Paused || h.Behind != 300 || r.rowCount("delivery") != 0 {
+		t.Errorf("health is %+v with %d rows, want paused with 300 behind", h, r.rowCount("delivery"))
+	}
+	if err := r.engine.Resume(bg, 1); err != nil {
+		t.Fatal(err)
+	}
+	await("it catches up", func() bool { return r.health(1).State == Live && len(r.delivered(1)) == 300 })
+
+	// Failing: the breaker opens, and stays open over a crash.
+	r.down(func(endpoint int64) bool { return endpoint == 1 })
+	for i := range 2 * openAfter {
+		r.push(1, fmt.Sprint("v", i%3))
+	}
+	await("the breaker opens", func() bool { return r.health(1).State == Failing })
+	last := r.pushMany(1, 50)
+	await("events wait behind the cursor", func() bool { return r.health(1).Behind > 0 })
+	r.crash()
+	r.start()
+	if h := r.health(1); h.State != Failing {
+		t.Errorf("health after a crash is %+v, want failing", h)
+	}
+	r.down(nil)
+	r.write(func(tx *sqldb.Tx) error { return r.engine.Changed(tx, 1) })
+	await("all is delivered", func() bool { return r.health(1).State == Live && len(r.delivered(1)) >= int(last) })
+	rank := map[string]int64{}
+	for _, g := range reversed(r.attempts(1)) {
+		if tag := fmt.Sprint("v", (g.Pos-301)%3); g.Pos > 300 && g.Pos <= 300+2*openAfter && g.Outcome == Delivered {
+			if g.Pos < rank[tag] {
+				t.Errorf("event %d was delivered after event %d of the same tag", g.Pos, rank[tag])
+			}
+			rank[tag] = g.Pos
+		}
+	}
+
+	// Disabled: what waited is a range of dead letters, which one replay rings.
+	if err := r.engine.Pause(bg, 1); err != nil {
+		t.Fatal(err)
+	}
+	r.pushMany(1, 20)
+	r.write(func(tx *sqldb.Tx) error { return r.engine.Disabled(tx, 1, "a person did it") })
+	await("what waited is given up", func() bool { return r.health(1).DeadLetters == 20 })
+	if letters := r.deadLetters(1); len(letters) != 1 || letters[0].PosTo-letters[0].PosFrom != 19 || letters[0].EventID == "" {
+		t.Errorf("dead letters are %+v, want one range of 20", letters)
+	}
+	if err := r.engine.Resume(bg, 1); err != nil {
+		t.Fatal(err)
+	}
+	made, err := r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, Selection: Selection{AllDeadLetters: true}})
+	if made = end("dead letters are rung", made, err); made.Delivered != 20 || len(r.deadLetters(1)) != 0 {
+		t.Errorf("%+v, %d dead letters left: want 20 delivered and none", made, len(r.deadLetters(1)))
+	}
+
+	// The selections of a replay, to another address too, and a cancel.
+	made, err = r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, Selection: Selection{Upto: 10, Only: OnlyDelivered}, Elsewhere: []byte("http://other")})
+	if made = end("elsewhere", made, err); made.Delivered != 10 {
+		t.Errorf("%+v, want 10 delivered elsewhere", made)
+	}
+	if log, _, err := r.engine.Attempts(bg, 1, Filter{Replay: made.ID, Outcome: Delivered}, "", 100); err != nil || len(log) != 10 {
+		t.Errorf("%d attempts of the replay are in the log, %v; want 10", len(log), err)
+	}
+	made, err = r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, Selection: Selection{Only: Undelivered}})
+	if made = end("undelivered", made, err); made.Matched != 0 {
+		t.Errorf("%+v, want nothing undelivered", made)
+	}
+	made, err = r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, PerMinute: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await("one is sent", func() bool { return r.rowCount("delivery") > 1 })
+	if made, err = r.engine.CancelReplay(bg, 1, made.ID); err != nil || made.State != ReplayCancelled {
+		t.Errorf("%+v, %v: want it cancelled", made, err)
+	}
+	await("its rows are gone", func() bool { return r.rowCount("delivery") == 0 })
+
+	// Retention removes what nobody needs.
+	if err := r.engine.sweep(bg, time.Now().Add(31*24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if attempts, events := r.rowCount("attempt"), r.rowCount("event"); attempts != 0 || events != 1 {
+		t.Errorf("%d attempts and %d events are kept, want none and the newest", attempts, events)
+	}
 }
