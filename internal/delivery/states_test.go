@@ -896,7 +896,7 @@ func TestStatesOnPostgres(t *testing.T) {
 	// Failing: the breaker opens, and stays open over a crash.
 	r.down(func(endpoint int64) bool { return endpoint == 1 })
 	for i := range 2 * openAfter {
-		r.push(1, fmt.Sprint("v", i%3))
+		r.push(1, fmt.Sprint("v", i%(openAfter+1)))
 	}
 	await("the breaker opens", func() bool { return r.health(1).State == Failing })
 	last := r.pushMany(1, 50)
@@ -911,7 +911,7 @@ func TestStatesOnPostgres(t *testing.T) {
 	await("all is delivered", func() bool { return r.health(1).State == Live && len(r.delivered(1)) >= int(last) })
 	rank := map[string]int64{}
 	for _, g := range reversed(r.attempts(1)) {
-		if tag := fmt.Sprint("v", (g.Pos-301)%3); g.Pos > 300 && g.Pos <= 300+2*openAfter && g.Outcome == Delivered {
+		if tag := fmt.Sprint("v", (g.Pos-301)%(openAfter+1)); g.Pos > 300 && g.Pos <= 300+2*openAfter && g.Outcome == Delivered {
 			if g.Pos < rank[tag] {
 				t.Errorf("event %d was delivered after event %d of the same tag", g.Pos, rank[tag])
 			}
