@@ -351,7 +351,7 @@ func (e *Engine) expandOne(entry outbox.Entry, ids []int64) {
 	for _, id := range ids {
 		ep := e.endpoints[id]
 		switch {
-		case ep == nil, entry.Event.Pos <= ep.from:
+		case ep == nil, entry.Event.Pos <= ep.from && !urgent(entry.Event):
 			continue // deleted since, or handed to it when it caught up
 		case ep.parked && !urgent(entry.Event):
 			e.schedule(ep) // its probe may have waited for something to send

@@ -145,7 +145,7 @@ func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume)
 	}
 	for _, id := range owners {
 		ep := e.endpoints[id]
-		if ep == nil || entry.Event.Pos <= ep.from || ep.parked && entry.Event.Pos > ep.cursor && !urgent(entry.Event) {
+		if ep == nil || !urgent(entry.Event) && (entry.Event.Pos <= ep.from || ep.parked && entry.Event.Pos > ep.cursor) {
 			continue // behind the cursor it waits for its turn
 		}
 		known, err := hasResult(tx, id, entry.Event.Pos)
