@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,12 +40,13 @@ func TestSimulation(t *testing.T) {
 	from, to := 0, 20
 	if text := os.Getenv("DOCKBELL_TEST_SEEDS"); text != "" {
 		first, last, ranged := strings.Cut(text, "-")
-		var err error
-		if ranged {
-			from, err = strconv.Atoi(first)
-			first = last
+		if !ranged {
+			first, last = "0", text
 		}
-		if to, err = strconv.Atoi(first); err != nil {
+		var err, err2 error
+		from, err = strconv.Atoi(first)
+		to, err2 = strconv.Atoi(last)
+		if err != nil || err2 != nil {
 			t.Fatalf("DOCKBELL_TEST_SEEDS=%s is neither a number nor a range", text)
 		}
 	}
@@ -60,7 +62,7 @@ func TestSimulation(t *testing.T) {
 // so does what each request is answered; which goroutine runs first does not.
 func simulate(t *testing.T, seed uint64) {
 	w := &world{
-		t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 7)), open: sqldbtest.SQLite(t),
+		t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 7)), open: inMemory(t),
 		members: map[int64]*member{}, events: map[int64]*event.Event{}, cancelled: map[int64]time.Time{},
 	}
 	w.start()
@@ -78,6 +80,25 @@ func simulate(t *testing.T, seed uint64) {
 		}
 	}
 	w.settleDown()
+}
+
+// inMemory returns a function that opens a SQLite database of the test's own: in
+// memory where there is such a folder, for what crashes here is the process, not
+// the machine, and flushes would take most of the time.
+func inMemory(t *testing.T) func() *sqldb.DB {
+	dir, err := os.MkdirTemp("/dev/shm", "dockbell-")
+	if err != nil {
+		return sqldbtest.SQLite(t)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return func() *sqldb.DB {
+		db, err := sqldb.Open(bg, sqldb.Config{Path: filepath.Join(dir, "test.db"), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		return db
+	}
 }
 
 // fuse stops a database in the midst of its work: after so many changes of rows
