@@ -176,3 +176,27 @@ func TestAskedPause(t *testing.T) {
 		}
 	}
 }
+
+// After an outage a window is 1, 2 and 4, and grows by one from there on, each
+// time after as many successes as it is wide.
+func TestWindowAfterRecovery(t *testing.T) {
+	ep := newEndpoint(1)
+	ep.breaker.openedAt = time.Now()
+	ep.breaker.answered()
+	ep.window = 1
+	want := []int{1, 2, 4}
+	for n := startWindow + 1; n <= maxWindow; n++ {
+		want = append(want, n)
+	}
+	for _, window := range want {
+		for i := range window {
+			if ep.window != window {
+				t.Fatalf("the window is %d after %d successes with %d", ep.window, i, window)
+			}
+			ep.grow()
+		}
+	}
+	if ep.window != maxWindow || ep.breaker.ramping {
+		t.Errorf("the window is %d, still after an outage: %t", ep.window, ep.breaker.ramping)
+	}
+}

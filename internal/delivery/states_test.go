@@ -967,3 +967,23 @@ func TestStatesOnPostgres(t *testing.T) {
 		t.Errorf("%d attempts and %d events are kept, want none and the newest", attempts, events)
 	}
 }
+
+// A ping goes out also when its endpoint was just fed beyond it: what is fed holds
+// no pings.
+func TestPingWhileCatchingUp(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.engine.mu.Lock()
+		r.engine.endpoints[1].from = 10 // as it is when it catches up before the expander does
+		r.engine.mu.Unlock()
+		r.push(1, "v1")
+		e := &event.Event{Action: event.Ping, Registry: event.Registry{ID: 1}, OwedTo: 1}
+		r.write(func(tx *sqldb.Tx) error { return r.outbox.Append(tx, outbox.Prepare(e)) })
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := r.delivered(1); !slices.Equal(got, []int64{e.Pos}) {
+			t.Errorf("delivered are %v, want the ping alone", got)
+		}
+	})
+}
