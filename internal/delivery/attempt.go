@@ -44,7 +44,7 @@ func (e *Engine) attempt(j *job) {
 	if ep.active[j.key]--; ep.active[j.key] == 0 {
 		delete(ep.active, j.key)
 	}
-	e.end(ep, j.host, 1, j.row)
+	e.end(ep, j.host, 1, j.backlog())
 }
 
 // calledOff reports whether nobody wants a delivery any more: its endpoint is
@@ -214,8 +214,7 @@ func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 		},
 		done: func() {
 			if j.owed != nil {
-				j.owed.open--
-				e.noteExpanded()
+				e.recorded(j)
 			}
 			if end.again {
 				next = end.due

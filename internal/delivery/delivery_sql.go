@@ -99,11 +99,49 @@ func saveCursor(tx *sqldb.Tx, id, cursor int64) error {
 	return err
 }
 
-// saveLive ends the parking of an endpoint that has rows for everything up to a
-// position.
-func saveLive(tx *sqldb.Tx, id, from int64) error {
-	_, err := tx.Exec("UPDATE endpoint SET cursor = NULL, from_pos = $2, range_id = NULL WHERE id = $1", id, from)
+// saveFed moves the cursor of a parked endpoint, and says what of the events
+// before it may be in memory alone.
+func saveFed(tx *sqldb.Tx, id, cursor int64, fed span) error {
+	if err := saveCursor(tx, id, cursor); err != nil {
+		return err
+	}
+	return saveFedSpan(tx, id, fed)
+}
+
+func saveFedSpan(tx *sqldb.Tx, id int64, fed span) error {
+	from, to := sql.NullInt64{Int64: fed.from, Valid: fed != span{}}, sql.NullInt64{Int64: fed.to, Valid: fed != span{}}
+	_, err := tx.Exec("UPDATE endpoint SET fed_from = $2, fed_to = $3 WHERE id = $1", id, from, to)
 	return err
+}
+
+// fedSpan is what an endpoint was handed from behind its cursor when the process
+// ended, as far as it was not on record.
+type fedSpan struct {
+	endpoint int64
+	span
+}
+
+// selectFed returns those of all endpoints, by where they begin.
+func selectFed(tx *sqldb.Tx) ([]fedSpan, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (f fedSpan, err error) {
+		err = s(&f.endpoint, &f.from, &f.to)
+		return f, err
+	}, "SELECT id, fed_from, fed_to FROM endpoint WHERE fed_from IS NOT NULL ORDER BY fed_from, id")
+}
+
+func clearFed(tx *sqldb.Tx) error {
+	_, err := tx.Exec("UPDATE endpoint SET fed_from = NULL, fed_to = NULL WHERE fed_from IS NOT NULL")
+	return err
+}
+
+// saveLive ends the parking of an endpoint that was handed everything up to a
+// position.
+func saveLive(tx *sqldb.Tx, id, from int64, fed span) error {
+	_, err := tx.Exec("UPDATE endpoint SET cursor = NULL, from_pos = $2, range_id = NULL WHERE id = $1", id, from)
+	if err != nil {
+		return err
+	}
+	return saveFedSpan(tx, id, fed)
 }
 
 // closeRange has further dead letters begin a range of their own.
@@ -222,6 +260,20 @@ func wasTried(tx *sqldb.Tx, endpoint, pos int64) (found bool, err error) {
 	err = tx.Get(`SELECT EXISTS (SELECT 1 FROM attempt WHERE endpoint = $1 AND pos = $2 AND replay_no = 0)
 		OR EXISTS (SELECT 1 FROM delivery WHERE endpoint = $1 AND pos = $2 AND replay_no = 0)`, []any{endpoint, pos}, &found)
 	return found, err
+}
+
+// triedBetween is wasTried for the events of a stretch of positions, both ends
+// included.
+func triedBetween(tx *sqldb.Tx, endpoint, from, to int64) (map[int64]bool, error) {
+	tried := map[int64]bool{}
+	err := tx.Each(`SELECT pos FROM attempt WHERE endpoint = $1 AND pos BETWEEN $2 AND $3 AND replay_no = 0
+		UNION SELECT pos FROM delivery WHERE endpoint = $1 AND pos BETWEEN $2 AND $3 AND replay_no = 0`, []any{endpoint, from, to}, func(s sqldb.Scan) error {
+		var pos int64
+		err := s(&pos)
+		tried[pos] = true
+		return err
+	})
+	return tried, err
 }
 
 // isUndelivered reports whether an event was neither delivered to an endpoint nor
@@ -814,6 +866,7 @@ func selectNeeded(tx *sqldb.Tx) (int64, error) {
 			SELECT coalesce(min((SELECT min(pos) FROM delivery WHERE endpoint = endpoint.id)), $1) AS pos FROM endpoint
 			UNION ALL SELECT coalesce(min((SELECT min(pos_from) FROM dead_letter WHERE endpoint = endpoint.id)), $1) FROM endpoint
 			UNION ALL SELECT coalesce(min(cursor) + 1, $1) FROM endpoint
+			UNION ALL SELECT coalesce(min(fed_from) + 1, $1) FROM endpoint
 			UNION ALL SELECT coalesce(min(cursor) + 1, $1) FROM replay WHERE state = 'running') AS needed`, []any{int64(none)}, &first)
 	return first, err
 }

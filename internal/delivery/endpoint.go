@@ -61,11 +61,15 @@ type endpoint struct {
 	replayRows int            // those of replays; only a hint while not counted
 	due        time.Time      // when the first pending row is due; zero for none
 	claiming   bool
+	sentLast   bool // its last turn was a first attempt: due rows are next
 
-	parked    bool  // events behind the cursor have no rows yet
-	cursor    int64 // position
-	feeding   bool  // they are being read
-	unparking bool  // that it is live again is not on record: after a crash it would be parked, so nothing is sent
+	parked    bool      // events behind the cursor are not looked at yet
+	cursor    int64     // position
+	feeding   bool      // they are being read
+	portion   int       // how many of them were asked for
+	fedAt     time.Time // when
+	fed       owedList  // those that were handed over and are not on record
+	unparking bool      // that it is live again is not on record: after a crash it would be parked, so nothing is sent
 
 	wakeAt    time.Time // in Engine.wakes; zero if not there
 	wakeIndex int
@@ -101,6 +105,7 @@ type job struct {
 
 	expires time.Time
 	owed    *owed // for a first attempt from memory; nil for a row
+	fed     bool  // it was behind the cursor
 	row     bool  // the delivery has a row
 	probe   bool
 
@@ -112,7 +117,7 @@ type job struct {
 
 func newEndpoint(id int64) *endpoint {
 	return &endpoint{
-		id: id, owner: id, kind: kindWebhook, window: startWindow, counted: true, wakeIndex: -1,
+		id: id, owner: id, kind: kindWebhook, window: startWindow, counted: true, portion: minPortion, wakeIndex: -1,
 		active: map[string]int{}, rowKeys: map[string]int{}, terms: ring.Terms{Policy: ring.Default()},
 	}
 }
@@ -186,7 +191,7 @@ func (ep *endpoint) dropRow(key string, replay int64) {
 }
 
 // offer takes a first attempt: into the endpoint's queue, or into a row when
-// that is full or older rows of the same key go first. Callers hold e.mu.
+// older rows of the same key go first. Callers hold e.mu.
 func (e *Engine) offer(ep *endpoint, j *job) {
 	switch {
 	case e.stopping:
@@ -194,7 +199,7 @@ func (e *Engine) offer(ep *endpoint, j *job) {
 		return
 	case urgent(j.entry.Event):
 		ep.now = append(ep.now, j)
-	case len(ep.queue) >= maxQueue, ep.hasRows(j.key), !e.sends(ep):
+	case ep.hasRows(j.key), !e.sends(ep):
 		e.spill(j, ep.last(j.key))
 		return
 	default:
@@ -217,8 +222,7 @@ func (e *Engine) spill(j *job, p place) {
 			return insertDelivery(tx, j, p, tx.Now())
 		},
 		done: func() {
-			j.owed.open--
-			e.noteExpanded()
+			e.recorded(j)
 			if !p.held {
 				ep.setDue(time.Now())
 			}
@@ -327,9 +331,9 @@ func (l *owedList) barrier(pos int64) *owed {
 // Callers hold e.mu.
 func (e *Engine) unpark(ep *endpoint) {
 	ep.parked, ep.from, ep.unparking = false, ep.cursor, true
-	cursor := ep.cursor
+	cursor, span := ep.cursor, ep.fedSpan(nil)
 	e.enqueue(op{
-		run:  func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, cursor) },
+		run:  func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, cursor, span) },
 		done: func() { ep.unparking = false; e.schedule(ep) },
 	})
 }

@@ -124,8 +124,8 @@ type Options struct {
 // is owed is a position.
 const (
 	maxIntake  = 1024   // committed events not yet looked at
-	maxQueue   = 256    // first attempts waiting for one endpoint: a few group commits
-	maxRows    = 1000   // deliveries of one endpoint with rows, before it is parked
+	maxQueue   = 256    // first attempts waiting for one endpoint: a few group commits. Then it is parked
+	maxRows    = 1000   // deliveries of one endpoint with rows. Then it is parked
 	maxCounted = 10_000 // of them, to be counted at start
 	maxRowKeys = 1000   // order keys with rows, per endpoint
 	startKeys  = 100    // of them, to be known from the start: there may be many endpoints
@@ -356,18 +356,18 @@ func (e *Engine) expandOne(entry outbox.Entry, ids []int64) {
 		case ep.parked && !urgent(entry.Event):
 			e.schedule(ep) // its probe may have waited for something to send
 			continue
-		case ep.rows >= maxRows && !urgent(entry.Event):
+		case (ep.rows >= maxRows || len(ep.queue) >= maxQueue) && !urgent(entry.Event):
 			e.park(ep, entry.Event.Pos-1)
+			e.schedule(ep)
 			continue
 		}
 		if !e.renew(ep) {
 			continue // deleted just now
 		}
 		o.open++
-		e.offer(ep, &job{
-			ep: ep, pos: entry.Event.Pos, entry: entry, key: ep.orderKey(entry.Event), owed: o, n: 1,
-			expires: entry.Event.At.Add(ep.terms.TTL),
-		})
+		j := ep.first(entry)
+		j.owed = o
+		e.offer(ep, j)
 	}
 	e.noteExpanded()
 	e.dispatch()
@@ -420,6 +420,21 @@ func (l *owedList) advance() {
 	}
 	if i > 0 {
 		l.events = append(l.events[:0], l.events[i:]...)
+	}
+}
+
+// recorded takes note that a first attempt from memory is on record, or has a
+// row. Callers hold e.mu.
+func (e *Engine) recorded(j *job) {
+	j.owed.open--
+	ep := j.ep
+	if !j.fed {
+		e.noteExpanded()
+		return
+	}
+	ep.fed.advance()
+	if len(ep.fed.events) == 0 && !ep.feeding { // which will say so
+		e.enqueue(op{lazy: true, run: func(tx *sqldb.Tx) error { return saveFedSpan(tx, ep.id, span{}) }})
 	}
 }
 

@@ -14,8 +14,16 @@ import (
 const (
 	lookChunk  = 1000   // events in one read transaction
 	lookMost   = 20_000 // events in one look
-	feedChunk  = 250    // deliveries that a look makes rows for
 	maxLookers = 4      // looks at once
+)
+
+// How much an endpoint is handed of what is behind its cursor. It is in memory
+// until it was tried, and after a crash all between the first and the last of it
+// is looked at again.
+const (
+	minPortion = 4
+	maxPortion = 256
+	maxFedSpan = 5000 // positions
 )
 
 // looks are the readers of the outbox: few at once, however many endpoints come
@@ -72,23 +80,29 @@ func (l *lapsed) add(pos int64) {
 
 // lookBehind reads the events behind a position up to another (0: all), and sorts
 // out those that want takes: the ones from before since are lapsed, of the others
-// it stops after n.
-func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since time.Time, open func(*sqldb.Tx) (want, error)) (found, error) {
+// it stops after n, and before they span more than maxFedSpan.
+func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since time.Time, open func(*sqldb.Tx, []*event.Event) (want, error)) (found, error) {
 	f := found{cursor: after}
-	for looked := 0; looked < lookMost && !f.end && len(f.owed) < n; {
+	chunk := min(4*n, lookChunk)
+	for looked := 0; looked < lookMost && !f.end && len(f.owed) < n; chunk = min(4*chunk, lookChunk) {
+		full := false
 		err := e.DB.Read(ctx, func(tx *sqldb.Tx) error {
-			takes, err := open(tx)
+			heads, err := outbox.Heads(tx, f.cursor, chunk)
 			if err != nil {
 				return err
 			}
-			heads, err := outbox.Heads(tx, f.cursor, lookChunk)
+			takes, err := open(tx, heads)
 			if err != nil {
 				return err
 			}
-			f.end = len(heads) < lookChunk
+			f.end = len(heads) < chunk
 			for _, head := range heads {
 				if upTo > 0 && head.Pos > upTo {
 					f.end = true
+					break
+				}
+				if full = len(f.owed) == n || len(f.owed) > 0 && head.Pos > f.owed[0].Pos+maxFedSpan; full {
+					f.end = false
 					break
 				}
 				looked++
@@ -103,14 +117,10 @@ func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since
 				default:
 					f.owed = append(f.owed, head)
 				}
-				if len(f.owed) >= n {
-					f.end = false
-					break
-				}
 			}
 			return nil
 		})
-		if err != nil {
+		if err != nil || full {
 			return f, err
 		}
 	}
@@ -126,41 +136,41 @@ type want func(*event.Event) (bool, error)
 // wasOwed takes what ep was owed by the rules of the event's time, less what was
 // tried already, or has a row: between a crash and the cursor that it kept there
 // may be some of that.
-func (e *Engine) wasOwed(ep *endpoint) func(*sqldb.Tx) (want, error) {
-	return func(tx *sqldb.Tx) (want, error) {
+func (e *Engine) wasOwed(ep *endpoint) func(*sqldb.Tx, []*event.Event) (want, error) {
+	return func(tx *sqldb.Tx, heads []*event.Event) (want, error) {
 		owed, err := e.destinations.History(tx, ep.registry, ep.owner)
-		if err != nil {
+		if err != nil || len(heads) == 0 {
 			return nil, err
 		}
-		return func(head *event.Event) (bool, error) {
-			if !owed(head) {
-				return false, nil
-			}
-			known, err := wasTried(tx, ep.id, head.Pos)
-			return !known, err
-		}, nil
+		known, err := triedBetween(tx, ep.id, heads[0].Pos, heads[len(heads)-1].Pos)
+		return func(head *event.Event) (bool, error) { return owed(head) && !known[head.Pos], nil }, err
 	}
 }
 
-// feed makes rows of events behind the cursor of ep. Callers hold e.mu.
+// feed hands on events behind the cursor of ep, as first attempts from memory, or
+// puts one into a row to probe with. Callers hold e.mu.
 func (e *Engine) feed(ep *endpoint) {
-	n := feedChunk
-	if ep.breaker.open() {
-		n = 1 // something to probe with
-	}
 	if !e.renew(ep) {
 		ep.gone = true // its owner has it no more
 		return
+	}
+	n := ep.nextPortion(time.Now())
+	if ep.breaker.open() {
+		n = 1
 	}
 	ep.feeding = true
 	cursor, since := ep.cursor, time.Now().Add(-ep.terms.TTL)
 	e.look(func() {
 		f, err := e.lookBehind(e.run, cursor, 0, n, since, e.wasOwed(ep))
+		var entries []outbox.Entry
+		if err == nil {
+			entries, err = e.entries(f.owed)
+		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		switch {
 		case err == nil:
-			e.fed(ep, f)
+			e.fed(ep, f, entries)
 		case e.run.Err() == nil:
 			e.Log.Error("what waits for an endpoint cannot be read; trying again", "endpoint", ep.id, "error", err)
 			time.AfterFunc(time.Second, func() {
@@ -173,15 +183,50 @@ func (e *Engine) feed(ep *endpoint) {
 	})
 }
 
-// fed puts what a feed found into rows, and moves the cursor, in one
-// transaction.
-func (e *Engine) fed(ep *endpoint, f found) {
-	if ep.gone || ep.emptying {
+// nextPortion returns how much ep is handed next: twice as much as the last time
+// if that was soon gone, less if it was not, so that one that is slow, or has a
+// rate, holds little memory.
+func (ep *endpoint) nextPortion(now time.Time) int {
+	switch took := now.Sub(ep.fedAt); {
+	case took < 100*time.Millisecond:
+		ep.portion = min(2*ep.portion, maxPortion)
+	case took > time.Second:
+		ep.portion = max(ep.portion/2, minPortion)
+	}
+	ep.fedAt = now
+	return ep.portion
+}
+
+// entries reads the events whose heads these are.
+func (e *Engine) entries(heads []*event.Event) (entries []outbox.Entry, err error) {
+	entries = make([]outbox.Entry, len(heads))
+	err = e.DB.Read(e.run, func(tx *sqldb.Tx) (err error) {
+		for i, head := range heads {
+			if entries[i], err = outbox.At(tx, head.Pos); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return entries, err
+}
+
+// fed hands on what a feed found, once it is on record that it may have been: what
+// of that has no result after a crash was cut off. To an endpoint to which nothing
+// may be sent it gives a row instead, to probe with.
+func (e *Engine) fed(ep *endpoint, f found, entries []outbox.Entry) {
+	sends := e.sends(ep)
+	if ep.gone || ep.emptying || !sends && len(f.owed) > 1 {
 		ep.feeding = false
+		e.schedule(ep)
 		return
 	}
-	rows, pending := e.rowsFor(ep, f.owed, 0, time.Time{}, 0)
-	expired := reasonExpired(ep)
+	var inRows []*event.Event
+	if !sends {
+		inRows, entries = f.owed, nil
+	}
+	rows, pending := e.rowsFor(ep, inRows, 0, time.Time{}, 0)
+	span, expired := ep.fedSpan(entries), reasonExpired(ep)
 	e.enqueue(op{
 		run: func(tx *sqldb.Tx) error {
 			if err := addLapsed(tx, ep.id, f.lapsed, expired); err != nil {
@@ -190,10 +235,17 @@ func (e *Engine) fed(ep *endpoint, f found) {
 			if err := rows(tx); err != nil {
 				return err
 			}
-			return saveCursor(tx, ep.id, f.cursor)
+			return saveFed(tx, ep.id, f.cursor, span)
 		},
 		done: func() {
 			ep.feeding, ep.cursor = false, f.cursor
+			for _, entry := range entries {
+				j := ep.first(entry)
+				j.fed = true
+				j.owed = ep.fed.add(j.pos)
+				j.owed.open++
+				e.offer(ep, j)
+			}
 			if pending {
 				ep.setDue(time.Now())
 			}
@@ -203,6 +255,37 @@ func (e *Engine) fed(ep *endpoint, f found) {
 			e.schedule(ep)
 		},
 	})
+}
+
+// span is a stretch of positions of which some may have been handed over: those
+// after from, up to to. The zero span is none.
+type span struct{ from, to int64 }
+
+// fedSpan returns where that is which ep was handed from behind its cursor and is
+// not on record, with what it is about to be handed.
+func (ep *endpoint) fedSpan(more []outbox.Entry) (s span) {
+	if len(more) > 0 {
+		s = span{more[0].Event.Pos - 1, more[len(more)-1].Event.Pos}
+	}
+	if fed := ep.fed.events; len(fed) > 0 {
+		s = span{fed[0].pos - 1, max(s.to, fed[len(fed)-1].pos)}
+	}
+	return s
+}
+
+// recordedTo returns the position up to which everything before the cursor is on
+// record.
+func (ep *endpoint) recordedTo() int64 {
+	if len(ep.fed.events) == 0 {
+		return ep.cursor
+	}
+	return ep.fed.events[0].pos - 1
+}
+
+// first returns the first attempt of an event for ep.
+func (ep *endpoint) first(entry outbox.Entry) *job {
+	e := entry.Event
+	return &job{ep: ep, pos: e.Pos, entry: entry, key: ep.orderKey(e), n: 1, expires: e.At.Add(ep.terms.TTL)}
 }
 
 // rowsFor returns what writes rows for events into a transaction, and whether any

@@ -3,8 +3,10 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -22,6 +24,7 @@ const reasonCrashed = "the server stopped during three attempts for this in a ro
 //     counted later, for there may be many;
 //   - an event that was not expanded gets, for each live endpoint it is owed to
 //     and that has no result, an interrupted attempt and a row;
+//   - the same holds for what was handed over from behind a cursor;
 //   - a row that was in flight gets an interrupted attempt and is due again;
 //   - replays go on.
 func (e *Engine) recover(ctx context.Context) error {
@@ -30,6 +33,9 @@ func (e *Engine) recover(ctx context.Context) error {
 	}
 	if err := e.recoverInFlight(ctx); err != nil {
 		return fmt.Errorf("take back deliveries after a restart: %w", err)
+	}
+	if err := e.recoverFed(ctx); err != nil {
+		return fmt.Errorf("take back what waited behind a cursor after a restart: %w", err)
 	}
 	if err := e.recoverEvents(ctx); err != nil {
 		return fmt.Errorf("expand events after a restart: %w", err)
@@ -148,30 +154,95 @@ func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume)
 		if ep == nil || !urgent(entry.Event) && (entry.Event.Pos <= ep.from || ep.parked && entry.Event.Pos > ep.cursor) {
 			continue // behind the cursor it waits for its turn
 		}
-		known, err := hasResult(tx, id, entry.Event.Pos)
+		if err := e.recoverFirst(tx, ep, entry.Event, written); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recoverFirst records an interrupted attempt, and makes a row, if it is not on
+// record what became of an event that ep was handed.
+func (e *Engine) recoverFirst(tx *sqldb.Tx, ep *endpoint, ev *event.Event, written *volume) error {
+	known, err := hasResult(tx, ep.id, ev.Pos)
+	if err != nil || known || !e.renew(ep) {
+		return err
+	}
+	j := ep.first(outbox.Entry{Event: ev})
+	if err := insertInterrupted(tx, j, e.Node, written); err != nil {
+		return err
+	}
+	lapsed, err := isInRange(tx, ep.id, ev.Pos)
+	if err != nil || lapsed {
+		return err // it was given up with others, before its attempt or while that ran
+	}
+	j.n, j.crashes, j.uncounted = 2, 1, 1 // its next attempt
+	if err := insertDelivery(tx, j, place{unsure: true}, tx.Now()); err != nil {
+		return err
+	}
+	ep.setDue(tx.Now())
+	ep.counted = false
+	return nil
+}
+
+// recoverFed goes through what endpoints were handed from behind their cursors.
+// Many of them may have been catching up at once, so the log is read once for
+// all.
+func (e *Engine) recoverFed(ctx context.Context) error {
+	var spans []fedSpan
+	err := e.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		spans, err = selectFed(tx)
+		return err
+	})
+	if err != nil || len(spans) == 0 {
+		return err
+	}
+	for after := spans[0].from; len(spans) > 0; {
+		after = max(after, spans[0].from)
+		var last int64
+		err := e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
+			heads, err := outbox.Heads(tx, after, lookChunk)
+			if err != nil {
+				return err
+			}
+			last = math.MaxInt64
+			if len(heads) == lookChunk {
+				last = heads[len(heads)-1].Pos
+			}
+			var written volume
+			for _, s := range spans {
+				if s.from >= last {
+					break
+				}
+				if err := e.recoverSpan(tx, s, heads, &written); err != nil {
+					return err
+				}
+			}
+			return written.save(tx)
+		})
 		if err != nil {
 			return err
 		}
-		if known || !e.renew(ep) {
+		after = last
+		spans = slices.DeleteFunc(spans, func(s fedSpan) bool { return s.to <= last })
+	}
+	return e.DB.Write(ctx, sqldb.Bulk, clearFed)
+}
+
+// recoverSpan goes through those of heads that lie in a span.
+func (e *Engine) recoverSpan(tx *sqldb.Tx, s fedSpan, heads []*event.Event, written *volume) error {
+	ep := e.endpoints[s.endpoint]
+	owed, err := e.destinations.History(tx, ep.registry, ep.owner)
+	if err != nil {
+		return err
+	}
+	for _, head := range heads {
+		if head.Pos <= s.from || head.Pos > s.to || !owed(head) {
 			continue
 		}
-		j := &job{ep: ep, pos: entry.Event.Pos, entry: entry, key: ep.orderKey(entry.Event), n: 1, expires: entry.Event.At.Add(ep.terms.TTL)}
-		if err := insertInterrupted(tx, j, e.Node, written); err != nil {
+		if err := e.recoverFirst(tx, ep, head, written); err != nil {
 			return err
 		}
-		lapsed, err := isInRange(tx, id, entry.Event.Pos)
-		if err != nil {
-			return err
-		}
-		if lapsed {
-			continue // it was given up with others, before its attempt or while that ran
-		}
-		j.n, j.crashes, j.uncounted = 2, 1, 1 // its next attempt
-		if err := insertDelivery(tx, j, place{unsure: true}, tx.Now()); err != nil {
-			return err
-		}
-		ep.setDue(tx.Now())
-		ep.counted = false
 	}
 	return nil
 }

@@ -139,7 +139,7 @@ func (e *Engine) Replay(ctx context.Context, r ReplayRequest) (Replay, error) {
 	ep := e.endpoints[r.Endpoint]
 	behind := int64(0)
 	if ep != nil && ep.parked {
-		behind = ep.cursor
+		behind = ep.recordedTo() // what it was handed last may be in memory
 	}
 	e.mu.Unlock()
 	if ep == nil || ep.kind == kindReplay {
@@ -264,9 +264,9 @@ func (r *replayRun) take(letters []DeadLetter) error {
 }
 
 // takes returns which events the replay takes.
-func (e *Engine) takes(r *replayRun) func(*sqldb.Tx) (want, error) {
+func (e *Engine) takes(r *replayRun) func(*sqldb.Tx, []*event.Event) (want, error) {
 	registry, s := r.target.registry, r.selection
-	return func(tx *sqldb.Tx) (want, error) {
+	return func(tx *sqldb.Tx, _ []*event.Event) (want, error) {
 		if s.EventID != "" {
 			return func(head *event.Event) (bool, error) { return head.ID == s.EventID, nil }, nil
 		}

@@ -175,7 +175,7 @@ func (e *Engine) giveUpBefore(before int64) int64 {
 				e.kick(ep)
 				return
 			}
-			e.fed(ep, f)
+			e.fed(ep, f, nil)
 		})
 	}
 	return first

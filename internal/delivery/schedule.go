@@ -28,8 +28,12 @@ func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
 		return idle, time.Time{}
 	case len(ep.now) > 0:
 		return send, now
-	case ep.emptying, ep.disabling, ep.claiming, ep.inFlight >= ep.window, e.slots.keptBack(ep):
+	case ep.emptying, ep.disabling:
 		return idle, time.Time{} // the end of that comes back here
+	case ep.pausedAt.IsZero() && !ep.breaker.open() && ep.hungry():
+		return feed, now
+	case ep.claiming, ep.inFlight >= ep.window, e.slots.keptBack(ep):
+		return idle, time.Time{} // likewise
 	case !ep.pausedAt.IsZero() && ep.replayRows == 0:
 		return idle, time.Time{}
 	case ep.breaker.open():
@@ -42,17 +46,22 @@ func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
 		}
 		return at(claim, latest(open, ep.due), now)
 	}
-	if ep.ready() >= 0 && !ep.unparking {
+	due := !ep.due.IsZero()
+	if i := ep.ready(); i >= 0 && (!ep.unparking || ep.queue[i].fed) && (!due || !ep.sentLast || ep.due.After(now)) {
 		return at(send, open, now)
 	}
-	s, t := idle, time.Time{}
-	if !ep.due.IsZero() {
-		s, t = at(claim, latest(open, ep.due), now)
+	if due {
+		return at(claim, latest(open, ep.due), now)
 	}
-	if s != claim && ep.parked && !ep.feeding && ep.counted && ep.rows <= maxRows/4 {
-		return feed, now
-	}
-	return s, t
+	return idle, time.Time{}
+}
+
+// hungry reports whether ep, being parked, can be handed more from behind its
+// cursor: what it was handed is nearly gone, and not much of what it was owed
+// before waits in rows.
+func (ep *endpoint) hungry() bool {
+	return ep.parked && !ep.feeding && ep.counted && ep.rows <= maxRows/4 &&
+		len(ep.queue) <= ep.portion/2 && ep.cursor-ep.recordedTo() < maxFedSpan
 }
 
 // nextProbe is nextStep for an open breaker.
@@ -151,11 +160,20 @@ func (e *Engine) send(ep *endpoint, now time.Time) {
 	} else {
 		i := ep.ready()
 		j = ep.queue[i]
+		if j.fed && e.slots.retries >= e.slots.retryLimit() {
+			e.slots.waitRetry(ep)
+			return
+		}
 		ep.queue = slices.Delete(ep.queue, i, i+1)
+		ep.sentLast = true
 	}
-	e.begin(ep, h, 1, false)
+	e.begin(ep, h, 1, j.backlog())
 	e.launch(j, h, now)
 }
+
+// backlog reports whether j is an attempt for what has waited already, which
+// leaves half of the slots to what happens now.
+func (j *job) backlog() bool { return j.row || j.fed }
 
 // claim takes rows of ep and sends them: due ones, or for a probe the oldest.
 // Half of the window stays free for first attempts.
@@ -167,15 +185,14 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 		h.wait(ep)
 		return
 	case e.slots.retries >= e.slots.retryLimit():
-		ep.listed = true
-		e.slots.retryWaiting = append(e.slots.retryWaiting, ep)
+		e.slots.waitRetry(ep)
 		return
 	}
 	n := min(claimSize, (ep.window+1)/2, ep.window-ep.inFlight, e.slots.retryLimit()-e.slots.retries, h.limit-h.inFlight)
 	if s == probe || ep.interval() > 0 {
 		n = 1
 	}
-	ep.claiming = true
+	ep.claiming, ep.sentLast = true, false
 	e.begin(ep, h, n, true)
 	c := &claiming{probe: s == probe, replays: !ep.pausedAt.IsZero(), n: n}
 	e.enqueue(op{
@@ -293,10 +310,10 @@ type slots struct {
 
 	inFlight int
 	old      int
-	retries  int    // of them, those made from rows
+	retries  int    // of them, those for what waited: in rows, or behind a cursor
 	flights  []*job // that are not old yet, by when they started, and some that ended
 
-	retryWaiting []*endpoint // for a slot for rows
+	retryWaiting []*endpoint // for a slot for what waited
 	hosts        map[string]*host
 }
 
@@ -307,9 +324,15 @@ func newSlots(limit, perHost int) slots {
 	return slots{limit: limit, perHost: perHost, hosts: map[string]*host{}}
 }
 
-// retryLimit is what attempts from rows may hold: a backlog that is worked off
-// leaves the rest to new events.
+// retryLimit is what attempts for what waited may hold: a backlog that is worked
+// off leaves the rest to new events.
 func (s *slots) retryLimit() int { return max(1, s.limit/2) }
+
+// waitRetry lists ep for the next of these slots that is free.
+func (s *slots) waitRetry(ep *endpoint) {
+	ep.listed = true
+	s.retryWaiting = append(s.retryWaiting, ep)
+}
 
 // room reports whether one more attempt may start.
 func (s *slots) room(now time.Time) bool {
@@ -364,7 +387,7 @@ func (s *slots) nextSlow() (time.Time, bool) {
 }
 
 // freed returns who may go on because slots were given back: one who waits for
-// h, and one who waits for a slot for rows.
+// h, and one who waits for a slot for what waited.
 func (s *slots) freed(h *host) (next []*endpoint) {
 	if len(h.waiting) > 0 && h.inFlight < h.limit {
 		next = append(next, h.waiting[0])

@@ -1034,6 +1034,7 @@ type endpointRow struct {
 	kind   string
 	parked bool
 	cursor int64
+	fed    span
 	paused bool
 }
 
@@ -1081,10 +1082,10 @@ func readBooks(db *sqldb.DB) (b *books, err error) {
 			b.letters[endpoint] = append(b.letters[endpoint], d)
 			return err
 		})
-		errs[5] = tx.Each("SELECT id, kind, cursor IS NOT NULL, coalesce(cursor, 0), paused_at IS NOT NULL FROM endpoint", nil, func(s sqldb.Scan) error {
+		errs[5] = tx.Each("SELECT id, kind, cursor IS NOT NULL, coalesce(cursor, 0), coalesce(fed_from, 0), coalesce(fed_to, 0), paused_at IS NOT NULL FROM endpoint", nil, func(s sqldb.Scan) error {
 			var id int64
 			var e endpointRow
-			err := s(&id, &e.kind, &e.parked, &e.cursor, &e.paused)
+			err := s(&id, &e.kind, &e.parked, &e.cursor, &e.fed.from, &e.fed.to, &e.paused)
 			b.endpoints[id] = e
 			return err
 		})
@@ -1118,7 +1119,8 @@ const (
 //
 //   - every event that was owed to an endpoint was delivered or refused, or has a
 //     row, or is behind the cursor, among the dead letters, or with a replay
-//     that took it from there; or is beyond the mark and will be expanded;
+//     that took it from there; or the next start takes it up, for it is beyond
+//     the mark, or among what the endpoint was handed from behind its cursor;
 //   - of these it is one only, as far as they end it;
 //   - attempts of a delivery are counted without gap, and none comes after the
 //     one that ended it;
@@ -1207,7 +1209,7 @@ func (w *world) checkOwed(b *books, m *member, at moment, fail report) {
 				fail("endpoint %d, event %d: ended %t, row %t, %d dead letters: want one of them", m.id, pos, end, hasRow, alone[pos])
 			}
 		}
-		if end || hasRow || isBehind || covered[pos] > 0 || pos > b.expanded || m.purged[pos] || b.redriven(m.id, pos) {
+		if end || hasRow || isBehind || covered[pos] > 0 || b.isTakenUp(first) || m.purged[pos] || b.redriven(m.id, pos) {
 			continue
 		}
 		fail("endpoint %d: event %d is lost; %s", m.id, pos, w.lineOf(b, first))
@@ -1224,6 +1226,12 @@ func (w *world) checkOwed(b *books, m *member, at moment, fail report) {
 		}
 		fail("endpoint %d was owed %d events: %d ended, %d have rows, %d are behind the cursor, %d given up: %v of %v", m.id, owed, ended, rows, behind, dead, b.letters[m.id], open)
 	}
+}
+
+// isTakenUp tells whether the next start looks for what became of a first attempt.
+func (b *books) isTakenUp(id deliveryID) bool {
+	fed := b.endpoints[id.endpoint].fed
+	return id.replay == 0 && (id.pos > b.expanded || fed.from < id.pos && id.pos <= fed.to)
 }
 
 // ended tells whether a delivery was delivered or refused.
@@ -1279,7 +1287,7 @@ func (w *world) checkAttempts(b *books, at moment, fail report) {
 	}
 	for id, n := range saw {
 		known := len(b.attempts[id])
-		if b.rows[id].state == stateInFlight || id.replay == 0 && id.pos > b.expanded && known == 0 {
+		if b.rows[id].state == stateInFlight || b.isTakenUp(id) && known == 0 {
 			known++
 		}
 		if n > known {
@@ -1395,6 +1403,9 @@ func (w *world) checkRows(b *books, at moment, fail report) {
 		if at == settledDown && ep.parked && !ep.paused {
 			fail("endpoint %d is still parked at %d of %d: %+v", id, ep.cursor, b.last, w.now.engine.endpoints[id])
 		}
+		if at == settledDown && ep.fed != (span{}) {
+			fail("of endpoint %d it is said that %+v may not be on record", id, ep.fed)
+		}
 	}
 }
 
@@ -1406,8 +1417,9 @@ func (w *world) waitsForFirst(b *books, id deliveryID) bool {
 		return false
 	}
 	key := m.key(w.events[id.pos])
-	for pos := b.expanded + 1; pos < id.pos; pos++ {
-		if e := w.events[pos]; e != nil && m.owed(e) && m.key(e) == key && len(b.attempts[deliveryID{id.endpoint, pos, 0}]) == 0 {
+	for pos, e := range w.events {
+		first := deliveryID{id.endpoint, pos, 0}
+		if pos < id.pos && b.isTakenUp(first) && m.owed(e) && m.key(e) == key && len(b.attempts[first]) == 0 {
 			return true
 		}
 	}
