@@ -125,7 +125,7 @@ type Options struct {
 const (
 	maxIntake  = 1024   // committed events not yet looked at
 	maxQueue   = 256    // first attempts waiting for one endpoint: a few group commits. Then it is parked
-	maxRows    = 1000   // deliveries of one endpoint with rows. Then it is parked
+	maxRows    = 1000   // deliveries of one endpoint with rows. Then it is parked; what it has in memory may join them
 	maxCounted = 10_000 // of them, to be counted at start
 	maxRowKeys = 1000   // order keys with rows, per endpoint
 	startKeys  = 100    // of them, to be known from the start: there may be many endpoints

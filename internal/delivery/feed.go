@@ -22,7 +22,7 @@ const (
 // is looked at again.
 const (
 	minPortion = 4
-	maxPortion = 256
+	maxPortion = 512
 	maxFedSpan = 5000 // positions
 )
 
@@ -83,7 +83,7 @@ func (l *lapsed) add(pos int64) {
 // it stops after n, and before they span more than maxFedSpan.
 func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since time.Time, open func(*sqldb.Tx, []*event.Event) (want, error)) (found, error) {
 	f := found{cursor: after}
-	chunk := min(4*n, lookChunk)
+	chunk := min(max(n, 16), lookChunk)
 	for looked := 0; looked < lookMost && !f.end && len(f.owed) < n; chunk = min(4*chunk, lookChunk) {
 		full := false
 		err := e.DB.Read(ctx, func(tx *sqldb.Tx) error {
@@ -197,14 +197,24 @@ func (ep *endpoint) nextPortion(now time.Time) int {
 	return ep.portion
 }
 
-// entries reads the events whose heads these are.
+// entries reads the events whose heads these are: those of a run of positions
+// together.
 func (e *Engine) entries(heads []*event.Event) (entries []outbox.Entry, err error) {
-	entries = make([]outbox.Entry, len(heads))
-	err = e.DB.Read(e.run, func(tx *sqldb.Tx) (err error) {
-		for i, head := range heads {
-			if entries[i], err = outbox.At(tx, head.Pos); err != nil {
+	err = e.DB.Read(e.run, func(tx *sqldb.Tx) error {
+		entries = make([]outbox.Entry, 0, len(heads))
+		for n := 0; len(entries) < len(heads); n = 0 {
+			rest := heads[len(entries):]
+			for n < len(rest) && rest[n].Pos == rest[0].Pos+int64(n) {
+				n++
+			}
+			run, err := outbox.After(tx, rest[0].Pos-1, n)
+			if err != nil {
 				return err
 			}
+			if len(run) != n || run[n-1].Event.Pos != rest[n-1].Pos {
+				return sqldb.ErrNoRow // they are being removed
+			}
+			entries = append(entries, run...)
 		}
 		return nil
 	})

@@ -57,11 +57,11 @@ func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
 }
 
 // hungry reports whether ep, being parked, can be handed more from behind its
-// cursor: what it was handed is nearly gone, and not much of what it was owed
-// before waits in rows.
+// cursor: of what it was handed no more is left than keeps it busy meanwhile, and
+// not much of what it was owed before waits in rows.
 func (ep *endpoint) hungry() bool {
 	return ep.parked && !ep.feeding && ep.counted && ep.rows <= maxRows/4 &&
-		len(ep.queue) <= ep.portion/2 && ep.cursor-ep.recordedTo() < maxFedSpan
+		len(ep.queue) <= ep.portion && ep.cursor-ep.recordedTo() < maxFedSpan
 }
 
 // nextProbe is nextStep for an open breaker.

@@ -1392,7 +1392,7 @@ func (w *world) checkRows(b *books, at moment, fail report) {
 	}
 	for id, n := range rows {
 		ep, there := b.endpoints[id]
-		if n > maxRows+maxQueue+10*replayBatch {
+		if n > maxRows+2*maxPortion+10*replayBatch {
 			fail("endpoint %d has %d rows", id, n)
 		}
 		if at == settledDown && (!there || !ep.paused) {
