@@ -39,16 +39,15 @@ func deleteEndpoint(tx *sqldb.Tx, id int64) error {
 	return err
 }
 
-// selectEndpoints returns all endpoints, with when their first row is due. Those
-// that have rows are not counted.
+// selectEndpoints returns all endpoints. Whether they have rows is not known yet.
 func selectEndpoints(tx *sqldb.Tx) ([]*endpoint, error) {
 	return sqldb.Select(tx, func(s sqldb.Scan) (*endpoint, error) {
-		var firstFail, lastSuccess, lastAttempt, opened, next, paused, cursor, owner, due sql.NullInt64
+		var firstFail, lastSuccess, lastAttempt, opened, next, paused, cursor, owner sql.NullInt64
 		var probes int
 		ep := newEndpoint(0)
 		err := s(&ep.id, &ep.kind, &ep.registry, &ep.from, &ep.breaker.streak, &firstFail, &lastSuccess, &lastAttempt,
 			&ep.seen.lastStatus, &ep.seen.lastError, &ep.breaker.recent, &opened, &probes, &next, &ep.announced, &paused, &cursor,
-			&owner, &ep.elsewhere, &due)
+			&owner, &ep.elsewhere)
 		ep.owner = ep.id
 		if owner.Valid {
 			ep.owner = owner.Int64
@@ -61,11 +60,10 @@ func selectEndpoints(tx *sqldb.Tx) ([]*endpoint, error) {
 			ep.notBefore = fromNull(next)
 		}
 		ep.pausedAt, ep.parked, ep.cursor = fromNull(paused), cursor.Valid, cursor.Int64
-		ep.due, ep.counted = fromNull(due), !due.Valid
+		ep.counted = false
 		return ep, err
 	}, `SELECT id, kind, registry, from_pos, fail_streak, first_fail_at, last_success_at, last_attempt_at,
-			last_status, last_error, recent, opened_at, probes, next_at, announced, paused_at, cursor, owner, elsewhere,
-			(SELECT min(due_at) FROM delivery WHERE endpoint = endpoint.id AND state = 'pending')
+			last_status, last_error, recent, opened_at, probes, next_at, announced, paused_at, cursor, owner, elsewhere
 		FROM endpoint ORDER BY id`)
 }
 

@@ -1,10 +1,13 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbox"
@@ -20,8 +23,8 @@ const reasonCrashed = "the server stopped during three attempts for this in a ro
 // recover puts on record what a crash left open, and rebuilds what the engine
 // keeps in memory:
 //
-//   - each endpoint has its state, and knows when its first row is due; rows are
-//     counted later, for there may be many;
+//   - each endpoint has its state; whether it has rows is found out later, for
+//     there may be many;
 //   - an event that was not expanded gets, for each live endpoint it is owed to
 //     and that has no result, an interrupted attempt and a row;
 //   - the same holds for what was handed over from behind a cursor;
@@ -62,7 +65,6 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 			goesOn := j.replay == 0 || slices.ContainsFunc(running, func(r *replayRun) bool { return r.id == j.replay })
 			if ep := e.endpoints[j.ep.id]; ep != nil {
 				j.ep = ep
-				ep.counted = false
 				ep.setDue(tx.Now())
 			} else {
 				goesOn = false
@@ -181,7 +183,6 @@ func (e *Engine) recoverFirst(tx *sqldb.Tx, ep *endpoint, ev *event.Event, writt
 		return err
 	}
 	ep.setDue(tx.Now())
-	ep.counted = false
 	return nil
 }
 
@@ -280,20 +281,47 @@ func (e *Engine) loadReplays(ctx context.Context) error {
 
 // startEndpoints begins with what the endpoints are owed. Callers hold e.mu.
 func (e *Engine) startEndpoints() {
-	for _, ep := range e.endpoints {
-		if !ep.counted {
-			e.count(ep)
-		}
-		if e.renew(ep) && ep.kind != kindReplay && ep.terms.Disabled && (!ep.counted || ep.parked) {
-			ep.reset() // which may not have been on record
-			e.empty(ep, e.next-1, reasonDisabled)
-		}
-		e.schedule(ep)
+	all := slices.SortedFunc(maps.Values(e.endpoints), func(a, b *endpoint) int { return cmp.Compare(a.id, b.id) })
+	for some := range slices.Chunk(all, 100) {
+		e.findRows(some)
 	}
 	for _, r := range e.replays {
 		e.advance(r)
 	}
-	e.dispatch()
+}
+
+// findRows finds out by a seek each which endpoints have rows, and has those
+// counted. Until then their first attempts go through rows, in case older ones
+// wait there. Callers hold e.mu.
+func (e *Engine) findRows(endpoints []*endpoint) {
+	due := make([]time.Time, len(endpoints))
+	e.enqueue(op{
+		run: func(tx *sqldb.Tx) (err error) {
+			for i, ep := range endpoints {
+				if due[i], err = firstDue(tx, ep.id, false); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		done: func() {
+			for i, ep := range endpoints {
+				if ep.gone {
+					continue
+				}
+				ep.counted = due[i].IsZero()
+				if !ep.counted {
+					ep.setDue(due[i])
+					e.count(ep)
+				}
+				if e.renew(ep) && ep.kind != kindReplay && ep.terms.Disabled && (!ep.counted || ep.parked) {
+					ep.reset() // which may not have been on record
+					e.empty(ep, e.next-1, reasonDisabled)
+				}
+				e.schedule(ep)
+			}
+		},
+	})
 }
 
 // count finds out how many rows ep has. Ops that are enqueued after this one
