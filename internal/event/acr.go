@@ -66,33 +66,42 @@ const (
 // Texts that strangers choose are cut, so that a body has less than MaxBody
 // bytes whatever they sent.
 func ACRBody(e *Event) []byte {
-	body := acrBody{ID: e.ID, Timestamp: timestamp(e), Action: e.Action}
+	target, request := about(e)
+	return compact(acrBody{ID: e.ID, Timestamp: timestamp(e), Action: e.Action, Target: target, Request: request})
+}
+
+// about returns what an event tells of in every encoding: what was acted on, nil
+// for a ping, and the request that did it, nil where ACR leaves it out.
+func about(e *Event) (target any, by *acrRequest) {
 	t, mediaType := e.Target, cut(e.Target.MediaType, maxText)
 	switch e.Action {
 	case Push:
-		body.Target = &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}
-		body.Request = request(e)
+		return &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}, request(e)
 	case Quarantine:
-		body.Target = &acrTarget{Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}
-		body.Request = request(e)
-		body.Request.UserAgent = ""
+		by = request(e)
+		by.UserAgent = ""
+		return &acrTarget{Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}, by
 	case Delete:
-		body.Target = &acrTarget{MediaType: mediaType, Digest: t.Digest, Repository: t.Repository}
-		body.Request = request(e)
+		return &acrTarget{MediaType: mediaType, Digest: t.Digest, Repository: t.Repository}, request(e)
 	case ChartPush, ChartDelete:
-		body.Target = &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Repository: t.Repository, Tag: t.Tag, Name: t.Name, Version: t.Version}
+		return &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Repository: t.Repository, Tag: t.Tag, Name: t.Name, Version: t.Version}, nil
 	case WebhookFailing:
 		w := e.Webhook
-		body.Target = &acrWebhook{
+		return &acrWebhook{
 			Webhook: w.Name, Condition: w.Condition, Since: w.Since.UTC().Format(sevenDigits),
 			LastStatus: w.LastStatus, LastError: cut(w.LastError, maxText), Progress: w.Progress,
-		}
+		}, nil
 	}
+	return nil, nil
+}
+
+// compact encodes v without blanks.
+func compact(v any) []byte {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false) // a user agent with & reads as it was sent
-	if err := enc.Encode(body); err != nil {
-		panic("event: an ACR body is made of strings and integers: " + err.Error())
+	if err := enc.Encode(v); err != nil {
+		panic("event: a body is made of strings and integers: " + err.Error())
 	}
 	return bytes.TrimRight(buf.Bytes(), "\n")
 }
