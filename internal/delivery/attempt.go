@@ -24,6 +24,8 @@ func (e *Engine) attempt(j *job) {
 	ep := j.ep
 	e.slots.untrack(j)
 	switch {
+	case !there && e.renew(ep) && ep.terms.Held:
+		e.putBack(j)
 	case !there:
 		e.conclude(j, nil, settled{dead: reasonDisabled})
 	default:
@@ -77,6 +79,7 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 // Why deliveries are given up.
 const (
 	reasonDisabled = "the webhook was disabled before this was sent"
+	reasonHeld     = "its receiver had not agreed to be rung"
 	reasonGone     = "the receiver answered 410 Gone: it wants nothing any more"
 	reasonRemoved  = "the event is older than 90 days, and not kept any more"
 )

@@ -215,6 +215,20 @@ func deleteDeliveries(tx *sqldb.Tx, endpoint, upTo int64, n int) ([]*job, error)
 		RETURNING pos, replay_no, order_key`, endpoint, upTo, n)
 }
 
+// deleteExpired deletes up to n rows of an endpoint whose time to live is over,
+// and that are not in flight, and returns them.
+func deleteExpired(tx *sqldb.Tx, endpoint int64, n int) ([]*job, error) {
+	return sqldb.Select(tx, scanGone, `DELETE FROM delivery WHERE endpoint = $1 AND (pos, replay_no) IN
+		(SELECT pos, replay_no FROM delivery WHERE endpoint = $1 AND expires_at <= $2 AND state <> 'inflight' ORDER BY pos, replay_no LIMIT $3)
+		RETURNING pos, replay_no, order_key`, endpoint, tx.Now().UnixNano(), n)
+}
+
+// holdEndpoint parks an endpoint that is not parked behind a position.
+func holdEndpoint(tx *sqldb.Tx, id, cursor int64) error {
+	_, err := tx.Exec("UPDATE endpoint SET cursor = $2 WHERE id = $1 AND cursor IS NULL", id, cursor)
+	return err
+}
+
 // deleteReplayRows deletes the rows of a replay that are not in flight, and
 // returns them.
 func deleteReplayRows(tx *sqldb.Tx, endpoint, replay int64) ([]*job, error) {

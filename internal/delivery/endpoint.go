@@ -210,7 +210,7 @@ func (e *Engine) offer(ep *endpoint, j *job) {
 
 // sends reports whether anything but a probe may be sent to ep before long.
 func (e *Engine) sends(ep *endpoint) bool {
-	return !ep.breaker.open() && ep.pausedAt.IsZero() && !ep.emptying && !ep.disabling
+	return !ep.breaker.open() && ep.pausedAt.IsZero() && !ep.emptying && !ep.disabling && !ep.terms.Held
 }
 
 // spill puts a job that waits in memory into a row.
@@ -549,8 +549,9 @@ func (e *Engine) forget(ep *endpoint) {
 	}
 }
 
-// Changed tells that where an endpoint is reached has changed: its bad health
-// was the old address's, and so was what that asked for.
+// Changed tells that where an endpoint is reached has changed, or that it may be
+// rung again: its bad health was the old address's, and so was what that asked
+// for.
 func (e *Engine) Changed(tx *sqldb.Tx, id int64) error {
 	if err := resetHealth(tx, id); err != nil {
 		return err
@@ -563,6 +564,7 @@ func (e *Engine) Changed(tx *sqldb.Tx, id int64) error {
 			return
 		}
 		ep.reset()
+		e.renew(ep)
 		e.hurry(ep)
 		e.schedule(ep)
 		e.dispatch()

@@ -361,8 +361,12 @@ func (e *Engine) expandOne(entry outbox.Entry, ids []int64) {
 			e.schedule(ep)
 			continue
 		}
-		if !e.renew(ep) {
+		switch {
+		case !e.renew(ep):
 			continue // deleted just now
+		case ep.terms.Held && !urgent(entry.Event):
+			e.hold(ep, entry.Event.Pos-1)
+			continue
 		}
 		o.open++
 		j := ep.first(entry)

@@ -28,7 +28,7 @@ func (e *Engine) nextStep(ep *endpoint, now time.Time) (step, time.Time) {
 		return idle, time.Time{}
 	case len(ep.now) > 0:
 		return send, now
-	case ep.emptying, ep.disabling:
+	case ep.terms.Held, ep.emptying, ep.disabling:
 		return idle, time.Time{} // the end of that comes back here
 	case ep.pausedAt.IsZero() && !ep.breaker.open() && ep.hungry():
 		return feed, now
@@ -181,6 +181,8 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 	e.renew(ep) // its owner may have changed something since the last event
 	h := e.slots.host(ep.terms.Host)
 	switch {
+	case ep.terms.Held:
+		return
 	case h.inFlight >= h.limit:
 		h.wait(ep)
 		return

@@ -24,9 +24,6 @@ var cloudEventTypes = map[Action]string{
 	WebhookFailing: "Dockbell.Registry.WebhookFailing",
 }
 
-// CloudEventType returns the CloudEvents type of an action, empty for none.
-func CloudEventType(a Action) string { return cloudEventTypes[a] }
-
 // The wire forms of a CloudEvent, members in the order of Event Grid's samples.
 type (
 	cloudEvent struct {

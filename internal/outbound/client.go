@@ -2,6 +2,7 @@ package outbound
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -122,9 +123,9 @@ func (c *Client) post(parent context.Context, r *Request, res *Result) {
 	deadline := res.Started.Add(r.Timeout)
 	ctx, cancel := context.WithDeadline(context.WithValue(parent, deadlineKey{}, deadline), deadline)
 	defer cancel()
-	res.Sent = RequestHead{Method: http.MethodPost, Version: "1.1"}
+	res.Sent = RequestHead{Method: r.method(), Version: "1.1"}
 
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
+	req, err := http.NewRequestWithContext(ctx, r.method(), r.URL, bytes.NewReader(r.Body))
 	if err != nil || req.URL.Hostname() == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
 		res.Class, res.Message = Refused, "the service URI is no http or https URL with a host"
 		return
@@ -152,7 +153,7 @@ func (c *Client) post(parent context.Context, r *Request, res *Result) {
 		req.GetBody = nil
 	}
 	answer, err := transport.RoundTrip(req)
-	if err != nil && closedWhileIdle(err) {
+	if err != nil && len(r.Body) > 0 && closedWhileIdle(err) {
 		req.Body = io.NopCloser(bytes.NewReader(r.Body))
 		answer, err = transport.RoundTrip(req)
 	}
@@ -175,6 +176,8 @@ func (c *Client) post(parent context.Context, r *Request, res *Result) {
 		res.Sent.Version = res.Answer.Version
 	}
 }
+
+func (r *Request) method() string { return cmp.Or(r.Method, http.MethodPost) }
 
 // idempotent reports whether net/http takes a POST for one that may be repeated.
 func idempotent(h http.Header) bool {

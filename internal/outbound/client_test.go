@@ -170,6 +170,37 @@ func TestPost(t *testing.T) {
 }
 
 // TestUserinfoBecomesBasic: checklist point 9.
+// TestOtherMethod: a request without a body goes by the method it names, under
+// the same rules: nothing is followed, and addresses are guarded.
+func TestOtherMethod(t *testing.T) {
+	t.Parallel()
+	var second atomic.Int64
+	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { second.Add(1) })
+	asked := make(chan *http.Request, 2)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- r
+		w.Header().Set("WebHook-Allowed-Origin", "*")
+		w.Header().Set("Location", elsewhere.URL)
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+	r := Request{Method: http.MethodOptions, URL: s.URL + "/hook?code=s3cret", Header: http.Header{"X-Env": {"prod"}}, Timeout: patience}
+	res := client(t, loopback).Post(t.Context(), r)
+	if want(t, res, None, ""); res.Answer.Status != http.StatusTemporaryRedirect || res.Answer.Header["Webhook-Allowed-Origin"] != "*" || second.Load() != 0 {
+		t.Errorf("answer %+v, %d requests to where it points", res.Answer, second.Load())
+	}
+	got := <-asked
+	if got.Method != http.MethodOptions || got.URL.RequestURI() != "/hook?code=s3cret" || got.ContentLength != 0 || len(got.TransferEncoding) != 0 || got.Header.Get("X-Env") != "prod" {
+		t.Errorf("asked %s %s, %d bytes, %v", got.Method, got.URL, got.ContentLength, got.Header)
+	}
+	if res.Sent.Method != http.MethodOptions || strings.Contains(res.Sent.URI, "s3cret") {
+		t.Errorf("kept %+v", res.Sent)
+	}
+	want(t, client(t, Policy{}).Post(t.Context(), r), Refused, "--allow-destinations")
+	if len(asked) != 0 {
+		t.Error("an address that may not be rung was asked")
+	}
+}
+
 func TestUserinfoBecomesBasic(t *testing.T) {
 	t.Parallel()
 	got := make(chan string, 1)

@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// Request is one POST.
+// Request is one request.
 type Request struct {
+	Method  string      // empty: POST
 	URL     string      // http or https; userinfo in it is sent as Basic authorization
 	Header  http.Header // as given, beside Content-Length and Accept-Encoding; not changed
 	Body    []byte

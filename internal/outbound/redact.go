@@ -78,7 +78,7 @@ func redactURI(u *url.URL) string {
 // Head returns what is kept of a request that goes another way than over a
 // Client.
 func (r *Request) Head() RequestHead {
-	head := RequestHead{Method: http.MethodPost, Version: "1.1", Header: redactHeader(r.Header, len(r.Body), r.Public)}
+	head := RequestHead{Method: r.method(), Version: "1.1", Header: redactHeader(r.Header, len(r.Body), r.Public)}
 	if u, err := url.Parse(r.URL); err == nil {
 		head.URI = redactURI(u)
 	}

@@ -79,6 +79,9 @@ type Terms struct {
 
 	// Disabled: it is owed nothing, and what it was owed is given up.
 	Disabled bool
+
+	// Held: it may not be rung for now, and what it is owed waits.
+	Held bool
 }
 
 // Call is one attempt that is about to be made.
