@@ -57,6 +57,7 @@ type Server struct {
 	authority *auth.Authority
 	registry  *registry.Store
 	webhooks  *webhook.Store
+	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
 
 	id       string // of this server, made at its first start
 	listener net.Listener
@@ -184,6 +185,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
 		Source: func(id int64) event.Registry { return s.source(s.registryByID(id)) }, Alerts: alerts,
+		Poster: s.outbound, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -201,7 +203,19 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		return err
 	}
 	s.deliver = engine
+	s.startAsking()
 	return s.startListeners(ctx)
+}
+
+// startAsking has the addresses of webhooks asked for their consent.
+func (s *Server) startAsking() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.webhooks.Run(ctx)
+	}()
+	s.asking = func() { cancel(); <-ended }
 }
 
 // own returns where this server itself is reached.
@@ -282,6 +296,9 @@ func (s *Server) close() error {
 		s.listener.Close() // a second time after Serve
 	}
 	s.listeners.Stop() // likewise
+	if s.asking != nil {
+		s.asking()
+	}
 	if s.deliver != nil {
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
 		s.deliver.Stop(budget)

@@ -20,7 +20,7 @@ const module = "github.com/dockbell/dockbell/"
 // groups names the packages of each group; everything below a package belongs
 // to it.
 var groups = map[string][]string{
-	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/spell"},
+	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal"},
 	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm"},
@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"internal/event":     {"internal/fault"},
 	"internal/ring":      {"internal/event", "internal/fault"},
 	"internal/signature": {"internal/fault"},
+	"internal/consent":   {},
 	"internal/spell":     {},
 	"foundations":        {"words"},
 	"internal/outbox":    {"words", "internal/sqldb"},
@@ -62,6 +63,7 @@ var heavy = map[string][]string{
 	"github.com/go-jose/":       {"internal/auth"},
 	"github.com/spf13/cobra":    {"internal/cli", "cmd/dockbell"},
 	"oras.land/oras-go/":        {"internal/app"},
+	"github.com/cloudevents/":   {}, // tests only
 }
 
 func TestImports(t *testing.T) {

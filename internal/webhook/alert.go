@@ -47,6 +47,6 @@ func (s *Store) openAlerts(ctx context.Context) (*hook, error) {
 	return &hook{
 		id: id, rule: rule{enabled: true, actions: []event.Action{event.WebhookFailing}},
 		terms: ring.Terms{Policy: ring.Default(), Host: hostOf(s.Alerts)},
-		url:   s.Alerts, header: s.header(nil), secret: s.alertsSecret(),
+		url:   s.Alerts, header: s.header(ACR, nil), secret: s.alertsSecret(), format: ACR,
 	}, nil
 }

@@ -33,6 +33,8 @@ type Definition struct {
 	Policy           *ring.Policy // nil means ring.Default
 	SignatureHeaders []string     // styles of package signature, in any case, beside Standard Webhooks
 	TLS              *TLS         // write-only, as ServiceURI and CustomHeaders are
+	Format           string       // a Format, in any case; empty means ACR
+	Handshake        string       // a Handshake, in any case; empty means that of the format
 }
 
 // Change is what of a webhook is to be another: the input of Patch. A nil member
@@ -48,6 +50,8 @@ type Change struct {
 	Policy           *PolicyChange
 	SignatureHeaders []string // replaces all; empty clears
 	TLS              *TLS     // replaces all; one without members clears
+	Format           *string
+	Handshake        *string // empty: that of the format
 }
 
 // PolicyChange is what of a retry policy is to be another. A nil member is left
@@ -282,6 +286,7 @@ func (d Definition) asChange() Change {
 	c := Change{
 		Tags: d.Tags, CustomHeaders: d.CustomHeaders, Scope: &d.Scope, Actions: d.Actions,
 		Policy: ReplacePolicy(ring.Default()), SignatureHeaders: d.SignatureHeaders, TLS: d.TLS,
+		Format: new(cmp.Or(d.Format, string(ACR))), Handshake: &d.Handshake,
 	}
 	if d.Policy != nil {
 		c.Policy = ReplacePolicy(*d.Policy)
@@ -348,6 +353,16 @@ func (c Change) check(checkURL func(string) error) error {
 	if _, err := parseStyles(c.SignatureHeaders); err != nil {
 		return err
 	}
+	if c.Format != nil {
+		if _, err := parseFormat(*c.Format); err != nil {
+			return err
+		}
+	}
+	if c.Handshake != nil && *c.Handshake != "" {
+		if _, err := parseHandshake(*c.Handshake); err != nil {
+			return err
+		}
+	}
 	return outbound.CheckTLS(c.TLS)
 }
 
@@ -392,6 +407,16 @@ func (c Change) apply(r *record) {
 			r.TLS = nil
 		}
 	}
+	was := r.Format
+	if c.Format != nil {
+		r.Format, _ = parseFormat(*c.Format)
+	}
+	switch {
+	case c.Handshake != nil && *c.Handshake != "":
+		r.Handshake, _ = parseHandshake(*c.Handshake)
+	case c.Handshake != nil, was == ACR && r.Format != ACR: // from CloudEvents to CloudEvents the owner's choice stays
+		r.Handshake = r.Format.handshake()
+	}
 }
 
 func isEmpty(t *TLS) bool {
@@ -416,6 +441,14 @@ func (c Change) checkFor(old record) error {
 
 // check checks what a change may break of the webhook it was applied to.
 func (r record) check() error {
+	if r.Listener && (r.Format != ACR || r.Handshake != NoHandshake) {
+		return fault.New(fault.Invalid, "webhook %s is a listener, which has no address: leave format and handshake out", r.Name)
+	}
+	for name := range r.CustomHeaders {
+		if r.Format != ACR && strings.EqualFold(name, "Content-Type") {
+			return fault.New(fault.Invalid, "webhook %s has a custom header Content-Type, which the format %s sets itself: take the header away, or use the format acr", r.Name, r.Format)
+		}
+	}
 	if r.TLS != nil && strings.HasPrefix(hostOf(r.ServiceURI), "http://") {
 		return fault.New(fault.Invalid, "webhook %s has certificates, and a service URI that begins with http: give one that begins with https, or take the certificates away", r.Name)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
@@ -129,17 +130,23 @@ func (s *Store) Terms(registry, endpoint int64) (ring.Terms, bool) {
 	if h == nil {
 		return ring.Terms{}, false
 	}
-	return h.terms, true
+	terms := h.terms
+	terms.Held = h.held(time.Now())
+	return terms, true
 }
 
 // Request returns the request for a call, signed for its moment. It returns
-// false if the webhook is gone, or is disabled and the event is not owed to it
-// alone, as pings and samples are. An address of its own is rung with the
-// signatures of the webhook but without its headers and certificates, which were
-// not made for it, and be the webhook disabled or not.
+// false if the webhook is gone, if it is disabled and the event is not owed to it
+// alone, as pings and samples are, and if the address has to agree and does not.
+// An address of its own is rung with the signatures of the webhook but without its
+// headers and certificates, which were not made for it, and be the webhook disabled
+// or not; if addresses have to agree, none of those does.
 func (s *Store) Request(c ring.Call) (outbound.Request, bool) {
 	h := s.rules.Load().hook(c.Event.Registry.ID, c.Endpoint)
 	if h == nil || !h.rule.enabled && c.Event.OwedTo == 0 && c.Elsewhere == nil {
+		return outbound.Request{}, false
+	}
+	if h.held(c.At) || h.origin != "" && c.Elsewhere != nil {
 		return outbound.Request{}, false
 	}
 	if c.Elsewhere == nil {
@@ -150,7 +157,7 @@ func (s *Store) Request(c ring.Call) (outbound.Request, bool) {
 		return outbound.Request{}, false
 	}
 	there := *h
-	there.url, there.header, there.tls = string(uri), s.header(nil), nil
+	there.url, there.header, there.tls = string(uri), s.header(h.format, nil), nil
 	return there.request(c), true
 }
 

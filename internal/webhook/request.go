@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/consent"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/signature"
@@ -35,6 +36,11 @@ type hook struct {
 	location string
 	rule     rule
 	terms    ring.Terms
+	format   Format
+
+	origin    string        // for which the address has to agree; empty: it is not asked
+	perMinute int           // requests that it is asked to take; 0: any number
+	consent   consent.State // of the address
 
 	url    string
 	header http.Header // custom ones included; without what changes
@@ -54,8 +60,14 @@ func (s *Store) newHook(r record) (*hook, error) {
 	h := &hook{
 		id: r.ID, registry: r.RegistryID, location: r.Location, rule: wants,
 		terms: ring.Terms{Policy: r.Policy, Host: hostOf(r.ServiceURI), Disabled: !wants.enabled},
-		url:   r.ServiceURI, header: s.header(r.CustomHeaders), tls: r.TLS,
+		url:   r.ServiceURI, header: s.header(r.Format, r.CustomHeaders), tls: r.TLS,
 		until: r.PreviousUntil, styles: r.SignatureHeaders,
+		format: r.Format, perMinute: r.Policy.PerMinute, consent: r.Consent,
+	}
+	if r.Handshake == CloudEventsHandshake {
+		h.origin = originOf(s.Source(r.RegistryID).LoginServer)
+		h.nameOrigin()
+		h.terms.PerMinute = lower(r.Policy.PerMinute, r.Consent.PerMinute)
 	}
 	if h.secret, err = signature.Parse(r.SigningSecret); err != nil {
 		return nil, fmt.Errorf("webhook %d: %w", r.ID, err)
@@ -69,9 +81,9 @@ func (s *Store) newHook(r record) (*hook, error) {
 }
 
 // header returns what every request of a webhook begins with.
-func (s *Store) header(custom map[string]string) http.Header {
+func (s *Store) header(format Format, custom map[string]string) http.Header {
 	header := http.Header{
-		"Content-Type": {"application/json; charset=utf-8"},
+		"Content-Type": {format.contentType()},
 		"User-Agent":   {s.userAgent},
 	}
 	for name, value := range custom {
@@ -82,23 +94,27 @@ func (s *Store) header(custom map[string]string) http.Header {
 
 // request returns the request for a call, with the signatures for its moment.
 func (h *hook) request(c ring.Call) outbound.Request {
-	header := make(http.Header, len(h.header)+6)
+	body, attributes := h.format.encode(c)
+	header := make(http.Header, len(h.header)+len(attributes)+6)
 	maps.Copy(header, h.header)
-	values := make([]string, 0, 8)
+	values := make([]string, 0, len(attributes)+8)
 	set := func(name, value string) {
 		values = append(values, value)
 		header[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	for _, a := range attributes {
+		set(a.Field, a.Value)
 	}
 	timestamp := signature.Timestamp(c.At)
 	set(signature.IDField, c.Event.ID)
 	set(signature.TimestampField, timestamp)
 	if !h.previous.IsZero() && c.At.Before(h.until) {
-		set(signature.SignatureField, signature.Sign(c.Event.ID, timestamp, c.ACRBody, h.secret, h.previous))
+		set(signature.SignatureField, signature.Sign(c.Event.ID, timestamp, body, h.secret, h.previous))
 	} else {
-		set(signature.SignatureField, signature.Sign(c.Event.ID, timestamp, c.ACRBody, h.secret))
+		set(signature.SignatureField, signature.Sign(c.Event.ID, timestamp, body, h.secret))
 	}
 	for _, style := range h.styles { // they have room for one signature
-		set(style.Field(), signature.SignText(c.ACRBody, h.secret))
+		set(style.Field(), signature.SignText(body, h.secret))
 	}
 	if c.Replay != 0 {
 		set(replayField, strconv.FormatInt(c.Replay, 10))
@@ -107,7 +123,7 @@ func (h *hook) request(c ring.Call) outbound.Request {
 		set(testField, "true")
 	}
 	return outbound.Request{
-		URL: h.url, Header: header, Body: c.ACRBody, Timeout: h.terms.Timeout, Public: public,
+		URL: h.url, Header: header, Body: body, Timeout: h.terms.Timeout, Public: h.format.public(),
 		TLS: h.tls, Hops: c.Event.Request.Hops, Actor: c.Event.Actor,
 	}
 }

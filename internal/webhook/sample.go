@@ -16,7 +16,8 @@ import (
 
 // Ping rings one webhook, be it enabled or not, and returns the id of the event
 // that does. source is the registry as its events name it. It fails with
-// fault.NotFound (ResourceNotFound) if there is no such webhook.
+// fault.NotFound (ResourceNotFound) if there is no such webhook, and with
+// fault.Conflict while its address has to agree and does not.
 func (s *Store) Ping(ctx context.Context, reg Registry, source event.Registry, name string) (eventID string, err error) {
 	return s.try(ctx, reg, name, &event.Event{Action: event.Ping, Registry: source})
 }
@@ -68,6 +69,9 @@ func (s *Store) try(ctx context.Context, reg Registry, name string, e *event.Eve
 		row, err := selectWebhook(tx, reg.ID, nameKey(name))
 		if err != nil {
 			return orUnknown(err, reg, name)
+		}
+		if err := row.MayRing(tx.Now(), false); err != nil {
+			return err
 		}
 		e.OwedTo, e.Registry.Location = row.ID, row.Location
 		return s.Outbox.Append(tx, outbox.Prepare(e))

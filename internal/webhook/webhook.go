@@ -4,9 +4,10 @@
 // makers open, and the operator's endpoint for alerts.
 //
 // It owns the tables webhook and webhook_rule, the validation of definitions,
-// the matching of events, the headers of a request, the signing secrets and
-// their rotation. When a request is sent, and what follows from the answer, is
-// for package delivery; how a signature is computed is for package signature;
+// the matching of events, format and headers of a request, the signing secrets and
+// their rotation, and the consent of addresses. When a request is sent, and what
+// follows from the answer, is for package delivery; how a signature is computed is
+// for package signature; what consent is, for package consent;
 // whether an address may be rung is for package outbound; who may do any of this
 // is for the faces.
 //
@@ -16,6 +17,8 @@
 //     that committed earlier by the old.
 //   - The rules that an event was committed under are in the database as long as
 //     the event: neither a crash nor a later change makes another owner of it.
+//   - No request but the handshake is made for an address whose consent is needed
+//     and is not given: address and consent are replaced together.
 //   - Service URI, custom headers, certificates and signing secrets are nowhere
 //     but sealed in the database and in memory: no listing, log or error has them.
 package webhook
@@ -25,12 +28,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/consent"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbox"
@@ -73,6 +78,9 @@ type Webhook struct {
 	SignatureHeaders     []signature.Style // beside Standard Webhooks; nil for none
 	DisabledWhy          string            // a sentence, if this server disabled it
 	Listener             bool              // it rings over a connection that whoever made it opens
+	Format               Format
+	Handshake            Handshake
+	Consent              consent.State // of the address; zero without a handshake
 	CreatedAt, UpdatedAt time.Time
 	CreatedBy, UpdatedBy string
 }
@@ -105,9 +113,13 @@ type Endpoints interface {
 	// Drop removes an endpoint and what it was owed.
 	Drop(tx *sqldb.Tx, id int64) error
 
-	// Changed tells that an endpoint is reached in another way, so that it
-	// starts with good health.
+	// Changed tells that an endpoint is reached in another way, or may be rung
+	// again, so that it starts with good health.
 	Changed(tx *sqldb.Tx, id int64) error
+
+	// Held tells that an endpoint may not be rung until Changed says so. It is
+	// called again and again while that lasts.
+	Held(tx *sqldb.Tx, id int64) error
 
 	// Disabled tells that an endpoint takes nothing any more: what it is still
 	// owed is given up, for the reason why.
@@ -121,7 +133,9 @@ type Options struct {
 	Endpoints Endpoints
 	Outbox    *outbox.Outbox     // for events that are about webhooks
 	CheckURL  func(string) error // decides whether a service URI may be saved
-	Version   string             // of this program, for the User-Agent
+	Poster    Poster             // for handshakes
+	Log       *slog.Logger
+	Version   string // of this program, for the User-Agent
 
 	// Source returns a hosted registry as its events name it.
 	Source func(registryID int64) event.Registry
@@ -143,13 +157,15 @@ type Store struct {
 	// changing is held over each transaction that changes a webhook, so that
 	// rules are replaced in the order of commits on PostgreSQL too.
 	changing sync.Mutex
+
+	asking asking
 }
 
 // Open loads all webhooks, and makes the endpoint for alerts or drops it. It
 // fails if their secrets were sealed with another key, and if alerts may not go
 // where they are to.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{Options: o, userAgent: "AzureContainerRegistry/1.0 (Dockbell/" + o.Version + ")"}
+	s := &Store{Options: o, userAgent: "AzureContainerRegistry/1.0 (Dockbell/" + o.Version + ")", asking: newAsking()}
 	registries := map[int64]map[int64]*hook{}
 	err := o.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		rows, err := selectWebhooks(tx)
@@ -198,7 +214,8 @@ type hidden struct {
 // Put creates the webhook, or replaces the definition of the one that has the
 // name; created tells which. A replaced webhook keeps its id, its log, its
 // signing secret and, if def names no service URI, its service URI, headers and
-// certificates.
+// certificates. An address whose consent is needed and was not asked for yet is
+// asked; that it does not agree is no error.
 //
 // Errors: fault.Invalid for what breaks a rule, fault.Denied for an address that
 // may not be rung, fault.NotFound (RegistryResourceNotFound) for a location that
@@ -232,10 +249,14 @@ func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definiti
 		w, err = s.update(tx, old, change.of(old), by)
 		return err
 	})
-	return w, created, err
+	if err != nil {
+		return Webhook{}, false, err
+	}
+	return s.askNew(ctx, w), created, nil
 }
 
-// Patch changes members of a webhook. Errors: as Put, and fault.NotFound
+// Patch changes members of a webhook, and asks its address as Put does. Errors: as
+// Put, and fault.NotFound
 // (ResourceNotFound) if there is no such webhook.
 func (s *Store) Patch(ctx context.Context, reg Registry, name string, change Change, by string) (w Webhook, err error) {
 	if err := change.check(s.CheckURL); err != nil {
@@ -252,7 +273,10 @@ func (s *Store) Patch(ctx context.Context, reg Registry, name string, change Cha
 		w, err = s.update(tx, old, change.of(old), by)
 		return err
 	})
-	return w, err
+	if err != nil {
+		return Webhook{}, err
+	}
+	return s.askNew(ctx, w), nil
 }
 
 // Delete removes a webhook and what it was still owed. It fails with
@@ -375,6 +399,7 @@ func (s *Store) create(tx *sqldb.Tx, reg Registry, w Webhook, def Definition, by
 	if err := r.check(); err != nil {
 		return Webhook{}, err
 	}
+	r.Consent = consentAfter(record{}, r)
 	sealed, err := s.seal(r)
 	if err != nil {
 		return Webhook{}, err
@@ -387,7 +412,13 @@ func (s *Store) create(tx *sqldb.Tx, reg Registry, w Webhook, def Definition, by
 	if err := s.recordRule(tx, r.Webhook); err != nil {
 		return Webhook{}, err
 	}
-	return r.Webhook, s.putInForce(tx, r)
+	if err := s.putInForce(tx, r); err != nil {
+		return Webhook{}, err
+	}
+	if r.AwaitsConsent(tx.Now()) {
+		err = s.Endpoints.Held(tx, id)
+	}
+	return r.Webhook, err
 }
 
 // update stores r, which was old and has been changed by someone.
@@ -403,6 +434,7 @@ func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by, why string) (Webhook,
 	}
 	r.UpdatedAt, r.UpdatedBy = tx.Now(), by
 	r.Config = r.Config.at(tx.Now())
+	r.Consent = consentAfter(old, r)
 	sealed, err := s.seal(r)
 	if err != nil {
 		return Webhook{}, err
@@ -410,8 +442,19 @@ func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by, why string) (Webhook,
 	if err := updateWebhook(tx, r.Webhook, sealed); err != nil {
 		return Webhook{}, err
 	}
-	if r.ServiceURI != old.ServiceURI || !maps.Equal(r.CustomHeaders, old.CustomHeaders) || !sameTLS(r.TLS, old.TLS) {
+	// Before the endpoint is told, which then looks at what is in force.
+	if err := s.putInForce(tx, r); err != nil {
+		return Webhook{}, err
+	}
+	held := r.AwaitsConsent(tx.Now())
+	if r.ServiceURI != old.ServiceURI || !maps.Equal(r.CustomHeaders, old.CustomHeaders) || !sameTLS(r.TLS, old.TLS) ||
+		old.AwaitsConsent(tx.Now()) && !held {
 		if err := s.Endpoints.Changed(tx, r.ID); err != nil {
+			return Webhook{}, err
+		}
+	}
+	if held {
+		if err := s.Endpoints.Held(tx, r.ID); err != nil {
 			return Webhook{}, err
 		}
 	}
@@ -429,10 +472,7 @@ func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by, why string) (Webhook,
 	if err != nil {
 		return Webhook{}, err
 	}
-	if err := pruneRules(tx, r.ID, oldest); err != nil {
-		return Webhook{}, err
-	}
-	return r.Webhook, s.putInForce(tx, r)
+	return r.Webhook, pruneRules(tx, r.ID, oldest)
 }
 
 // recordRule makes what w wants count for the events from this position on.
@@ -450,7 +490,12 @@ func (s *Store) putInForce(tx *sqldb.Tx, r record) error {
 	if err != nil {
 		return err
 	}
-	tx.AfterCommit(func() { s.rules.Store(s.rules.Load().with(h)) })
+	tx.AfterCommit(func() {
+		s.rules.Store(s.rules.Load().with(h))
+		if h.origin != "" {
+			s.asking.look()
+		}
+	})
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/consent"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/signature"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -18,19 +19,22 @@ type row struct {
 }
 
 const columns = `SELECT id, registry, name, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by,
-	policy, signature_headers, disabled_why, listener FROM webhook`
+	policy, signature_headers, disabled_why, listener, format, handshake, consent FROM webhook`
 
 func scanWebhook(s sqldb.Scan) (row, error) {
 	var r row
-	var tags, actions, policy, styles string
+	var tags, actions, policy, styles, agreed string
 	var created, updated int64
 	err := s(&r.ID, &r.RegistryID, &r.Name, &r.Location, &tags, &r.Status, &r.Scope, &actions, &r.sealed, &created, &r.CreatedBy, &updated, &r.UpdatedBy,
-		&policy, &styles, &r.DisabledWhy, &r.Listener)
+		&policy, &styles, &r.DisabledWhy, &r.Listener, &r.Format, &r.Handshake, &agreed)
 	if err != nil {
 		return row{}, err
 	}
 	r.CreatedAt, r.UpdatedAt = time.Unix(0, created).UTC(), time.Unix(0, updated).UTC()
 	r.Policy, err = policyOf(policy)
+	if agreed != "" {
+		err = errors.Join(err, json.Unmarshal([]byte(agreed), &r.Consent))
+	}
 	err = errors.Join(err, json.Unmarshal([]byte(tags), &r.Tags), json.Unmarshal([]byte(actions), &r.Actions), json.Unmarshal([]byte(styles), &r.SignatureHeaders))
 	if err != nil {
 		return row{}, fmt.Errorf("webhook %d: %w", r.ID, err)
@@ -115,21 +119,35 @@ func countWebhooks(tx *sqldb.Tx, registry int64, listener bool) (n int, err erro
 // insertWebhook reports false if the name is taken.
 func insertWebhook(tx *sqldb.Tx, w Webhook, sealed []byte) (bool, error) {
 	n, err := tx.Exec(`INSERT INTO webhook (id, registry, name, name_key, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by,
-			policy, signature_headers, disabled_why, listener)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+			policy, signature_headers, disabled_why, listener, format, handshake, consent)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 		ON CONFLICT (registry, name_key) DO NOTHING`,
 		w.ID, w.RegistryID, w.Name, nameKey(w.Name), w.Location, toJSON(w.Tags), string(w.Status), w.Scope, toJSON(w.Actions), sealed,
 		w.CreatedAt.UnixNano(), w.CreatedBy, w.UpdatedAt.UnixNano(), w.UpdatedBy,
-		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy, w.Listener)
+		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy, w.Listener, string(w.Format), string(w.Handshake), consentText(w.Consent))
 	return n == 1, err
 }
 
 func updateWebhook(tx *sqldb.Tx, w Webhook, sealed []byte) error {
 	_, err := tx.Exec(`UPDATE webhook SET tags = $2, status = $3, scope = $4, actions = $5, secret = $6, updated_at = $7, updated_by = $8,
-			policy = $9, signature_headers = $10, disabled_why = $11 WHERE id = $1`,
+			policy = $9, signature_headers = $10, disabled_why = $11, format = $12, handshake = $13, consent = $14 WHERE id = $1`,
 		w.ID, toJSON(w.Tags), string(w.Status), w.Scope, toJSON(w.Actions), sealed, w.UpdatedAt.UnixNano(), w.UpdatedBy,
-		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy)
+		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy, string(w.Format), string(w.Handshake), consentText(w.Consent))
 	return err
+}
+
+// updateConsent keeps what came of asking, which is no change of the webhook.
+func updateConsent(tx *sqldb.Tx, id int64, c consent.State) error {
+	_, err := tx.Exec("UPDATE webhook SET consent = $2 WHERE id = $1", id, consentText(c))
+	return err
+}
+
+// consentText is empty for a webhook without a handshake.
+func consentText(c consent.State) string {
+	if c == (consent.State{}) {
+		return ""
+	}
+	return toJSON(c)
 }
 
 // deleteWebhook removes a webhook and its rules.

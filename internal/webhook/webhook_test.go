@@ -31,6 +31,7 @@ import (
 type endpoints struct {
 	mu       sync.Mutex
 	changed  []int64
+	held     []int64
 	dropped  []int64
 	disabled map[int64]string // why
 }
@@ -50,6 +51,11 @@ func (p *endpoints) Drop(tx *sqldb.Tx, id int64) error {
 
 func (p *endpoints) Changed(tx *sqldb.Tx, id int64) error {
 	tx.AfterCommit(func() { p.mu.Lock(); defer p.mu.Unlock(); p.changed = append(p.changed, id) })
+	return nil
+}
+
+func (p *endpoints) Held(tx *sqldb.Tx, id int64) error {
+	tx.AfterCommit(func() { p.mu.Lock(); defer p.mu.Unlock(); p.held = append(p.held, id) })
 	return nil
 }
 
@@ -249,7 +255,7 @@ func testLifeOfAWebhook(t *testing.T, w *world) {
 	want := Webhook{
 		ID: made.ID, RegistryID: 1, Name: "DeployHook", Location: "eastus", Tags: map[string]string{"team": "web"},
 		Status: Enabled, Scope: "hello-world", Actions: []string{"Delete", "Push"}, CreatedBy: "ada", UpdatedBy: "ada",
-		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt, Policy: ring.Default(),
+		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt, Policy: ring.Default(), Format: ACR, Handshake: NoHandshake,
 	}
 	got, err := w.Get(ctx, contoso, "deployhook")
 	if diff := gocmp.Diff(want, made); diff != "" {
