@@ -36,6 +36,7 @@ type rig struct {
 
 	mu       sync.Mutex
 	disabled bool
+	held     bool                  // nobody may be rung
 	sameHost bool                  // all endpoints are on one
 	policies map[int64]ring.Policy // of endpoints that have not the default
 	reports  []ring.Report
@@ -153,7 +154,7 @@ func (l *life) Wants(_, endpoint int64) func(*event.Event) bool {
 func (l *life) Terms(_, endpoint int64) (ring.Terms, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	terms := ring.Terms{Policy: ring.Default(), Host: fmt.Sprint("http://", endpoint), Disabled: l.disabled}
+	terms := ring.Terms{Policy: ring.Default(), Host: fmt.Sprint("http://", endpoint), Disabled: l.disabled, Held: l.held}
 	if l.sameHost {
 		terms.Host = "http://all"
 	}
@@ -166,7 +167,7 @@ func (l *life) Terms(_, endpoint int64) (ring.Terms, bool) {
 func (l *life) Request(c ring.Call) (outbound.Request, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return outbound.Request{URL: fmt.Sprintf("%d %d %d %s", c.Endpoint, c.Event.Pos, c.Replay, c.Elsewhere), Body: c.ACRBody}, !l.disabled
+	return outbound.Request{URL: fmt.Sprintf("%d %d %d %s", c.Endpoint, c.Event.Pos, c.Replay, c.Elsewhere), Body: c.ACRBody}, !l.disabled && !l.held
 }
 
 func (l *life) ElsewhereHost(sealed []byte) string { return string(sealed) }

@@ -105,14 +105,27 @@ func (e *Engine) expireBehind(ep *endpoint) {
 		f, err := e.lookBehind(e.run, cursor, 0, 1, since, e.wasOwed(ep))
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		if err != nil { // the next time will do
+		if err != nil || ep.gone || ep.emptying { // the next time will do
 			ep.feeding = false
 			e.schedule(ep)
 			return
 		}
+		cursor := f.cursor
 		if len(f.owed) > 0 {
-			f.cursor, f.owed, f.end = f.owed[0].Pos-1, nil, false
+			cursor = f.owed[0].Pos - 1
 		}
-		e.fed(ep, f)
+		expired := reasonExpired(ep)
+		e.enqueue(op{
+			run: func(tx *sqldb.Tx) error {
+				if err := addLapsed(tx, ep.id, f.lapsed, expired); err != nil {
+					return err
+				}
+				return saveCursor(tx, ep.id, cursor)
+			},
+			done: func() {
+				ep.feeding, ep.cursor = false, cursor
+				e.schedule(ep)
+			},
+		})
 	})
 }

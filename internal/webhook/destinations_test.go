@@ -487,7 +487,7 @@ func testListeners(t *testing.T, w *world) {
 	}
 	want := Webhook{
 		ID: made.ID, RegistryID: full.ID, Name: made.Name, Location: "eastus", Tags: map[string]string{}, Status: Enabled, Listener: true,
-		Actions: []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}, Policy: ring.Default(),
+		Actions: []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}, Policy: ring.Default(), Format: ACR, Handshake: NoHandshake,
 		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt, CreatedBy: "ada", UpdatedBy: "ada",
 	}
 	got, err := w.Get(ctx, full, made.Name)
