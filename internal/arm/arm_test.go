@@ -49,12 +49,18 @@ type plane struct {
 
 func newPlane(t testing.TB) *plane {
 	t.Helper()
-	return newPlaneOver(t, outbound.Policy{}, nil)
+	return newPlaneWith(t, outbound.Policy{}, nil, nil)
 }
 
 // newPlaneOver returns a plane whose webhooks may ring what the policy allows,
 // over a real engine if poster is not nil.
 func newPlaneOver(t testing.TB, policy outbound.Policy, poster delivery.Poster) *plane {
+	t.Helper()
+	return newPlaneWith(t, policy, poster, poster)
+}
+
+// newPlaneWith is newPlaneOver with who is asked for consent.
+func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, asked webhook.Poster) *plane {
 	t.Helper()
 	ctx := t.Context()
 	db, err := sqldb.Open(ctx, sqldb.Config{Path: filepath.Join(t.TempDir(), "dockbell.db")})
@@ -89,6 +95,8 @@ func newPlaneOver(t testing.TB, policy outbound.Policy, poster delivery.Poster) 
 	}
 	options := webhook.Options{
 		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}), CheckURL: policy.CheckURL, Version: "1.2.3",
+		Source: func(id int64) event.Registry { return event.Registry{ID: id, LoginServer: "contoso.azurecr.example"} },
+		Poster: asked, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	var real *delivery.Engine
 	if poster != nil {
@@ -130,6 +138,7 @@ func (e *endpoints) Add(*sqldb.Tx, string, int64, string) (int64, error) {
 }
 func (e *endpoints) Drop(*sqldb.Tx, int64) error             { return nil }
 func (e *endpoints) Changed(*sqldb.Tx, int64) error          { return nil }
+func (e *endpoints) Held(*sqldb.Tx, int64) error             { return nil }
 func (e *endpoints) Disabled(*sqldb.Tx, int64, string) error { return nil }
 
 func (p *plane) do(method, target, body string) *httptest.ResponseRecorder {

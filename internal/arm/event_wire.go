@@ -21,7 +21,7 @@ type (
 		Timestamp  string           `json:"timestamp"` // when the attempt began
 	}
 	eventRequest struct {
-		Content    json.RawMessage   `json:"content"` // the body as it was sent
+		Content    json.RawMessage   `json:"content"` // the event as ACR's body has it, whatever the format
 		Headers    map[string]string `json:"headers"`
 		Method     string            `json:"method"`
 		RequestURI string            `json:"requestUri"`

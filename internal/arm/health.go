@@ -30,11 +30,13 @@ type healthBody struct {
 	DeadLetters         int64  `json:"deadLetters"`
 }
 
-func healthToWire(status webhook.Status, h delivery.Health) *healthBody {
+func healthToWire(w webhook.Webhook, h delivery.Health, now time.Time) *healthBody {
 	state := string(h.State)
 	switch {
-	case status == webhook.Disabled:
+	case w.Status == webhook.Disabled:
 		state = "disabled"
+	case w.AwaitsConsent(now):
+		state = "awaitingConsent"
 	case h.State == delivery.Live:
 		state = "ok"
 	}
@@ -85,7 +87,7 @@ func (a *api) addHealth(ctx context.Context, hooks []webhook.Webhook, bodies []w
 	}
 	for i, w := range hooks {
 		if h, ok := all[w.ID]; ok {
-			bodies[i].Health = healthToWire(w.Status, h)
+			bodies[i].Health = healthToWire(w, h, time.Now())
 		}
 	}
 	return nil

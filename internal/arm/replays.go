@@ -208,6 +208,9 @@ func postReplay(a *api, c call) (answer, error) {
 // record.
 func (a *api) startReplay(c call, w webhook.Webhook, what, uri string, r delivery.ReplayRequest) (answer, error) {
 	r.Registry, r.Endpoint, r.By = c.registry.ID, w.ID, c.user
+	if err := w.MayRing(time.Now(), uri != ""); err != nil {
+		return answer{}, err
+	}
 	host := a.host(w)
 	if uri != "" {
 		sealed, err := a.Webhooks.SealElsewhere(uri)

@@ -31,6 +31,7 @@ var routes = []route{
 	{http.MethodGet, []string{"webhooks", "*"}, getWebhook},
 	{http.MethodPost, []string{"webhooks", "*", "ping"}, pingWebhook},
 	{http.MethodPost, []string{"webhooks", "*", "test"}, testWebhook},
+	{http.MethodPost, []string{"webhooks", "*", "handshake"}, handshakeWebhook},
 	{http.MethodPost, []string{"webhooks", "*", "getCallbackConfig"}, getCallbackConfig},
 	{http.MethodPost, []string{"webhooks", "*", "rotateSecret"}, rotateSecret},
 	{http.MethodPost, []string{"webhooks", "*", "listEvents"}, listEvents},

@@ -25,6 +25,8 @@ type webhookInputProps struct {
 	RetryPolicy      member[policyInput] `json:"retryPolicy"`
 	SignatureHeaders member[[]string]    `json:"signatureHeaders"`
 	TLS              member[tlsInput]    `json:"tls"`
+	Format           member[string]      `json:"format"`
+	Handshake        member[string]      `json:"handshake"`
 }
 
 // definition reads the body of a PUT, where null is the same as absent, but for
@@ -49,6 +51,8 @@ func (in webhookInput) definition() (webhook.Definition, error) {
 		Policy:           policy,
 		SignatureHeaders: p.SignatureHeaders.orZero(),
 		TLS:              tlsOf(p.TLS),
+		Format:           p.Format.orZero(),
+		Handshake:        p.Handshake.orZero(),
 	}, nil
 }
 
@@ -83,6 +87,14 @@ func (in webhookInput) change() (webhook.Change, error) {
 		Policy:           policy,
 		SignatureHeaders: p.SignatureHeaders.orZero(),
 		TLS:              tlsOf(p.TLS),
+		Format:           p.Format.value,
+		Handshake:        p.Handshake.value,
+	}
+	if p.Format.null() {
+		c.Format = new(string(webhook.ACR))
+	}
+	if p.Handshake.null() {
+		c.Handshake = new("")
 	}
 	if p.Scope.null() {
 		c.Scope = new("")
@@ -137,6 +149,9 @@ type (
 		SignatureHeaders []signature.Style `json:"signatureHeaders,omitempty"`
 		DisabledReason   string            `json:"disabledReason,omitempty"`
 		Listener         bool              `json:"listener,omitempty"`
+		Format           webhook.Format    `json:"format,omitempty"`    // absent: acr
+		Handshake        webhook.Handshake `json:"handshake,omitempty"` // absent: none
+		Consent          *consentBody      `json:"consent,omitempty"`
 	}
 	callbackBody struct {
 		ServiceURI    string            `json:"serviceUri"`

@@ -180,6 +180,16 @@ func getCallbackConfig(a *api, c call) (answer, error) {
 	}}, nil
 }
 
+// handshakeWebhook asks the webhook's address now whether it agrees to be rung.
+func handshakeWebhook(a *api, c call) (answer, error) {
+	w, err := a.Webhooks.Handshake(c.Context(), hooksOf(c.registry), c.name)
+	if err != nil {
+		return answer{}, err
+	}
+	a.audit(c, w, "handshake", a.host(w), "given", w.Consent.Given(time.Now()))
+	return a.withHealth(c, w)
+}
+
 // listEvents shows the newest attempts, newest first, in pages.
 func listEvents(a *api, c call) (answer, error) {
 	token, err := parsePageToken(c.URL.Query())
@@ -229,7 +239,7 @@ func parseFilter(query url.Values) (f delivery.Filter, err error) {
 }
 
 func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {
-	return webhookBody{
+	body := webhookBody{
 		Type:       "Microsoft.ContainerRegistry/registries/webhooks",
 		ID:         r.ResourceID() + "/webhooks/" + w.Name,
 		Name:       w.Name,
@@ -247,6 +257,17 @@ func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {
 			Listener:          w.Listener,
 		},
 	}
+	// A webhook that is as ACR's are looks as they do.
+	if w.Format != webhook.ACR {
+		body.Properties.Format = w.Format
+	}
+	if w.Handshake != webhook.NoHandshake || w.Format != webhook.ACR {
+		body.Properties.Handshake = w.Handshake
+	}
+	if w.Handshake != webhook.NoHandshake {
+		body.Properties.Consent = consentToWire(w.Consent, time.Now())
+	}
+	return body
 }
 
 func orEmpty(m map[string]string) map[string]string {

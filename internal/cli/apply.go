@@ -222,9 +222,16 @@ func (a *application) create(want wantedHook, home string) step {
 	if want.policy != ring.Default() {
 		def.Properties.RetryPolicy = wirePolicy(want.policy)
 	}
+	if want.format != "acr" {
+		def.Properties.Format = want.format
+	}
+	if want.handshake != handshakeOf(want.format) {
+		def.Properties.Handshake = want.handshake
+	}
 	return step{sign: '+', name: want.name, do: func(ctx context.Context) error {
 		a.env.warnOfScope(want.scope)
-		_, err := a.server.PutWebhook(ctx, a.registry, want.name, def)
+		w, err := a.server.PutWebhook(ctx, a.registry, want.name, def)
+		a.env.hintConsent(a.registry, w)
 		return err
 	}}
 }
@@ -239,7 +246,8 @@ func (a *application) change(want wantedHook, have controlclient.Webhook, secret
 		if u.Properties.Scope != nil {
 			a.env.warnOfScope(want.scope)
 		}
-		_, err := a.server.PatchWebhook(ctx, a.registry, have.Name, u)
+		w, err := a.server.PatchWebhook(ctx, a.registry, have.Name, u)
+		a.env.hintConsent(a.registry, w)
 		return err
 	}}
 }
@@ -305,6 +313,16 @@ func difference(want wantedHook, have controlclient.Webhook, secrets controlclie
 	if from, to := inOrder(have.Properties.SignatureHeaders, signatureStyles), inOrder(want.signatures, signatureStyles); !slices.Equal(from, to) {
 		p.SignatureHeaders = append([]string{}, want.signatures...) // not nil, which would keep them
 		differs("signatureHeaders: %s -> %s", cmp.Or(strings.Join(from, ", "), "none"), cmp.Or(strings.Join(to, ", "), "none"))
+	}
+	if from := cmp.Or(have.Properties.Format, "acr"); from != want.format {
+		p.Format = &want.format
+		differs("format: %s -> %s", from, want.format)
+	}
+	if from := cmp.Or(have.Properties.Handshake, "none"); from != want.handshake || p.Format != nil {
+		p.Handshake = &want.handshake // said with the format, which may bring another
+		if from != want.handshake {
+			differs("handshake: %s -> %s", from, want.handshake)
+		}
 	}
 	return u, details
 }

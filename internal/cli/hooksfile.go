@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,8 @@ type wantedHook struct {
 	headers    map[string]string // values secret
 	policy     ring.Policy
 	signatures []string
+	format     string
+	handshake  string // empty only while it is read: that of the format
 }
 
 // hooksReader reads a file of webhooks: YAML documents, each with a list under
@@ -117,13 +120,15 @@ func (r *hooksReader) refuse(n *yaml.Node, format string, args ...any) error {
 
 // hook reads one element of the list.
 func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
-	h := wantedHook{place: r.place(n), status: webhookStatuses[0], tags: map[string]string{}, headers: map[string]string{}, policy: ring.Default()}
+	h := wantedHook{place: r.place(n), status: webhookStatuses[0], tags: map[string]string{}, headers: map[string]string{}, policy: ring.Default(), format: webhookFormats[0]}
 	err := r.members(n, "a webhook", map[string]func(*yaml.Node) error{
-		"name":     r.text(&h.name, "name", checkHookName),
-		"location": r.text(&h.location, "location", nil),
-		"uri":      r.secret(&h.uri, "uri", checkHookURI),
-		"scope":    r.text(&h.scope, "scope", checkHookScope),
-		"status":   r.word(&h.status, "status", webhookStatuses),
+		"name":      r.text(&h.name, "name", checkHookName),
+		"location":  r.text(&h.location, "location", nil),
+		"uri":       r.secret(&h.uri, "uri", checkHookURI),
+		"scope":     r.text(&h.scope, "scope", checkHookScope),
+		"status":    r.word(&h.status, "status", webhookStatuses),
+		"format":    r.word(&h.format, "format", webhookFormats),
+		"handshake": r.word(&h.handshake, "handshake", handshakes),
 		"actions": func(n *yaml.Node) error {
 			return r.words(&h.actions, n, "actions", webhookActions)
 		},
@@ -163,12 +168,21 @@ func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
 	case h.actions == nil:
 		return h, r.refuse(n, "webhook %s has no actions: add what rings, for example actions: [push, delete]", h.name)
 	}
+	h.handshake = cmp.Or(h.handshake, handshakeOf(h.format))
 	key := strings.ToLower(h.name)
 	if first := r.places[key]; first != "" {
 		return h, r.refuse(n, "webhook %s is listed already at %s: names are compared without case", h.name, first)
 	}
 	r.places[key] = h.place
 	return h, nil
+}
+
+// handshakeOf returns the handshake of a format for which none is chosen.
+func handshakeOf(format string) string {
+	if format == "acr" {
+		return "none"
+	}
+	return "cloudevents"
 }
 
 // policy reads a retry policy on top of what p has.

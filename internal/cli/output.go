@@ -290,7 +290,7 @@ func (o *output) coloured(column, cell string) string {
 			colour = green
 		case "catching up", "paused", "running":
 			colour = yellow
-		case "failing":
+		case "failing", "no consent":
 			colour = red
 		case "disabled", "cancelled":
 			colour = grey

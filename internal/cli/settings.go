@@ -24,18 +24,23 @@ type settings struct {
 	attempts, ttl, timeout, perMinute number[int]
 	order                             choiceValue
 
+	format, handshake choiceValue
+
 	signatures                wordList
 	ca, clientCert, clientKey string // names of files
 }
 
 func (s *settings) flags(cmd *cobra.Command) {
 	s.actions.allowed, s.status.allowed = webhookActions, webhookStatuses
+	s.format.allowed, s.handshake.allowed = webhookFormats, handshakes
 	flags := cmd.Flags()
 	flags.StringVar(&s.uri, "uri", "", "`URI` to ring, for example https://hooks.example.net/acr; kept secret")
 	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(imageActions, " ")+"; and webhook_failing, when another webhook fails")
 	flags.Var(&s.headers, "headers", `headers to send, as name=value separated by blanks, values kept secret; "" for none`)
 	flags.StringVar(&s.scope, "scope", "", "which images ring: `repo:tag`, repo:*, or empty for all; repo alone is repo:latest")
 	flags.Var(&s.status, "status", "whether it rings")
+	flags.Var(&s.format, "format", "how an event is told: acr, which is so unless set, or as a CloudEvent in one of its two modes")
+	flags.Var(&s.handshake, "handshake", "whether the receiver is asked first, as CloudEvents has it; with such a format it is, unless set to none")
 	flags.Var(&s.tags, "tags", `tags of the webhook, as name=value separated by blanks; "" for none`)
 	Group(flags, "What it does")
 
@@ -69,6 +74,8 @@ func (s *settings) definition(given *pflag.FlagSet) (controlclient.WebhookCreate
 			RetryPolicy:      s.retryPolicy(),
 			SignatureHeaders: s.signatures.words,
 			TLS:              tls,
+			Format:           s.format.value,
+			Handshake:        s.handshake.value,
 		},
 	}, err
 }
@@ -86,6 +93,12 @@ func (s *settings) changes(given *pflag.FlagSet) (controlclient.WebhookUpdate, e
 	}
 	if given.Changed("status") {
 		u.Properties.Status = &s.status.value
+	}
+	if given.Changed("format") {
+		u.Properties.Format = &s.format.value
+	}
+	if given.Changed("handshake") {
+		u.Properties.Handshake = &s.handshake.value
 	}
 	u.Properties.RetryPolicy = s.retryPolicy()
 	u.Properties.SignatureHeaders = s.signatures.words

@@ -55,6 +55,7 @@ func (h *webhooks) update() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		h.env.hintConsent(registry, w)
 		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	})
 }

@@ -46,6 +46,15 @@ func webhookView(w controlclient.Webhook) map[string]any {
 	if w.Properties.Listener {
 		view["listener"] = true
 	}
+	if w.Properties.Format != "" {
+		view["format"] = w.Properties.Format
+	}
+	if w.Properties.Handshake != "" {
+		view["handshake"] = w.Properties.Handshake
+	}
+	if w.Properties.Consent != nil {
+		view["consent"] = decoded(w.Properties.Consent.Raw)
+	}
 	return view
 }
 
@@ -179,7 +188,7 @@ func anyMap(m map[string]string) map[string]any {
 
 // healthWords are the states of health as tables have them, where those differ
 // from the wire.
-var healthWords = map[string]string{"catchingUp": "catching up"}
+var healthWords = map[string]string{"catchingUp": "catching up", "awaitingConsent": "no consent"}
 
 // webhookTable shows health, where the webhooks come with it, in place of the
 // status: a webhook with a health that is not disabled is enabled.
@@ -194,7 +203,7 @@ func (o *output) webhookTable(hooks ...controlclient.Webhook) table {
 		row := []string{w.Name, w.Location, strings.Join(p.Actions, ","), p.Scope, p.Status}
 		if h := w.Health; h != nil {
 			row[4] = cmp.Or(healthWords[h.State], h.State)
-			row = append(row, lastWord(h), waitingWord(h), o.when(h.OldestUndelivered))
+			row = append(row, lastWord(w), waitingWord(h), o.when(h.OldestUndelivered))
 		} else if health {
 			row = append(row, "", "", "")
 		}
@@ -203,9 +212,16 @@ func (o *output) webhookTable(hooks ...controlclient.Webhook) table {
 	return t
 }
 
-// lastWord says how the newest attempt ended: the status of its answer, or why
-// there was none.
-func lastWord(h *controlclient.Health) string {
+// lastWord says how the newest attempt ended, or the newest handshake where there
+// is no consent: the status of its answer, or why there was none.
+func lastWord(w controlclient.Webhook) string {
+	h, agreed := w.Health, w.Properties.Consent
+	if h.State == "awaitingConsent" && agreed != nil {
+		if agreed.LastStatus != 0 {
+			return strconv.Itoa(agreed.LastStatus)
+		}
+		return agreed.LastError
+	}
 	if h.LastStatus != 0 {
 		return strconv.Itoa(h.LastStatus)
 	}
@@ -236,6 +252,9 @@ func (h *webhooks) hintHealth(registry string, w controlclient.Webhook) {
 		waiting = "1 event waits"
 	}
 	switch health.State {
+	case "awaitingConsent":
+		h.env.hintConsent(registry, w)
+		h.env.hint("without consent: %s", waiting)
 	case "failing":
 		since := ""
 		if !health.FirstFailure.IsZero() {
@@ -263,6 +282,25 @@ func (h *webhooks) hintHealth(registry string, w controlclient.Webhook) {
 	if health.DeadLetters > 0 {
 		h.env.hint("given up so far: %d, see dockbell webhook dead-letters list %s", health.DeadLetters, name)
 	}
+}
+
+// hintConsent says in a sentence that a webhook's receiver has not agreed to be
+// rung, and what to do, and reports whether that is so.
+func (env Env) hintConsent(registry string, w controlclient.Webhook) bool {
+	agreed := w.Properties.Consent
+	if agreed == nil || agreed.Given {
+		return false
+	}
+	reason, next := agreed.Reason, ""
+	if reason == "" {
+		reason = "it was not asked yet"
+	}
+	if !agreed.NextAsked.IsZero() && w.Properties.Status != "disabled" {
+		next = ", and is asked again in " + inWords(time.Until(agreed.NextAsked))
+	}
+	env.hint("nothing is sent, because the receiver has not agreed to be rung%s: %s; when that is mended: dockbell webhook handshake -r %s -n %s",
+		next, reason, registry, w.Name)
+	return true
 }
 
 func callbackTable(c controlclient.CallbackConfig) table {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
+	"github.com/dockbell/dockbell/internal/fault"
 )
 
 // What the flags of a webhook may say.
@@ -16,6 +17,8 @@ var (
 	imageActions    = []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}
 	webhookActions  = append(imageActions[:len(imageActions):len(imageActions)], "webhook_failing")
 	webhookStatuses = []string{"enabled", "disabled"}
+	webhookFormats  = []string{"acr", "cloudevents", "cloudevents-binary"}
+	handshakes      = []string{"cloudevents", "none"}
 )
 
 // webhooks is what the webhook commands share: the flags that all of them have.
@@ -43,6 +46,7 @@ func webhookCommand(env Env) *cobra.Command {
 		h.delete(),
 		h.ping(),
 		h.test(),
+		h.handshake(),
 		h.listEvents(),
 		h.pause(),
 		h.resume(),
@@ -137,7 +141,9 @@ func (h *webhooks) create() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		h.env.hint("next: dockbell webhook ping -r %s -n %s", registry, w.Name)
+		if !h.env.hintConsent(registry, w) {
+			h.env.hint("next: dockbell webhook ping -r %s -n %s", registry, w.Name)
+		}
 		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	}
 	return h.command(cmd, []string{"name", "uri", "actions"}, define, run)
@@ -233,6 +239,29 @@ func (h *webhooks) test() *cobra.Command {
 			return err
 		}
 		return h.printSent(registry, id)
+	})
+}
+
+func (h *webhooks) handshake() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "handshake",
+		Short: "Ask a webhook's receiver whether it agrees to be rung.",
+		Long: "Ask a webhook's receiver, by the handshake of CloudEvents, whether it agrees to be rung: before it does, nothing is sent to it.\n" +
+			"The server asks by itself too, and again every few minutes.",
+		Example: "  dockbell webhook handshake -r contoso -n deployhook",
+	}
+	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
+		w, err := c.Handshake(ctx, registry, h.name)
+		if err != nil {
+			return err
+		}
+		if err := h.out.print(webhookView(w), h.out.webhookTable(w)); err != nil {
+			return err
+		}
+		if agreed := w.Properties.Consent; agreed != nil && !agreed.Given {
+			return fault.New(fault.Conflict, "the receiver of webhook %s did not agree to be rung: %s", w.Name, agreed.Reason)
+		}
+		return nil
 	})
 }
 

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -36,6 +37,17 @@ type server struct {
 	*httptest.Server
 	engine
 	sent []string // method and body of the requests that had one
+
+	agrees bool // what receivers say that are asked
+}
+
+// Post is a receiver that is asked whether it agrees to be rung.
+func (s *server) Post(_ context.Context, r outbound.Request) outbound.Result {
+	res := outbound.Result{Started: time.Now(), Answer: outbound.NewAnswer(http.StatusMethodNotAllowed, nil), Body: []byte("no OPTIONS here")}
+	if s.agrees {
+		res.Answer = outbound.NewAnswer(http.StatusOK, map[string]string{"Webhook-Allowed-Origin": r.Header.Get("WebHook-Request-Origin"), "Webhook-Allowed-Rate": "120"})
+	}
+	return res
 }
 
 func newServer(t *testing.T, registries ...string) *server {
@@ -63,14 +75,16 @@ func newServer(t *testing.T, registries ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &server{}
 	hooks, err := webhook.Open(ctx, webhook.Options{
 		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}),
 		CheckURL: outbound.Policy{}.CheckURL, Version: "1.2.3",
+		Source: func(id int64) event.Registry { return event.Registry{ID: id, LoginServer: "contoso.azurecr.example"} },
+		Poster: s, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{}
 	control := arm.New(arm.Config{
 		Tenants:    tenants,
 		Webhooks:   hooks,
@@ -106,6 +120,7 @@ func (e *endpoints) Add(*sqldb.Tx, string, int64, string) (int64, error) {
 }
 func (e *endpoints) Drop(*sqldb.Tx, int64) error             { return nil }
 func (e *endpoints) Changed(*sqldb.Tx, int64) error          { return nil }
+func (e *endpoints) Held(*sqldb.Tx, int64) error             { return nil }
 func (e *endpoints) Disabled(*sqldb.Tx, int64, string) error { return nil }
 
 // shell returns a shell whose commands find the server and log in to it.

@@ -100,6 +100,12 @@ func (c *Client) ResumeWebhook(ctx context.Context, registry, name string) (Webh
 	return get[Webhook](ctx, c, http.MethodPost, webhookPath(registry, name, "resume"), nil)
 }
 
+// Handshake asks the address of a webhook whether it agrees to be rung, and
+// returns the webhook as it is then, with its health.
+func (c *Client) Handshake(ctx context.Context, registry, name string) (Webhook, error) {
+	return get[Webhook](ctx, c, http.MethodPost, webhookPath(registry, name, "handshake"), nil)
+}
+
 // DeleteWebhook deletes a webhook; existed is false when there was none.
 func (c *Client) DeleteWebhook(ctx context.Context, registry, name string) (existed bool, err error) {
 	status, err := c.do(ctx, http.MethodDelete, webhookPath(registry, name), nil, nil)

@@ -61,6 +61,32 @@ type WebhookProperties struct {
 	SignatureHeaders []string     `json:"signatureHeaders"`
 	DisabledReason   string       `json:"disabledReason"` // why the server disabled it
 	Listener         bool         `json:"listener"`       // of dockbell listen: it goes with its connection
+	Format           string       `json:"format"`         // acr, cloudevents or cloudevents-binary; empty: acr
+	Handshake        string       `json:"handshake"`      // cloudevents or none; empty: none
+	Consent          *Consent     `json:"consent"`        // nil without a handshake
+}
+
+// Consent is whether the address of a webhook agrees to be rung. Times are zero
+// where there is none to tell.
+type Consent struct {
+	Given     bool      `json:"given"`
+	Until     time.Time `json:"until"`
+	NextAsked time.Time `json:"nextAsked"`
+
+	// Of the handshakes that brought none:
+	ConsecutiveFailures int    `json:"consecutiveFailures"`
+	LastStatus          int    `json:"lastStatus"` // 0: there was no answer
+	LastError           string `json:"lastError"`  // why there was no answer, in a word
+	Reason              string `json:"reason"`     // a sentence
+
+	Raw json.RawMessage `json:"-"` // the whole
+}
+
+// UnmarshalJSON keeps the whole object beside the fields.
+func (c *Consent) UnmarshalJSON(b []byte) error {
+	type fields Consent // without this method
+	c.Raw = append(json.RawMessage(nil), b...)
+	return json.Unmarshal(b, (*fields)(c))
 }
 
 // RetryPolicy says how long and how hard a webhook is tried. In a request, a nil
@@ -92,7 +118,7 @@ func (t WebhookTLS) MarshalJSON() ([]byte, error) {
 
 // Health is how a webhook fares. Times are zero where there is none to tell.
 type Health struct {
-	State               string    `json:"state"` // ok, failing, catchingUp, paused or disabled
+	State               string    `json:"state"` // ok, failing, catchingUp, paused, awaitingConsent or disabled
 	ConsecutiveFailures int       `json:"consecutiveFailures"`
 	FirstFailure        time.Time `json:"firstFailure"` // of the consecutive ones
 	LastSuccess         time.Time `json:"lastSuccess"`
@@ -136,6 +162,8 @@ type WebhookCreateProperties struct {
 	RetryPolicy      *RetryPolicy `json:"retryPolicy,omitempty"`      // nil: the default
 	SignatureHeaders []string     `json:"signatureHeaders,omitempty"` // github, flux
 	TLS              *WebhookTLS  `json:"tls,omitempty"`
+	Format           string       `json:"format,omitempty"`    // empty: acr
+	Handshake        string       `json:"handshake,omitempty"` // empty: that of the format
 }
 
 // WebhookUpdate is the body that changes a webhook: a nil member stays as it is,
@@ -156,13 +184,15 @@ type WebhookUpdateProperties struct {
 	RetryPolicy      *RetryPolicy `json:"retryPolicy,omitempty"`
 	SignatureHeaders []string     `json:"signatureHeaders,omitzero"`
 	TLS              *WebhookTLS  `json:"tls,omitempty"`
+	Format           *string      `json:"format,omitempty"`
+	Handshake        *string      `json:"handshake,omitempty"`
 }
 
 // IsZero reports whether nothing is set, so that an empty update has no
 // properties on the wire.
 func (p WebhookUpdateProperties) IsZero() bool {
 	return p.ServiceURI == nil && p.CustomHeaders == nil && p.Status == nil && p.Scope == nil && p.Actions == nil &&
-		p.RetryPolicy == nil && p.SignatureHeaders == nil && p.TLS == nil
+		p.RetryPolicy == nil && p.SignatureHeaders == nil && p.TLS == nil && p.Format == nil && p.Handshake == nil
 }
 
 // CallbackConfig is where a webhook rings, and with which headers.
