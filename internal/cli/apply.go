@@ -231,7 +231,7 @@ func (a *application) create(want wantedHook, home string) step {
 	return step{sign: '+', name: want.name, do: func(ctx context.Context) error {
 		a.env.warnOfScope(want.scope)
 		w, err := a.server.PutWebhook(ctx, a.registry, want.name, def)
-		a.env.hintConsent(a.registry, w)
+		a.env.warnOfConsent(a.registry, w)
 		return err
 	}}
 }
@@ -247,7 +247,7 @@ func (a *application) change(want wantedHook, have controlclient.Webhook, secret
 			a.env.warnOfScope(want.scope)
 		}
 		w, err := a.server.PatchWebhook(ctx, a.registry, have.Name, u)
-		a.env.hintConsent(a.registry, w)
+		a.env.warnOfConsent(a.registry, w)
 		return err
 	}}
 }

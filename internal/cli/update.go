@@ -55,7 +55,7 @@ func (h *webhooks) update() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		h.env.hintConsent(registry, w)
+		h.env.warnOfConsent(registry, w)
 		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	})
 }

@@ -253,8 +253,7 @@ func (h *webhooks) hintHealth(registry string, w controlclient.Webhook) {
 	}
 	switch health.State {
 	case "awaitingConsent":
-		h.env.hintConsent(registry, w)
-		h.env.hint("without consent: %s", waiting)
+		h.env.hint("%s; %s", withoutConsent(registry, w), waiting)
 	case "failing":
 		since := ""
 		if !health.FirstFailure.IsZero() {
@@ -284,23 +283,28 @@ func (h *webhooks) hintHealth(registry string, w controlclient.Webhook) {
 	}
 }
 
-// hintConsent says in a sentence that a webhook's receiver has not agreed to be
-// rung, and what to do, and reports whether that is so.
-func (env Env) hintConsent(registry string, w controlclient.Webhook) bool {
+// withoutConsent says in a sentence that a webhook's receiver has not agreed to be
+// rung, and what to do; nothing if it has, or need not.
+func withoutConsent(registry string, w controlclient.Webhook) string {
 	agreed := w.Properties.Consent
 	if agreed == nil || agreed.Given {
-		return false
+		return ""
 	}
-	reason, next := agreed.Reason, ""
-	if reason == "" {
-		reason = "it was not asked yet"
-	}
+	next := ""
 	if !agreed.NextAsked.IsZero() && w.Properties.Status != "disabled" {
 		next = ", and is asked again in " + inWords(time.Until(agreed.NextAsked))
 	}
-	env.hint("nothing is sent, because the receiver has not agreed to be rung%s: %s; when that is mended: dockbell webhook handshake -r %s -n %s",
-		next, reason, registry, w.Name)
-	return true
+	return fmt.Sprintf("nothing is sent to webhook %s, because its receiver has not agreed to be rung%s: %s; when that is mended: dockbell webhook handshake -r %s -n %s",
+		w.Name, next, cmp.Or(agreed.Reason, "it was not asked yet"), registry, w.Name)
+}
+
+// warnOfConsent tells everyone, if there is none, and reports whether that is so.
+func (env Env) warnOfConsent(registry string, w controlclient.Webhook) bool {
+	without := withoutConsent(registry, w)
+	if without != "" {
+		env.warn("%s", without)
+	}
+	return without != ""
 }
 
 func callbackTable(c controlclient.CallbackConfig) table {

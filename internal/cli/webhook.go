@@ -141,7 +141,7 @@ func (h *webhooks) create() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if !h.env.hintConsent(registry, w) {
+		if !h.env.warnOfConsent(registry, w) {
 			h.env.hint("next: dockbell webhook ping -r %s -n %s", registry, w.Name)
 		}
 		return h.out.print(webhookView(w), h.out.webhookTable(w))
