@@ -13,7 +13,7 @@ go test $race -timeout 10m ./...
 
 # These run under fake time, which together with the race detector crashes Go
 # 1.26 (see fakeTime in the package's tests): so without it.
-CGO_ENABLED=0 go test -timeout 10m ./internal/delivery
+CGO_ENABLED=0 go test -timeout 10m ./internal/delivery ./internal/webhook
 
 # Under the detector this rebuilds a few states of a disk; here, hundreds.
 CGO_ENABLED=0 go test -timeout 10m -run TestPowerLoss ./internal/harness

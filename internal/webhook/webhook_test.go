@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,8 +78,10 @@ type world struct {
 	t         *testing.T
 	endpoints *endpoints
 
-	mu   sync.Mutex
-	rang []rang // in commit order
+	mu     sync.Mutex
+	rang   []rang // in commit order
+	asked  []outbound.Request
+	answer func(outbound.Request) outbound.Result // to handshakes; nil: nobody listens
 }
 
 // rang is an event and who it was owed to when it committed.
@@ -131,9 +134,38 @@ func (w *world) openWith(db *sqldb.DB, alerts string) error {
 	policy := outbound.Policy{Loopback: true}
 	w.Store, err = Open(w.t.Context(), Options{
 		DB: db, Key: key, Endpoints: w.endpoints, Outbox: outbox.New(w.committed), CheckURL: policy.CheckURL, Version: "1.2.3",
-		Source: sourceOf, Alerts: alerts,
+		Source: sourceOf, Alerts: alerts, Poster: w, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	return err
+}
+
+// Post is whoever is asked for consent.
+func (w *world) Post(_ context.Context, r outbound.Request) outbound.Result {
+	w.mu.Lock()
+	w.asked = append(w.asked, r)
+	answer := w.answer
+	w.mu.Unlock()
+	started := time.Now()
+	res := outbound.Result{Class: outbound.Connect, Message: "nothing listens there"}
+	if answer != nil {
+		res = answer(r)
+	}
+	res.Started, res.Duration = started, time.Since(started)
+	return res
+}
+
+// answers has all who are asked answer so from now on.
+func (w *world) answers(answer func(outbound.Request) outbound.Result) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = answer
+}
+
+// handshakes returns how often someone was asked.
+func (w *world) handshakes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.asked)
 }
 
 // sourceOf names a registry as its events do.
