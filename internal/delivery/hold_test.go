@@ -220,3 +220,55 @@ func TestHeldForLongerThanTTL(t *testing.T) {
 		}
 	})
 }
+
+// What the engine is about to send when the owner of an endpoint holds it, goes
+// back to where it waits, and its next attempt is its first.
+func TestHeldAtTheLastMoment(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRig(t)
+		r.endpoints(1)
+		r.policy(1, func(p *ring.Policy) { p.Order, p.MaxAttempts = ring.Unordered, 1 })
+		r.answer = func(int64, *event.Event) outbound.Result {
+			res := status(200)
+			res.Duration = time.Second
+			return res
+		}
+		for i := range startWindow + 2 {
+			r.push(1, fmt.Sprint("v", i)) // as many in flight as may be, two in the queue
+		}
+		synctest.Wait()
+		r.mu.Lock()
+		r.held = true
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n, rows := r.rings(), r.rowCount("delivery"); n != startWindow || rows != 2 {
+			t.Fatalf("rung %d times, and %d rows wait", n, rows)
+		}
+		if attempts := r.attempts(1); len(attempts) != startWindow {
+			t.Errorf("%d attempts are on record", len(attempts))
+		}
+		// The same with rows that were claimed.
+		r.hold(1, false)
+		r.mu.Lock()
+		r.held = true
+		r.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n, rows := r.rings(), r.rowCount("delivery"); n != startWindow || rows != 2 {
+			t.Fatalf("rung %d times, and %d rows wait", n, rows)
+		}
+		r.hold(1, false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		attempts := r.attempts(1)
+		if len(attempts) != startWindow+2 || r.rowCount("delivery")+r.rowCount("dead_letter") != 0 {
+			t.Errorf("%d attempts are on record", len(attempts))
+		}
+		for _, a := range attempts {
+			if a.N != 1 || a.Outcome != Delivered {
+				t.Errorf("event %d: attempt %d, %s", a.Pos, a.N, a.Outcome)
+			}
+		}
+	})
+}
