@@ -52,10 +52,11 @@ func (e *Engine) hold(ep *endpoint, cursor int64) {
 func (e *Engine) putBack(j *job) {
 	if urgent(j.entry.Event) {
 		e.conclude(j, nil, settled{dead: reasonHeld})
-		return
+	} else {
+		j.n-- // the number is free for the next one
+		e.conclude(j, nil, settled{again: true, due: time.Now(), uncounted: j.uncounted})
 	}
-	j.n-- // the number is free for the next one
-	e.conclude(j, nil, settled{again: true, due: time.Now(), uncounted: j.uncounted})
+	e.hold(j.ep, e.next-1)
 }
 
 // expire gives up what a held endpoint has been owed for too long: rows, a piece

@@ -182,6 +182,7 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 	h := e.slots.host(ep.terms.Host)
 	switch {
 	case ep.terms.Held:
+		e.hold(ep, e.next-1)
 		return
 	case h.inFlight >= h.limit:
 		h.wait(ep)
