@@ -262,7 +262,7 @@ func (s *Store) keepAnswer(tx *sqldb.Tx, h *hook, res outbound.Result) (hopeless
 	switch {
 	case r.AwaitsConsent(now):
 		err = s.Endpoints.Held(tx, r.ID)
-	case !was.Given(now):
+	case r.Consent.Failures == 0 && (was.Failures > 0 || !was.Given(now)): // it may have ended a moment ago
 		err = s.Endpoints.Changed(tx, r.ID)
 	}
 	if err != nil || report == "" || r.Status == Disabled {
