@@ -901,6 +901,12 @@ func TestStatesOnPostgres(t *testing.T) {
 	await("the breaker opens", func() bool { return r.health(1).State == Failing })
 	last := r.pushMany(1, 50)
 	await("events wait behind the cursor", func() bool { return r.health(1).Behind > 0 })
+	await("that is on record", func() (is bool) {
+		r.write(func(tx *sqldb.Tx) error {
+			return tx.Get("SELECT opened_at IS NOT NULL AND cursor IS NOT NULL FROM endpoint WHERE id = 1", nil, &is)
+		})
+		return is
+	})
 	r.crash()
 	r.start()
 	if h := r.health(1); h.State != Failing {
