@@ -64,7 +64,7 @@ type Webhook struct {
 	Condition  string    `json:"condition"`           // failing, disabling, disabled or recovered
 	Since      time.Time `json:"since,omitzero"`      // UTC, of the first failure of this time
 	LastStatus int       `json:"lastStatus,omitzero"` // of the newest answer, if it was one
-	LastError  string    `json:"lastError,omitempty"` // why there was no answer
+	LastError  string    `json:"lastError,omitempty"` // why there was no answer, or no consent
 	Progress   int       `json:"progress,omitzero"`   // percent of the way to being disabled
 }
 

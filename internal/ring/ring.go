@@ -114,6 +114,6 @@ type Report struct {
 	Condition          Condition
 	Since              time.Time // of the first failure of this time
 	LastStatus         int       // 0: there was no answer
-	LastError          string    // a sentence; empty if there was an answer
+	LastError          string    // a sentence; empty if the status says it all
 	Progress           int       // on the way to being disabled: percent, 50, 70 or 90
 }
