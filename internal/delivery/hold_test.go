@@ -12,6 +12,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
 )
 
 // hold has the owner of the endpoints hold them, or let them go, as it does when
@@ -271,4 +272,45 @@ func TestHeldAtTheLastMoment(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestHeldOnPostgres does so on PostgreSQL, in real time, over a crash.
+func TestHeldOnPostgres(t *testing.T) {
+	r := newRigOn(t, sqldbtest.Postgres(t))
+	r.endpoints(1)
+	await := func(what string, is func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: not within a minute; health %+v, rung %d times", what, r.health(1), r.rings())
+			}
+		}
+	}
+	r.down(all)
+	first := r.push(1, "v0")
+	r.push(1, "v1")
+	await("both have rows", func() bool { return r.rowCount("delivery") == 2 })
+	r.hold(1, true)
+	rung := r.rings()
+	r.write(func(tx *sqldb.Tx) error {
+		_, err := tx.Exec("UPDATE delivery SET expires_at = 1 WHERE pos = $1", first)
+		return err
+	})
+	r.hold(1, true)
+	await("one has waited for too long", func() bool {
+		letters := r.deadLetters(1)
+		return len(letters) == 1 && letters[0].PosFrom == first && r.rowCount("delivery") == 1
+	})
+	r.pushMany(1, 20)
+	await("the others wait behind the cursor", func() bool { return r.health(1).Behind == 20 })
+	r.crash()
+	r.start()
+	r.push(1, "v2")
+	await("they wait after a crash too", func() bool { return r.health(1).Behind == 21 })
+	if n := r.rings(); n != rung || r.rowCount("delivery") != 1 {
+		t.Errorf("rung %d times, with %d rows", n-rung, r.rowCount("delivery"))
+	}
+	r.down(nil)
+	r.hold(1, false)
+	await("all comes", func() bool { return r.health(1).State == Live && len(r.delivered(1)) == 22 })
 }
