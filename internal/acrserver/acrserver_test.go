@@ -163,7 +163,7 @@ func TestToken(t *testing.T) {
 // refreshToken returns one as the identity authority's exchange would.
 func (s *service) refreshToken() string {
 	s.t.Helper()
-	id, err := s.authority.Login(contoso, "192.0.2.1:1", user, password)
+	id, err := s.authority.Login(s.t.Context(), contoso, "192.0.2.1:1", user, password)
 	if err != nil {
 		s.t.Fatal(err)
 	}
