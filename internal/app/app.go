@@ -142,7 +142,7 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 	if s.hosts, err = tenant.NewHosts(s.tenants, s.cfg.Domain, names...); err != nil {
 		return err
 	}
-	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key}); err != nil {
+	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key, Ours: s.answersFor}); err != nil {
 		return err
 	}
 	name := s.tenants.Default().Name
@@ -204,12 +204,16 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	return s.startListeners(ctx)
 }
 
+// answersFor reports whether a host, perhaps with a port, means one of the hosted
+// registries.
+func (s *Server) answersFor(host string) bool {
+	_, err := s.hosts.Resolve(host)
+	return err == nil
+}
+
 // own returns where this server itself is reached.
 func (s *Server) own() outbound.Own {
-	own := outbound.Own{Names: func(name string) bool {
-		_, err := s.hosts.Resolve(name)
-		return err == nil
-	}}
+	own := outbound.Own{Names: s.answersFor}
 	if addr, ok := s.Addr().(*net.TCPAddr); ok {
 		own.Listen = []netip.AddrPort{addr.AddrPort()}
 	}
@@ -323,18 +327,21 @@ func (s *Server) registryByID(id int64) tenant.Registry {
 // loginServer returns the name that clients log in to: <registry>.<domain>, with
 // the port they need, or for the default registry the external URL's.
 func (s *Server) loginServer(r tenant.Registry) string {
-	if external := s.cfg.ExternalURL; external != nil {
-		if r.ID == s.tenants.Default().ID {
-			return external.Host
-		}
-		return r.LoginServer(s.cfg.Domain)
+	if external := s.cfg.ExternalURL; external != nil && r.ID == s.tenants.Default().ID {
+		return external.Host
 	}
+	return r.LoginServer(s.domain())
+}
+
+// domain returns what follows a registry's name and a dot in its login server:
+// --domain, with the port that clients need.
+func (s *Server) domain() string {
 	domain := s.cfg.Domain
 	_, port, err := net.SplitHostPort(s.Addr().String())
-	if err == nil && port != "443" && port != "80" && !strings.Contains(domain, ":") {
-		domain = net.JoinHostPort(domain, port)
+	if err != nil || s.cfg.ExternalURL != nil || port == "443" || port == "80" || strings.Contains(domain, ":") {
+		return domain
 	}
-	return r.LoginServer(domain)
+	return net.JoinHostPort(domain, port)
 }
 
 // lockFolder keeps two servers from using one data folder. The lock goes with

@@ -15,6 +15,7 @@ import (
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/identityserver"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/ociserver"
 	"github.com/dockbell/dockbell/internal/outbound"
@@ -31,6 +32,10 @@ func (s *Server) handler() http.Handler {
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
+	})
+	identity := identityserver.New(identityserver.Config{
+		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log,
+		Suffix: func() string { return "." + s.domain() },
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", tokens)
@@ -64,6 +69,11 @@ func (s *Server) handler() http.Handler {
 		// Not through the mux, which would redirect uploads to cleaned paths.
 		if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 			images.ServeHTTP(w, r)
+			return
+		}
+		// Nor these: no pattern tells a tenant's path from another face's.
+		if identityserver.Serves(r.URL.Path) {
+			identity.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -220,7 +230,7 @@ func (s *Server) door(r *http.Request, reg tenant.Registry) auth.Registry {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	return auth.Registry{ID: reg.ID, Name: reg.Name, Service: s.loginServer(reg), Realm: scheme + "://" + r.Host}
+	return auth.Registry{ID: reg.ID, Name: reg.Name, ResourceID: reg.ResourceID(), Service: s.loginServer(reg), Realm: scheme + "://" + r.Host}
 }
 
 // authRegistry is the registry that a request to the token service means.
@@ -232,21 +242,32 @@ func (s *Server) authRegistry(r *http.Request) (auth.Registry, error) {
 	return s.door(r, reg), nil
 }
 
-// authenticateControl is who makes a request to the control plane. For now that
-// can only be the operator.
+// manageRegistry is the action of those who may do everything in the control
+// plane of a registry.
+const manageRegistry = "Microsoft.ContainerRegistry/registries/write"
+
+// authenticateControl is who makes a request to the control plane of a registry.
+// For now that is for those who may do everything there.
 func (s *Server) authenticateControl(r *http.Request, reg tenant.Registry) (string, error) {
-	door := s.door(r, reg)
-	who, err := s.authority.Authenticate(r, door)
+	who, err := s.authority.AuthenticateControl(r, s.door(r, reg))
 	if err != nil {
 		return "", err
 	}
-	if err := who.Require(door); err != nil {
-		return "", err
+	if !who.May(manageRegistry, reg.ResourceID()) {
+		return "", fault.New(fault.Denied, "%s may not use the control plane of registry %s: only its Owners and Contributors and the operator, %s, may",
+			who.Name(), reg.Name, s.Operator())
 	}
-	if !who.Operator {
-		return "", fault.New(fault.Denied, "only the operator may use the control plane: log in as %s", s.Operator())
+	return who.Name(), nil
+}
+
+// scopes returns the ARM ids at which one can have a role: the subscription's
+// first.
+func (s *Server) scopes() []string {
+	ids := []string{"/subscriptions/" + s.tenants.Default().Subscription}
+	for _, r := range s.tenants.List() {
+		ids = append(ids, r.ResourceID())
 	}
-	return who.Name, nil
+	return ids
 }
 
 // ready says whether the server can do its work.

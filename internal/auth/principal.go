@@ -91,23 +91,26 @@ func (a *Authority) ServicePrincipal(ctx context.Context, nameOrID string) (p Se
 	return p, err
 }
 
-// ResetPassword gives a service principal a new password and returns it. The one
-// it had, and all tokens that were had with that, are refused from now on. It
+// ResetPassword gives a service principal a new password and returns both. The
+// one it had, and all tokens that were had with that, are refused from now on. It
 // fails with fault.NotFound.
-func (a *Authority) ResetPassword(ctx context.Context, appID string) (password string, err error) {
+func (a *Authority) ResetPassword(ctx context.Context, appID string) (p ServicePrincipal, password string, err error) {
 	password = newSecret()
 	mac := a.mac(appID, password)
 	err = a.db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-		found, err := updatePrincipal(tx, appID, mac[:])
-		if err == nil && !found {
+		if err := updatePrincipal(tx, appID, mac[:]); err != nil {
+			return err
+		}
+		p, _, err = findPrincipal(tx, appID)
+		if errors.Is(err, sqldb.ErrNoRow) {
 			err = noPrincipal(appID)
 		}
 		return err
 	})
 	if err != nil {
-		return "", err
+		return ServicePrincipal{}, "", err
 	}
-	return password, nil
+	return p, password, nil
 }
 
 // DeletePrincipal deletes a service principal with its roles. Its tokens are

@@ -71,11 +71,10 @@ func selectAssignments(tx *sqldb.Tx, appID string) ([]Assignment, error) {
 	}, "SELECT role, scope FROM role_assignment WHERE principal = $1 ORDER BY role, scope", appID)
 }
 
-// updatePrincipal replaces the hash of a password and reports whether there is
-// such a principal.
-func updatePrincipal(tx *sqldb.Tx, appID string, mac []byte) (bool, error) {
-	n, err := tx.Exec("UPDATE service_principal SET password = $1, reset_at = $2 WHERE app_id = $3", mac, tx.Now().UnixNano(), appID)
-	return n == 1, err
+// updatePrincipal replaces the hash of a password.
+func updatePrincipal(tx *sqldb.Tx, appID string, mac []byte) error {
+	_, err := tx.Exec("UPDATE service_principal SET password = $1, reset_at = $2 WHERE app_id = $3", mac, tx.Now().UnixNano(), appID)
+	return err
 }
 
 func deletePrincipal(tx *sqldb.Tx, appID string) (bool, error) {
