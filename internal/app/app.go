@@ -10,7 +10,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +91,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	if s.lock, err = lockFolder(cfg.Data); err != nil {
 		return nil, err
 	}
-	certificates, err := loadCertificates(cfg)
+	certificates, err := s.certificates()
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +119,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: certificates},
+		TLSConfig:         certificates,
 		ReadHeaderTimeout: 20 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -239,7 +238,7 @@ func (s *Server) URL() string {
 }
 
 func (s *Server) scheme() string {
-	if s.cfg.TLSCert != "" {
+	if s.cfg.HTTPS() {
 		return "https"
 	}
 	return "http"
@@ -254,7 +253,7 @@ func (s *Server) credentials() string { return filepath.Join(s.cfg.Data, "admin-
 func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
-		if s.cfg.TLSCert != "" {
+		if s.cfg.HTTPS() {
 			served <- s.http.ServeTLS(s.listener, "", "")
 		} else {
 			served <- s.http.Serve(s.listener)
@@ -376,18 +375,6 @@ func listenOn(address string) (net.Listener, error) {
 	return nil, fmt.Errorf("port %s is taken: try --listen %s", port, free.Addr())
 }
 
-// loadCertificates returns the server's certificate, or none for plain HTTP.
-func loadCertificates(cfg *config.Config) ([]tls.Certificate, error) {
-	if cfg.TLSCert == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s cannot be used: %w", cfg.TLSCert, cfg.TLSKey, err)
-	}
-	return []tls.Certificate{cert}, nil
-}
-
 // dataKey returns the key that secrets in the database are sealed with.
 func dataKey(cfg *config.Config) (*seal.Key, error) {
 	if text := cfg.DataKey.Reveal(); text != "" {
@@ -425,7 +412,7 @@ func (s *Server) Announce(out io.Writer) {
 		fmt.Fprintf(out, "operator %s, password %s (printed this once; kept in %s)\n", s.Operator(), s.Password, s.credentials())
 	}
 	host := s.reachable()
-	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s\n\n", host, s.Operator(), s.scheme(), host, s.Operator())
+	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s%s\n\n", host, s.Operator(), s.scheme(), host, s.Operator(), s.trustFlag())
 }
 
 // reachable returns a host and port that a client can use: the external URL's,

@@ -106,6 +106,7 @@ func (l *Loader) table() []group {
 			one(&c.ExternalURL, parseExternalURL, "external-url", "URL", "scheme and host that clients use, where that is not --listen"),
 			many(&c.Aliases, parseHostName, "alias", "name,...", "further host names of the default registry, for example a cluster service's"),
 			many(&c.TrustedProxies, ParseCIDR, "trusted-proxies", "CIDR,...", "believe X-Forwarded-For, -Host and -Proto of these addresses"),
+			one(&c.TLS, parseTLS, "tls", SelfSigned, "serve HTTPS with a certificate of an authority made for it, which clients have to trust: tls/ca.pem in the data folder"),
 			one(&c.TLSCert, parseText, "tls-cert", "file", "serve HTTPS with this certificate and chain (PEM)"),
 			one(&c.TLSKey, parseText, "tls-key", "file", "private key of --tls-cert (PEM)"),
 		}},
@@ -252,7 +253,7 @@ func (s *setting) apply(layers ...layer) error {
 const envPrefix = "DOCKBELL_"
 
 // clientVariables are for the client commands.
-var clientVariables = []string{"DOCKBELL_SERVER", "DOCKBELL_USERNAME", "DOCKBELL_PASSWORD", "DOCKBELL_REGISTRY"}
+var clientVariables = []string{"DOCKBELL_SERVER", "DOCKBELL_USERNAME", "DOCKBELL_PASSWORD", "DOCKBELL_REGISTRY", "DOCKBELL_CA"}
 
 // serviceVariables matches what Kubernetes sets for services whose names begin
 // with dockbell (documentation, "Discovering services").

@@ -21,7 +21,7 @@ const module = "github.com/dockbell/dockbell/"
 // to it.
 var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/spell"},
-	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal"},
+	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca"},
 	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient"},
