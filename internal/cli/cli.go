@@ -104,6 +104,8 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		loginCommand(env),
 		logoutCommand(env),
 		registryCommand(env),
+		servicePrincipalCommand(env),
+		azEnvCommand(env),
 		webhookCommand(env),
 		eventsCommand(env),
 		listenCommand(env),
