@@ -19,9 +19,11 @@ const (
 	operatorPassword = "correct horse"
 )
 
-var contoso = Registry{ID: 1, Name: "contoso", Service: "contoso.example", Realm: "https://contoso.example"}
+var contoso = Registry{ID: 1, Name: "contoso", ResourceID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/contoso",
+	Service: "contoso.example", Realm: "https://contoso.example"}
 
-var fabrikam = Registry{ID: 2, Name: "fabrikam", Service: "fabrikam.example", Realm: "https://fabrikam.example"}
+var fabrikam = Registry{ID: 2, Name: "fabrikam", ResourceID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/fabrikam",
+	Service: "fabrikam.example", Realm: "https://fabrikam.example"}
 
 func openDB(t testing.TB) *sqldb.DB {
 	t.Helper()
