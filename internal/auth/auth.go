@@ -165,7 +165,9 @@ func (id Identity) actsOn(registry Registry) bool {
 // known reports whether the identity is someone who may do anything at all with
 // the registry's contents.
 func (id Identity) known(registry Registry) bool {
-	return id.actsOn(registry) && id.account != nil && id.account.dataActions(registry) != nil
+	return id.actsOn(registry) && id.account != nil && slices.ContainsFunc(dataRights, func(right dataRight) bool {
+		return id.account.may(right.permission, registry.ResourceID)
+	})
 }
 
 // may reports whether the identity may do an action in the registry: its account
@@ -196,10 +198,16 @@ func (acc *account) may(action, scope string) bool {
 	return slices.ContainsFunc(acc.roles, func(as Assignment) bool { return as.allows(action, scope) })
 }
 
-// dataActions returns what the account may do with contents of the registry, in
-// the words of ACR's tokens; nil for nothing.
+// dataRight is what one may do with a registry's contents, as an action and in
+// the words of ACR's refresh tokens.
+type dataRight struct{ permission, word string }
+
+var dataRights = []dataRight{{pullRead, "read"}, {pushWrite, "write"}, {artifactsDelete, "delete"}}
+
+// dataActions returns the words for what the account may do with contents of the
+// registry.
 func (acc *account) dataActions(registry Registry) (words []string) {
-	for _, right := range []struct{ permission, word string }{{pullRead, "read"}, {pushWrite, "write"}, {artifactsDelete, "delete"}} {
+	for _, right := range dataRights {
 		if acc.may(right.permission, registry.ResourceID) {
 			words = append(words, right.word)
 		}
