@@ -139,9 +139,9 @@ func (r *running) form(path, member string, pairs ...string) (status int, value 
 	return status, value
 }
 
-// TestAzureSDK has Azure's own library get tokens from the authority, in both of
+// TestAzureIdentity has Azure's own library get tokens from the authority, in both of
 // the ways in which it finds one, and uses them as its other libraries do.
-func TestAzureSDK(t *testing.T) {
+func TestAzureIdentity(t *testing.T) {
 	t.Parallel()
 	s, told := startSelfSigned(t, t.TempDir())
 	at := s.URL()
