@@ -5,8 +5,9 @@
 // lets through only what the caller may do. Serving the token endpoints is for
 // package acrserver; which registry a request means is decided by package app.
 //
-// Today there is one account: the operator, who owns every registry. Nothing is
-// anonymous.
+// There are the operator's account, which owns every registry, and for each
+// registry that has it enabled its admin user, who owns what is in that one.
+// Nothing is anonymous.
 //
 // Invariants:
 //   - Whoever is not known to be allowed is refused: the zero Identity may
@@ -56,6 +57,10 @@ type Authority struct {
 	tokens   tokenCache
 	backoff  backoff
 	operator atomic.Pointer[account] // nil before EnsureOperator
+
+	// admins are the enabled admin users by registry: an account for each
+	// password. The map is replaced, never changed.
+	admins atomic.Pointer[map[int64][]*account]
 }
 
 // Open loads the key that signs tokens, making it at the first start. Nobody can
@@ -67,7 +72,7 @@ func Open(ctx context.Context, opts Options) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	return a, a.loadAdmins(ctx)
 }
 
 // Registry is the hosted registry that a request means.
@@ -105,8 +110,9 @@ type Identity struct {
 	// Access is what its token allows; nil for everything the account may.
 	Access []Access
 
-	owner   bool      // of Registry: a refresh token of the operator
-	expires time.Time // of the token that was presented; zero without one
+	owner      bool      // of Registry: its admin user, or a refresh token of that or the operator
+	credential string    // of the account it logged in to; empty: the operator's
+	expires    time.Time // of the token that was presented; zero without one
 }
 
 // Anonymous is the identity of a request without credentials.
@@ -156,10 +162,16 @@ func (acc *account) credential() string {
 	return base64.RawURLEncoding.EncodeToString(acc.mac[:12])
 }
 
-// account returns the account of that name, nil if there is none.
-func (a *Authority) account(name string) *account {
+// accounts returns those of that name which can log in to a registry, the
+// operator's first.
+func (a *Authority) accounts(registry int64, name string) (found []*account) {
 	if op := a.operator.Load(); op != nil && op.name == name {
-		return op
+		found = append(found, op)
 	}
-	return nil
+	for _, acc := range (*a.admins.Load())[registry] {
+		if acc.name == name {
+			found = append(found, acc)
+		}
+	}
+	return found
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -60,14 +61,19 @@ func (a *Authority) Login(registry Registry, client, user, password string) (Ide
 		return Anonymous, tooManyFailures(wait)
 	}
 	given := a.mac(user, password)
-	acc := a.account(user)
-	if acc == nil || !hmac.Equal(given[:], acc.mac[:]) {
-		a.backoff.failed(client, user, given)
-		return Anonymous, unauthenticated(registry, noProblem,
-			"the user name or the password is wrong: the operator's are in the file admin-credentials of the server's data folder")
+	for _, acc := range a.accounts(registry.ID, user) {
+		if !hmac.Equal(given[:], acc.mac[:]) {
+			continue
+		}
+		a.backoff.succeeded(client, user)
+		if acc == a.operator.Load() {
+			return Identity{Name: acc.name, Operator: true}, nil
+		}
+		return Identity{Name: acc.name, Registry: registry.ID, owner: true, credential: acc.credential()}, nil
 	}
-	a.backoff.succeeded(client, user)
-	return Identity{Name: acc.name, Operator: true}, nil
+	a.backoff.failed(client, user, given)
+	return Anonymous, unauthenticated(registry, noProblem,
+		"the user name or the password is wrong: the operator's are in the file admin-credentials of the server's data folder")
 }
 
 // Refresh returns who a refresh token stands for. Errors as Authenticate.
@@ -92,10 +98,11 @@ func (a *Authority) identify(registry Registry, token string, kind grantType) (I
 	}
 	id := Identity{Name: c.Subject, Registry: registry.ID, Access: c.Access, expires: time.Unix(c.Expires, 0)}
 	if c.Subject != "" {
-		acc := a.account(c.Subject)
-		if acc == nil || acc.credential() != c.Credential {
+		counts := func(acc *account) bool { return acc.credential() == c.Credential }
+		if !slices.ContainsFunc(a.accounts(registry.ID, c.Subject), counts) {
 			return Anonymous, false
 		}
+		id.credential = c.Credential
 	}
 	if kind == refreshToken {
 		id.owner = true

@@ -109,8 +109,9 @@ func (a *Authority) issue(id Identity, registry Registry, life time.Duration, c 
 	c.NotBefore, c.IssuedAt, c.Expires = now.Unix(), now.Unix(), expires.Unix()
 	c.Issuer, c.Version, c.Audience = issuer, version, registry.Service
 	c.Roles = []string{}
-	if acc := a.account(id.Name); acc != nil {
-		c.Credential = acc.credential()
+	c.Credential = id.credential
+	if op := a.operator.Load(); c.Credential == "" && op != nil && op.name == id.Name {
+		c.Credential = op.credential()
 	}
 	payload, err := json.Marshal(c)
 	if err != nil {
