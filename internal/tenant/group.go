@@ -88,7 +88,7 @@ func (s *Store) PutGroup(ctx context.Context, name, location string, tags map[st
 		}
 		return s.showGroups(tx)
 	})
-	return g, created, err
+	return g, created && err == nil, err
 }
 
 // DeleteGroup removes a resource group that holds nothing. It fails with

@@ -107,7 +107,7 @@ func (s *Store) Put(ctx context.Context, group, name string, def Definition, by 
 		r, err = s.update(tx, old, change, by)
 		return err
 	})
-	return r, created, err
+	return r, created && err == nil, err
 }
 
 // taken is what the second registry of a name meets, wherever the first one is.

@@ -107,7 +107,7 @@ func (s *Store) PutReplication(ctx context.Context, registry, name, location str
 		rep, err = s.storeReplication(tx, r, fresh, by)
 		return err
 	})
-	return rep, created, err
+	return rep, created && err == nil, err
 }
 
 func (s *Store) createReplication(tx *sqldb.Tx, r Registry, rep Replication, by Actor) (Replication, error) {
