@@ -58,10 +58,14 @@ type Server struct {
 	registry  *registry.Store
 	webhooks  *webhook.Store
 
-	id       string // of this server, made at its first start
-	listener net.Listener
-	http     *http.Server
-	stopping chan struct{} // closed when Serve begins to stop
+	id        string // of this server, made at its first start
+	directory string // what ARM calls the tenant, likewise
+	listener  net.Listener
+	http      *http.Server
+	stopping  chan struct{} // closed when Serve begins to stop
+
+	doomed      chan struct{} // a registry was deleted
+	stopPurging func()        // nil before there is anything to stop
 
 	// Password is the operator's, for those who started the server; FirstStart
 	// is set when it was made just now.
@@ -80,7 +84,7 @@ const shutdownBudget = 15 * time.Second
 // recovers what a crash left open before Open returns. The errors are for the
 // operator.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{}), doomed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -131,7 +135,13 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 
 // openTenants opens the hosted registries and the door to them.
 func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
-	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location})
+	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key}); err != nil {
+		return err
+	}
+	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{
+		DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location, OneLocation: s.cfg.Location != "", Admins: s.authority,
+		Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) { return s.webhooks.NamesIn(tx, registry, location) },
+	})
 	if err != nil {
 		return err
 	}
@@ -140,9 +150,6 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 		names = append([]string{s.cfg.ExternalURL.Host}, names...)
 	}
 	if s.hosts, err = tenant.NewHosts(s.tenants, s.cfg.Domain, names...); err != nil {
-		return err
-	}
-	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key}); err != nil {
 		return err
 	}
 	name := s.tenants.Default().Name
@@ -157,7 +164,10 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 // the outbox and the webhooks' rules to the engine.
 func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	err = s.db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) (err error) {
-		s.id, err = ensureServerID(tx)
+		if s.id, err = ensureServerID(tx); err != nil {
+			return err
+		}
+		s.directory, err = ensureDirectoryID(tx)
 		return err
 	})
 	if err != nil {
@@ -183,7 +193,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
-		Source: func(id int64) event.Registry { return s.source(s.registryByID(id)) }, Alerts: alerts,
+		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, Alerts: alerts,
 	})
 	if err != nil {
 		return err
@@ -201,7 +211,11 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		return err
 	}
 	s.deliver = engine
-	return s.startListeners(ctx)
+	if err := s.startListeners(ctx); err != nil {
+		return err
+	}
+	s.startPurging()
+	return nil
 }
 
 // own returns where this server itself is reached.
@@ -282,6 +296,9 @@ func (s *Server) close() error {
 		s.listener.Close() // a second time after Serve
 	}
 	s.listeners.Stop() // likewise
+	if s.stopPurging != nil {
+		s.stopPurging()
+	}
 	if s.deliver != nil {
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
 		s.deliver.Stop(budget)
@@ -307,17 +324,6 @@ func (s *Server) source(r tenant.Registry) event.Registry {
 	return event.Registry{
 		ID: r.ID, Name: r.Name, LoginServer: s.loginServer(r), ResourceID: r.ResourceID(), Location: r.Location,
 	}
-}
-
-// registryByID returns a hosted registry, the zero one if there is none of the
-// id.
-func (s *Server) registryByID(id int64) tenant.Registry {
-	for _, r := range s.tenants.List() {
-		if r.ID == id {
-			return r
-		}
-	}
-	return tenant.Registry{}
 }
 
 // loginServer returns the name that clients log in to: <registry>.<domain>, with

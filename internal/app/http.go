@@ -31,10 +31,10 @@ func (s *Server) handler() http.Handler {
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
+		Admins: s.authority, Size: s.registry.Size, Purge: s.purge, Directory: s.directory,
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", tokens)
-	mux.Handle("/api/", control)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -66,6 +66,10 @@ func (s *Server) handler() http.Handler {
 			images.ServeHTTP(w, r)
 			return
 		}
+		if arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
+			control.ServeHTTP(w, r)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -82,7 +86,7 @@ func (s *Server) looping(r *http.Request) error {
 	case outbound.Loop(hops, s.id):
 		return fault.New(fault.Conflict, "a webhook of this server led to this request, or it came through more than %d servers (%s): it is refused, because it could go round for ever; ring another address",
 			outbound.MaxHops, outbound.HopsHeader).WithCode("LoopDetected")
-	case hops != "" && r.Method == http.MethodPost && strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/"):
+	case hops != "" && r.Method == http.MethodPost && arm.Handles(r.URL.Path):
 		// A ping has no room for the hops that led to it.
 		return fault.New(fault.Conflict, "a webhook of another server led to this request (%s): the control plane takes no rings; ring a program that calls it",
 			outbound.HopsHeader).WithCode("LoopDetected")
@@ -230,23 +234,6 @@ func (s *Server) authRegistry(r *http.Request) (auth.Registry, error) {
 		return auth.Registry{}, err
 	}
 	return s.door(r, reg), nil
-}
-
-// authenticateControl is who makes a request to the control plane. For now that
-// can only be the operator.
-func (s *Server) authenticateControl(r *http.Request, reg tenant.Registry) (string, error) {
-	door := s.door(r, reg)
-	who, err := s.authority.Authenticate(r, door)
-	if err != nil {
-		return "", err
-	}
-	if err := who.Require(door); err != nil {
-		return "", err
-	}
-	if !who.Operator {
-		return "", fault.New(fault.Denied, "only the operator may use the control plane: log in as %s", s.Operator())
-	}
-	return who.Name, nil
 }
 
 // ready says whether the server can do its work.

@@ -23,7 +23,7 @@ const (
 
 // noun names what a level's paths are within, for people.
 func (l level) noun() string {
-	return [...]string{"this server", "a subscription", "a resource group", "a registry"}[l]
+	return [...]string{"the server", "a subscription", "a resource group", "a registry"}[l]
 }
 
 // route is one operation and its place.
@@ -166,7 +166,7 @@ func parsePath(path string) place {
 		return at(ofRegistry, len(root)+1, place{short: true, registry: segments[len(root)]})
 	}
 	if !hasPrefix(segments, "subscriptions", "*") {
-		return at(ofServer, 0, place{})
+		return at(ofServer, 0, place{short: hasPrefix(segments, root[0])})
 	}
 	p := place{subscription: segments[1]}
 	if !hasPrefix(segments[2:], "resourceGroups", "*") {
@@ -210,13 +210,20 @@ func findRoute(h http.Header, method string, p place) (found route, names [2]str
 	if method == http.MethodHead && slices.Contains(allowed, http.MethodGet) {
 		return findRoute(h, http.MethodGet, p)
 	}
+	if allowed == nil && p.level == ofServer {
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q: the registries are at %s, and where ARM has them below /subscriptions",
+			clip("/"+strings.Join(p.rest, "/")), Root)
+	}
 	if allowed == nil {
 		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.rest, "/")), p.level.noun(), below(p.level, p.rest))
 	}
 	slices.Sort(allowed)
 	h.Set("Allow", strings.Join(allowed, ", "))
 	what := clip(strings.Join(p.rest, "/"))
-	if what == "" {
+	switch {
+	case p.short && p.level == ofSubscription:
+		what = Root
+	case what == "":
 		what = p.level.noun() + " itself"
 	}
 	return route{}, [2]string{}, fault.New(fault.Unsupported, "%s takes %s, not %s", what, strings.Join(allowed, " or "), clip(method))

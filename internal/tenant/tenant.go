@@ -279,10 +279,15 @@ func newStamp(tx *sqldb.Tx, by Actor) Stamp {
 func (s *Store) ByName(name string) (Registry, error) {
 	r, ok := s.view.Load().byName[strings.ToLower(name)]
 	if !ok {
-		return Registry{}, fault.New(fault.NotFound, "registry %q does not exist on this server: dockbell registry list shows those that do", clip(name)).
-			WithCode("RegistryResourceNotFound")
+		return Registry{}, Unknown(name)
 	}
 	return r, nil
+}
+
+// Unknown returns the error for a name that is no registry's, or is to look so.
+func Unknown(name string) error {
+	return fault.New(fault.NotFound, "registry %q does not exist on this server: dockbell registry list shows those that do", clip(name)).
+		WithCode("RegistryResourceNotFound")
 }
 
 // ByID returns a registry, the zero one if there is none of the id.
