@@ -211,11 +211,11 @@ func (s *Store) checkTier(tx *sqldb.Tx, r Registry, sku SKU) error {
 			return err
 		}
 		if n := len(hooks) - sku.WebhookLimit(); n > 0 {
-			over = append(over, fmt.Sprintf("%d webhooks, %d more than the %d of that tier", len(hooks), n, sku.WebhookLimit()))
+			over = append(over, fmt.Sprintf("%d webhooks, %d more than that tier allows", len(hooks), n))
 		}
 	}
 	if n := len(r.Locations()) - 1; n > 0 && sku != Premium {
-		over = append(over, fmt.Sprintf("%d replications, which only Premium has", n))
+		over = append(over, fmt.Sprintf("replications beside its home (%d), which only Premium has", n))
 	}
 	if over == nil {
 		return nil
