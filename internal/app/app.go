@@ -140,7 +140,9 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{
 		DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location, OneLocation: s.cfg.Location != "", Admins: s.authority,
-		Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) { return s.webhooks.NamesIn(tx, registry, location) },
+		Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) {
+			return s.webhooks.NamesIn(tx, registry, location)
+		},
 	})
 	if err != nil {
 		return err

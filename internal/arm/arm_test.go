@@ -71,8 +71,14 @@ func newPlaneOver(t testing.TB, policy outbound.Policy, poster delivery.Poster) 
 		t.Fatal(err)
 	}
 	var registries *tenant.Store
+	var hooks *webhook.Store
 	for _, name := range []string{"fabrikam", "contoso"} {
-		registries, err = tenant.Open(ctx, db, tenant.Options{DefaultName: name, DefaultLocation: "westeurope"})
+		registries, err = tenant.Open(ctx, db, tenant.Options{
+			DefaultName: name, DefaultLocation: "westeurope",
+			Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) {
+				return hooks.NamesIn(tx, registry, location)
+			},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +102,7 @@ func newPlaneOver(t testing.TB, policy outbound.Policy, poster delivery.Poster) 
 		real = delivery.New(delivery.Options{DB: db, Poster: poster, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Node: "test"})
 		options.Endpoints, options.Outbox = real, outbox.New(real.Committed)
 	}
-	hooks, err := webhook.Open(ctx, options)
+	hooks, err = webhook.Open(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (s Setting) number() bool { return s.Max > 0 }
 // read returns a value as it is kept, whatever case it was sent in.
 func (s Setting) read(text string) (string, error) {
 	refuse := func(rule string) error {
-		return fault.New(fault.Invalid, "%s cannot be %s: %s", s.Name, clip(text), rule).WithCode("InvalidParameter")
+		return fault.New(fault.Invalid, "properties.%s cannot be %s: %s", s.Name, clip(text), rule).WithCode("InvalidParameter")
 	}
 	if s.number() {
 		if n, err := strconv.Atoi(text); err != nil || n < s.Min || n > s.Max {
