@@ -62,6 +62,7 @@ var heavy = map[string][]string{
 	"github.com/go-jose/":       {"internal/auth"},
 	"github.com/spf13/cobra":    {"internal/cli", "cmd/dockbell"},
 	"oras.land/oras-go/":        {"internal/app"},
+	"github.com/Azure/":         {}, // tests alone
 }
 
 func TestImports(t *testing.T) {
