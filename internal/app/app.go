@@ -62,6 +62,9 @@ type Server struct {
 	http     *http.Server
 	stopping chan struct{} // closed when Serve begins to stop
 
+	doomed      chan struct{} // a registry was deleted
+	stopPurging func()        // nil before there is anything to stop
+
 	// Password is the operator's, for those who started the server; FirstStart
 	// is set when it was made just now.
 	Password   string
@@ -79,7 +82,7 @@ const shutdownBudget = 15 * time.Second
 // recovers what a crash left open before Open returns. The errors are for the
 // operator.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{}), doomed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -130,7 +133,15 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 
 // openTenants opens the hosted registries and the door to them.
 func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
-	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location})
+	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key, Ours: s.answersFor}); err != nil {
+		return err
+	}
+	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{
+		DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location, OneLocation: s.cfg.Location != "", Admins: s.authority,
+		Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) {
+			return s.webhooks.NamesIn(tx, registry, location)
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -139,9 +150,6 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 		names = append([]string{s.cfg.ExternalURL.Host}, names...)
 	}
 	if s.hosts, err = tenant.NewHosts(s.tenants, s.cfg.Domain, names...); err != nil {
-		return err
-	}
-	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key, Ours: s.answersFor}); err != nil {
 		return err
 	}
 	name := s.tenants.Default().Name
@@ -182,7 +190,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
-		Source: func(id int64) event.Registry { return s.source(s.registryByID(id)) }, Alerts: alerts,
+		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, Alerts: alerts,
 	})
 	if err != nil {
 		return err
@@ -200,7 +208,11 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		return err
 	}
 	s.deliver = engine
-	return s.startListeners(ctx)
+	if err := s.startListeners(ctx); err != nil {
+		return err
+	}
+	s.startPurging()
+	return nil
 }
 
 // answersFor reports whether a host, perhaps with a port, means one of the hosted
@@ -285,6 +297,9 @@ func (s *Server) close() error {
 		s.listener.Close() // a second time after Serve
 	}
 	s.listeners.Stop() // likewise
+	if s.stopPurging != nil {
+		s.stopPurging()
+	}
 	if s.deliver != nil {
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
 		s.deliver.Stop(budget)
@@ -310,17 +325,6 @@ func (s *Server) source(r tenant.Registry) event.Registry {
 	return event.Registry{
 		ID: r.ID, Name: r.Name, LoginServer: s.loginServer(r), ResourceID: r.ResourceID(), Location: r.Location,
 	}
-}
-
-// registryByID returns a hosted registry, the zero one if there is none of the
-// id.
-func (s *Server) registryByID(id int64) tenant.Registry {
-	for _, r := range s.tenants.List() {
-		if r.ID == id {
-			return r
-		}
-	}
-	return tenant.Registry{}
 }
 
 // loginServer returns the name that clients log in to: <registry>.<domain>, with

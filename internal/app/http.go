@@ -32,6 +32,7 @@ func (s *Server) handler() http.Handler {
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
+		Admins: s.authority, Size: s.registry.Size, Purge: s.purge, Directory: s.authority.Tenant(),
 	})
 	identity := identityserver.New(identityserver.Config{
 		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log,
@@ -39,7 +40,6 @@ func (s *Server) handler() http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", tokens)
-	mux.Handle("/api/", control)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -76,6 +76,10 @@ func (s *Server) handler() http.Handler {
 			identity.ServeHTTP(w, r)
 			return
 		}
+		if arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
+			control.ServeHTTP(w, r)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -92,7 +96,7 @@ func (s *Server) looping(r *http.Request) error {
 	case outbound.Loop(hops, s.id):
 		return fault.New(fault.Conflict, "a webhook of this server led to this request, or it came through more than %d servers (%s): it is refused, because it could go round for ever; ring another address",
 			outbound.MaxHops, outbound.HopsHeader).WithCode("LoopDetected")
-	case hops != "" && r.Method == http.MethodPost && strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/"):
+	case hops != "" && r.Method == http.MethodPost && arm.Handles(r.URL.Path):
 		// A ping has no room for the hops that led to it.
 		return fault.New(fault.Conflict, "a webhook of another server led to this request (%s): the control plane takes no rings; ring a program that calls it",
 			outbound.HopsHeader).WithCode("LoopDetected")
@@ -240,34 +244,6 @@ func (s *Server) authRegistry(r *http.Request) (auth.Registry, error) {
 		return auth.Registry{}, err
 	}
 	return s.door(r, reg), nil
-}
-
-// manageRegistry is the action of those who may do everything in the control
-// plane of a registry.
-const manageRegistry = "Microsoft.ContainerRegistry/registries/write"
-
-// authenticateControl is who makes a request to the control plane of a registry.
-// For now that is for those who may do everything there.
-func (s *Server) authenticateControl(r *http.Request, reg tenant.Registry) (string, error) {
-	who, err := s.authority.AuthenticateControl(r, s.door(r, reg))
-	if err != nil {
-		return "", err
-	}
-	if !who.May(manageRegistry, reg.ResourceID()) {
-		return "", fault.New(fault.Denied, "%s may not use the control plane of registry %s: only its Owners and Contributors and the operator, %s, may",
-			who.Name(), reg.Name, s.Operator())
-	}
-	return who.Name(), nil
-}
-
-// scopes returns the ARM ids at which one can have a role: the subscription's
-// first.
-func (s *Server) scopes() []string {
-	ids := []string{"/subscriptions/" + s.tenants.Default().Subscription}
-	for _, r := range s.tenants.List() {
-		ids = append(ids, r.ResourceID())
-	}
-	return ids
 }
 
 // ready says whether the server can do its work.

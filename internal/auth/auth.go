@@ -7,10 +7,12 @@
 // the caller may do. Serving the token endpoints is for packages acrserver and
 // identityserver; which registry a request means is decided by package app.
 //
-// There are two kinds of accounts: the operator, who is Owner of everything, and
-// service principals, who may what their roles allow. Nothing is anonymous. The
-// operator is held in memory; a service principal is read from the database with
-// each request, so that what ends there ends at once and on every node.
+// There are three kinds of accounts: the operator, who is Owner of everything;
+// the admin user of each registry that has it enabled, who owns what is in that
+// one; and service principals, who may what their roles allow. Nothing is
+// anonymous. Operator and admin users are held in memory; a service principal is
+// read from the database with each request, so that what ends there ends at once
+// and on every node.
 //
 // There are two kinds of tokens, signed by one key. A registry's are good for
 // that registry's contents. A bearer token of the identity authority is good for
@@ -75,6 +77,10 @@ type Authority struct {
 	tokens   tokenCache
 	backoff  backoff
 	operator atomic.Pointer[account] // nil before EnsureOperator
+
+	// admins are the enabled admin users by registry: an account for each
+	// password. The map is replaced, never changed.
+	admins atomic.Pointer[map[int64][]*account]
 }
 
 // Open loads the key that signs tokens and the tenant's id, making them at the
@@ -93,7 +99,7 @@ func Open(ctx context.Context, opts Options) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	return a, a.loadAdmins(ctx)
 }
 
 // Tenant returns the UUID by which Azure's tools know this installation as a
@@ -187,11 +193,12 @@ func (id Identity) mayPullAll(registry Registry) bool {
 
 // account is someone who can log in, as a request finds it.
 type account struct {
-	id      string            // what it logs in with: the operator's user name, or an appId
-	name    string            // what people call it
-	program bool              // a service principal
-	mac     [sha256.Size]byte // of id and password
-	roles   []Assignment
+	id       string            // what it logs in with: the operator's or admin user's name, or an appId
+	name     string            // what people call it
+	registry int64             // the only one it counts in; 0: any, and the control plane
+	program  bool              // a service principal
+	mac      [sha256.Size]byte // of id and password
+	roles    []Assignment
 }
 
 func (acc *account) may(action, scope string) bool {
@@ -238,16 +245,23 @@ func (acc *account) credential() string {
 	return base64.RawURLEncoding.EncodeToString(acc.mac[:12])
 }
 
-// account returns the account that logs in with id, nil if there is none.
-func (a *Authority) account(ctx context.Context, id string) (*account, error) {
+// accounts returns those that log in with id to a registry, or with 0 to the
+// control plane: the operator, the registry's admin user, once for each of its
+// passwords, or a service principal.
+func (a *Authority) accounts(ctx context.Context, registry int64, id string) (found []*account, err error) {
 	if op := a.operator.Load(); op != nil && op.id == id {
-		return op, nil
+		found = append(found, op)
+	}
+	for _, acc := range (*a.admins.Load())[registry] {
+		if acc.id == id {
+			found = append(found, acc)
+		}
 	}
 	if _, ok := parseAppID(id); !ok {
-		return nil, nil
+		return found, nil
 	}
 	acc := &account{program: true}
-	err := a.db.Read(ctx, func(tx *sqldb.Tx) error {
+	err = a.db.Read(ctx, func(tx *sqldb.Tx) error {
 		p, mac, err := findPrincipal(tx, id)
 		if err != nil {
 			return err
@@ -259,10 +273,22 @@ func (a *Authority) account(ctx context.Context, id string) (*account, error) {
 		return nil
 	})
 	if errors.Is(err, sqldb.ErrNoRow) {
-		return nil, nil
+		return found, nil
 	}
+	return append(found, acc), err
+}
+
+// accountOf returns the account whose password a token was made from, nil if
+// that is not its password any more.
+func (a *Authority) accountOf(ctx context.Context, registry int64, id, credential string) (*account, error) {
+	all, err := a.accounts(ctx, registry, id)
 	if err != nil {
 		return nil, err
 	}
-	return acc, nil
+	for _, acc := range all {
+		if acc.credential() == credential {
+			return acc, nil
+		}
+	}
+	return nil, nil
 }

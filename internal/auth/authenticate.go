@@ -49,16 +49,17 @@ func (a *Authority) Login(ctx context.Context, registry Registry, client, user, 
 		}
 		return id, err
 	}
-	acc, err := a.check(ctx, client, user, password)
+	acc, err := a.check(ctx, registry.ID, client, user, password)
 	if err != nil {
 		return Anonymous, challenged(registry, noProblem, err)
 	}
-	return Identity{Name: acc.name, account: acc}, nil
+	return Identity{Name: acc.name, Registry: acc.registry, account: acc}, nil
 }
 
-// check returns the account with that user name and password. What is wrong
-// fails with fault.Unauthenticated, without a challenge yet.
-func (a *Authority) check(ctx context.Context, client, user, password string) (*account, error) {
+// check returns the account of a registry, or with 0 of the control plane, with
+// that user name and password. What is wrong fails with fault.Unauthenticated,
+// without a challenge yet.
+func (a *Authority) check(ctx context.Context, registry int64, client, user, password string) (*account, error) {
 	appID, program := parseAppID(user)
 	if program {
 		user = appID
@@ -66,14 +67,16 @@ func (a *Authority) check(ctx context.Context, client, user, password string) (*
 	if wait := a.backoff.wait(client, user); wait > 0 {
 		return nil, tooManyFailures(wait)
 	}
-	acc, err := a.account(ctx, user)
+	all, err := a.accounts(ctx, registry, user)
 	if err != nil {
 		return nil, err
 	}
 	given := a.mac(user, password)
-	if acc != nil && hmac.Equal(given[:], acc.mac[:]) {
-		a.backoff.succeeded(client, user)
-		return acc, nil
+	for _, acc := range all {
+		if hmac.Equal(given[:], acc.mac[:]) {
+			a.backoff.succeeded(client, user)
+			return acc, nil
+		}
 	}
 	a.backoff.failed(client, user, given)
 	if program {
@@ -115,11 +118,11 @@ func (a *Authority) identify(ctx context.Context, registry Registry, token strin
 	}
 	id := Identity{Registry: registry.ID, Access: c.Access, expires: time.Unix(c.Expires, 0)}
 	if c.Subject != "" {
-		acc, err := a.account(ctx, c.Subject)
+		acc, err := a.accountOf(ctx, registry.ID, c.Subject, c.Credential)
 		if err != nil {
 			return Anonymous, err
 		}
-		if acc == nil || acc.credential() != c.Credential {
+		if acc == nil {
 			return Anonymous, badToken(registry)
 		}
 		id.Name, id.account = acc.name, acc

@@ -97,7 +97,7 @@ func (a *Authority) AuthenticateControl(r *http.Request, door Registry) (Princip
 				"the token is not valid in the control plane: it has expired, or is for something else, or its password has changed; log in again, for example with az login")
 		}
 	default:
-		acc, err = a.check(r.Context(), r.RemoteAddr, given.user, given.password)
+		acc, err = a.check(r.Context(), 0, r.RemoteAddr, given.user, given.password)
 		err = challenged(door, noProblem, err)
 	}
 	return Principal{acc}, err
@@ -108,7 +108,7 @@ func (a *Authority) AuthenticateControl(r *http.Request, door Registry) (Princip
 // fault.Unavailable and a method RetryAfter() time.Duration, or with what the
 // database says. client is as for Login.
 func (a *Authority) LoginClient(ctx context.Context, client, id, secret string) (Principal, error) {
-	acc, err := a.check(ctx, client, id, secret)
+	acc, err := a.check(ctx, 0, client, id, secret)
 	return Principal{acc}, err
 }
 
@@ -171,8 +171,8 @@ func (a *Authority) bearer(ctx context.Context, token string, wanted ...audience
 		!goodAt(time.Now(), c.NotBefore, c.Expires), !slices.Contains(wanted, a.audienceOf(c.Audience)):
 		return nil, time.Time{}, nil
 	}
-	acc, err := a.account(ctx, c.Subject)
-	if err != nil || acc == nil || acc.credential() != c.Credential {
+	acc, err := a.accountOf(ctx, 0, c.Subject, c.Credential)
+	if err != nil || acc == nil {
 		return nil, time.Time{}, err
 	}
 	return acc, time.Unix(c.Expires, 0), nil

@@ -11,8 +11,6 @@ import (
 	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
 )
 
-func TestMain(m *testing.M) { sqldbtest.Main(m) }
-
 // program is a service principal and its password.
 type program struct {
 	ServicePrincipal

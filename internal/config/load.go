@@ -117,7 +117,7 @@ func (l *Loader) table() []group {
 		}},
 		{"Registry", []*setting{
 			one(&c.RegistryName, parseRegistryName, "registry-name", "name", "default registry, and user name of the operator").defaultsTo(c.RegistryName),
-			one(&c.Location, parseLocation, "location", "name", "where the default registry is made at the first start, for example eastus (default local)"),
+			one(&c.Location, parseLocation, "location", "name", "the only location there is, for example eastus; without it any, and the default registry is made in local"),
 			one(&c.AdminPassword, parsePassword, "admin-password", "password", "password of the operator; better in DOCKBELL_ADMIN_PASSWORD; made at the first start if there is none"),
 			one(&c.MaxManifestSize, parseManifestSize, "max-manifest-size", "size", "largest manifest taken, "+MinManifestSize.String()+" to "+MaxManifestSize.String()).defaultsTo(c.MaxManifestSize.String()),
 		}},

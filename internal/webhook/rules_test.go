@@ -230,7 +230,7 @@ func TestConcurrentChanges(t *testing.T) {
 				def.Scope = []string{"", "web:*", "web:v1", "api*:*"}[random.IntN(4)]
 				def.Status = []string{"enabled", "disabled"}[random.IntN(2)]
 				def.Actions = []string{"push", "delete"}[:1+random.IntN(2)]
-				if _, _, err := w.Put(ctx, contoso, name, def, "ada"); err != nil {
+				if _, _, err := w.Put(ctx, contoso, name, def, ada); err != nil {
 					t.Error(err)
 				}
 			}
