@@ -125,6 +125,12 @@ func (a *Authority) DeletePrincipal(ctx context.Context, appID string) error {
 	})
 }
 
+// DropRoles takes away all roles in a scope. Whoever had no others may nothing
+// from then on, until given some by being made anew.
+func (a *Authority) DropRoles(tx *sqldb.Tx, scope string) error {
+	return deleteAssignments(tx, scope)
+}
+
 func noPrincipal(nameOrID string) error {
 	return fault.New(fault.NotFound, "there is no service principal %.80q: dockbell service-principal list shows those there are", nameOrID).
 		WithCode("ServicePrincipalNotFound")

@@ -85,6 +85,12 @@ func deletePrincipal(tx *sqldb.Tx, appID string) (bool, error) {
 	return n == 1, err
 }
 
+// deleteAssignments compares in lower case, as ARM ids are.
+func deleteAssignments(tx *sqldb.Tx, scope string) error {
+	_, err := tx.Exec("DELETE FROM role_assignment WHERE lower(scope) = $1", strings.ToLower(scope))
+	return err
+}
+
 // ensureTenant returns the UUID of the installation as a directory, which is made
 // once.
 func ensureTenant(tx *sqldb.Tx) (tenant string, err error) {

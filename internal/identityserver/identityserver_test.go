@@ -400,6 +400,20 @@ func TestServicePrincipals(t *testing.T) {
 	if got := s.do("GET", Root, "", as(made.AppID, made.Password)); got.status != http.StatusUnauthorized {
 		t.Errorf("after its deletion: %s", got)
 	}
+	// Of a registry that is gone the roles are gone too; what is left is for the
+	// Owners of everything.
+	err := s.db.Write(t.Context(), sqldb.Change, func(tx *sqldb.Tx) error { return s.authority.DropRoles(tx, strings.ToUpper(contoso)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []func(*http.Request){byOwner, as(ci.AppID, again.Password)} {
+		if got := names(t, s.do("GET", Root, "", who)); got != "" {
+			t.Errorf("without roles one sees %s", got)
+		}
+	}
+	if got := s.do("DELETE", Root+"/owner", "", boss); got.status != http.StatusNoContent {
+		t.Errorf("the operator deletes one without roles: %s", got)
+	}
 	// Who did what is on record, and no secret.
 	log := s.log.String()
 	for _, line := range []string{"audit.by=owner audit.what=reset audit.principal=ci-build", "audit.by=owner audit.what=delete audit.principal=made-by-owner", "the disk is on fire"} {

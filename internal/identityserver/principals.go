@@ -71,7 +71,7 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, _ string) error {
 		Value []principalBody `json:"value"`
 	}{[]principalBody{}}
 	for _, p := range all {
-		if manages(who, p) {
+		if s.manages(who, p) {
 			page.Value = append(page.Value, s.wire(p, ""))
 		}
 	}
@@ -134,14 +134,18 @@ func (s *server) scope(asked string) (string, error) {
 }
 
 // manages reports whether someone may manage a service principal: give roles in
-// all the scopes where it has one.
-func manages(who auth.Principal, p auth.ServicePrincipal) bool {
+// all the scopes where it has one. One whose registries are gone has none, and is
+// for the Owners of everything.
+func (s *server) manages(who auth.Principal, p auth.ServicePrincipal) bool {
+	if len(p.Assignments) == 0 {
+		return who.May(giveRoles, s.Scopes()[0])
+	}
 	for _, as := range p.Assignments {
 		if !who.May(giveRoles, as.Scope) {
 			return false
 		}
 	}
-	return len(p.Assignments) > 0
+	return true
 }
 
 // managed returns who asks, and the service principal they ask for, which they
@@ -152,7 +156,7 @@ func (s *server) managed(r *http.Request, name string) (auth.Principal, auth.Ser
 		return auth.Principal{}, auth.ServicePrincipal{}, err
 	}
 	p, err := s.Authority.ServicePrincipal(r.Context(), name)
-	if err == nil && !manages(who, p) {
+	if err == nil && !s.manages(who, p) {
 		err = fault.New(fault.Denied, "%s may not manage service principal %s: only an Owner of all its scopes and the operator may", who.Name(), p.DisplayName)
 	}
 	return who, p, err

@@ -22,11 +22,12 @@ var (
 // world is a store, and what others would keep for its registries.
 type world struct {
 	*Store
-	t      *testing.T
-	db     *sqldb.DB
-	admins map[int64]string    // names of enabled admin users
-	hooks  map[string][]string // names by location
-	opts   Options
+	t       *testing.T
+	db      *sqldb.DB
+	admins  map[int64]string    // names of enabled admin users
+	hooks   map[string][]string // names by location
+	dropped []string            // scopes whose roles were taken away
+	opts    Options
 }
 
 func (w *world) EnableAdmin(tx *sqldb.Tx, registry int64, name string) error {
@@ -36,6 +37,11 @@ func (w *world) EnableAdmin(tx *sqldb.Tx, registry int64, name string) error {
 
 func (w *world) DisableAdmin(tx *sqldb.Tx, registry int64) error {
 	tx.AfterCommit(func() { delete(w.admins, registry) })
+	return nil
+}
+
+func (w *world) DropRoles(tx *sqldb.Tx, scope string) error {
+	tx.AfterCommit(func() { w.dropped = append(w.dropped, scope) })
 	return nil
 }
 
@@ -189,6 +195,9 @@ func testLifeOfARegistry(t *testing.T, w *world) {
 	}
 	if _, err := w.ByName("contoso"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("by name: %v", err)
+	}
+	if want := []string{deleted.ResourceID()}; !reflect.DeepEqual(w.dropped, want) {
+		w.t.Errorf("roles are taken away in %v, want %v", w.dropped, want)
 	}
 	if _, err := w.Delete(ctx, "contoso"); !fault.Is(err, fault.NotFound) {
 		t.Errorf("deleted twice: %v", err)

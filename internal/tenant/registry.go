@@ -246,6 +246,9 @@ func (s *Store) Delete(ctx context.Context, name string) (r Registry, err error)
 			if err := s.Admins.DisableAdmin(tx, r.ID); err != nil {
 				return err
 			}
+			if err := s.Admins.DropRoles(tx, r.ResourceID()); err != nil {
+				return err
+			}
 		}
 		tx.AfterCommit(func() { s.view.Store(s.view.Load().without(r)) })
 		return nil

@@ -169,7 +169,7 @@ type Options struct {
 	Webhooks func(tx *sqldb.Tx, registry int64, location string) ([]string, error)
 }
 
-// Admins are the admin users of registries.
+// Admins are the admin users of registries, and those who have roles in them.
 type Admins interface {
 	// EnableAdmin lets the admin user of a registry, who has the registry's
 	// name, log in with two new passwords. One that is enabled keeps those it has.
@@ -177,6 +177,10 @@ type Admins interface {
 
 	// DisableAdmin forgets the passwords.
 	DisableAdmin(tx *sqldb.Tx, registry int64) error
+
+	// DropRoles takes away all roles in a registry, given by its ARM id: another
+	// one may be made under the same.
+	DropRoles(tx *sqldb.Tx, scope string) error
 }
 
 // Store is the hosted registries. Its methods may be called from many
