@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -56,6 +57,7 @@ func newSecureServer(t *testing.T, suffix string) (address, ca string) {
 			return []string{testSubscription, testSubscription + "/resourceGroups/dockbell/providers/Microsoft.ContainerRegistry/registries/contoso"}
 		},
 		Suffix: func() string { return suffix },
+		Log:    slog.New(slog.DiscardHandler),
 	})
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if identityserver.Serves(r.URL.Path) {
