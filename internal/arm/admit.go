@@ -70,7 +70,7 @@ func (a *api) admitRegistry(c *call) error {
 			c.registry = registry
 			return nil
 		}
-		if !p.short {
+		if !p.short || c.mayRead(registry) {
 			return err
 		}
 		// Under the short root a name that is unknown is looked for in the default

@@ -2,6 +2,7 @@ package arm_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/listen"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -319,6 +321,11 @@ func TestHiddenGroupUnderTheShortRoot(t *testing.T) {
 			t.Errorf("%s %s: %d %s", x.method, x.target, w.Code, w.Body)
 		}
 	}
+	// Who may read it is told that it is there, and not to be deleted.
+	reads := func(action, scope string) bool { return ofDefault(action, scope) || strings.HasSuffix(action, "/read") }
+	if w := p.as(reads, "DELETE", arm.Root+"/hidden1", ""); w.Code != http.StatusForbidden {
+		t.Errorf("by a reader: %d %s", w.Code, w.Body)
+	}
 	if got := changes(before, rows(t, p.db)); got != "" {
 		t.Errorf("changed: %s", got)
 	}
@@ -474,6 +481,36 @@ func TestHeadersOfARM(t *testing.T) {
 			if got := h.Get("Strict-Transport-Security"); (got != "") != (scheme == "https") {
 				t.Errorf("%s: Strict-Transport-Security %q", scheme, got)
 			}
+		}
+	}
+}
+
+// TestNextLinkKeepsTheRoot follows a log under the root and the scheme that the
+// client began with.
+func TestNextLinkKeepsTheRoot(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	if w := p.do("PUT", hook, create); w.Code != http.StatusCreated {
+		t.Fatal(w.Body)
+	}
+	for i := range 150 {
+		p.attempts = append(p.attempts, delivery.Attempt{Endpoint: 1, EventID: fmt.Sprint("e", i), ACRBody: []byte("{}")})
+	}
+	for _, target := range []string{registry + "/webhooks/DeployHook/listEvents" + version, hook + "/listEvents"} {
+		const host = "https://contoso.azurecr.example"
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest("POST", host+target, nil))
+		var page struct {
+			Value    []struct{ ID string }
+			NextLink string
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || !strings.HasPrefix(page.NextLink, host+strings.TrimSuffix(target, version)+"?") {
+			t.Fatalf("%s: next link %q, %v", target, page.NextLink, err)
+		}
+		w = httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest("GET", page.NextLink, nil))
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Value) != 50 || page.Value[0].ID != "e100" {
+			t.Errorf("%s: %d %s", page.NextLink, w.Code, w.Body)
 		}
 	}
 }
