@@ -1,6 +1,7 @@
 #!/bin/sh
 # Gets what the tests need beside Go: PostgreSQL's server programs, strace, which
-# shows in which order files are flushed, and a C compiler for the race detector. On Debian, as root, it installs what is
+# shows in which order files are flushed, OpenSSL and Python, whose checks of
+# certificates differ from Go's, and a C compiler for the race detector. On Debian, as root, it installs what is
 # missing; elsewhere it says what to install. With CI set, missing is failing.
 set -eu
 
@@ -39,6 +40,11 @@ has_postgres || install postgresql || missing \
 
 command -v strace >/dev/null || install strace || missing \
 	"strace (Debian: apt-get install strace): nothing shows that files are flushed before they count"
+
+for tool in openssl python3; do
+	command -v "$tool" >/dev/null || install "$tool" || missing \
+		"$tool (Debian: apt-get install $tool): nothing shows that it takes the certificates of --tls self-signed"
+done
 
 command -v "$(go env CC)" >/dev/null || install gcc libc6-dev || missing \
 	"a C compiler (Debian: apt-get install gcc libc6-dev): the tests run without the race detector"

@@ -26,7 +26,7 @@ const (
 )
 
 // contoso is reached as registry.test; other hosts are not known.
-var contoso = auth.Registry{ID: 1, Name: "contoso", Service: "contoso.example:5000", Realm: "http://registry.test"}
+var contoso = auth.Registry{ID: 1, Name: "contoso", ResourceID: "/subscriptions/s/registries/contoso", Service: "contoso.example:5000", Realm: "http://registry.test"}
 
 // challenge is what wrong credentials are answered with.
 const (
@@ -54,7 +54,7 @@ func newService(t testing.TB) *service {
 		t.Fatal(err)
 	}
 	s := &service{t: t, log: &bytes.Buffer{}}
-	s.authority, err = auth.Open(t.Context(), auth.Options{DB: db, Key: key})
+	s.authority, err = auth.Open(t.Context(), auth.Options{DB: db, Key: key, Ours: func(host string) bool { return host == "registry.test" }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestToken(t *testing.T) {
 // refreshToken returns one as the identity authority's exchange would.
 func (s *service) refreshToken() string {
 	s.t.Helper()
-	id, err := s.authority.Login(contoso, "192.0.2.1:1", user, password)
+	id, err := s.authority.Login(s.t.Context(), contoso, "192.0.2.1:1", user, password)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -185,6 +185,69 @@ func TestExchange(t *testing.T) {
 		if got := s.allows(s.token(w, "access_token")); got != "contoso[repository:x:pull]" {
 			t.Errorf("%s: the new refresh token buys %s", grant, got)
 		}
+	}
+}
+
+// TestExchangeOfTheAuthoritysTokens is the way of az acr login: what a token of the
+// identity authority buys depends on the role.
+func TestExchangeOfTheAuthoritysTokens(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	for role, want := range map[string]string{
+		"AcrPull":   "[repository:x:pull,metadata_read registry:catalog:*]",
+		"AcrPush":   "[repository:x:pull,push,metadata_read registry:catalog:*]",
+		"AcrDelete": "[repository:x:delete]",
+		"Reader":    "[repository:x:pull,metadata_read registry:catalog:*]",
+		"Owner":     "[repository:x:pull,push,delete,metadata_read,metadata_write registry:catalog:*]",
+	} {
+		p, password, err := s.authority.CreatePrincipal(t.Context(), role, []auth.Assignment{{Role: role, Scope: contoso.ResourceID}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := s.authority.LoginClient(t.Context(), "192.0.2.1:1", p.AppID, password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const scopes = "scope=repository:x:pull,push,delete,metadata_read,metadata_write&scope=registry:catalog:*"
+		for _, resource := range []string{"https://registry.test/", "https://containerregistry.azure.net"} {
+			token, err := s.authority.IssueBearer(who, "https://registry.test/adfs", resource)
+			if err != nil {
+				t.Fatal(err)
+			}
+			refresh := s.token(s.post("/oauth2/exchange", "grant_type=access_token&service=contoso.example:5000&tenant=t&access_token="+token), "refresh_token")
+			access := s.token(s.post("/oauth2/token", "grant_type=refresh_token&service=contoso.example:5000&"+scopes+"&refresh_token="+refresh), "access_token")
+			if got := s.allows(access); got != role+want {
+				t.Errorf("%s for %s: %s, want %s", role, resource, got, want)
+			}
+			if w := s.post("/oauth2/token", "grant_type=refresh_token&"+scopes+"&refresh_token="+token); w.Code != http.StatusUnauthorized {
+				t.Errorf("%s: the token passes for a refresh token: %d %s", role, w.Code, w.Body)
+			}
+		}
+		// docker login -u appId -p password.
+		for _, w := range []*httptest.ResponseRecorder{
+			s.get(scopes, withBasic(p.AppID, password)),
+			s.post("/oauth2/token", "grant_type=password&"+scopes+"&username="+p.AppID+"&password="+password),
+		} {
+			if got := s.allows(s.token(w, "access_token")); got != role+want {
+				t.Errorf("%s with the password: %s, want %s", role, got, want)
+			}
+		}
+	}
+	p, password, err := s.authority.CreatePrincipal(t.Context(), "elsewhere", []auth.Assignment{{Role: "Owner", Scope: "/subscriptions/s/registries/fabrikam"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := s.authority.LoginClient(t.Context(), "192.0.2.1:1", p.AppID, password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := s.authority.IssueBearer(who, "https://registry.test/adfs", "https://registry.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := s.post("/oauth2/exchange", "grant_type=access_token&access_token="+token)
+	if w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), "elsewhere has no role in registry contoso") {
+		t.Errorf("a role in another registry: %d %s", w.Code, w.Body)
 	}
 }
 
@@ -213,6 +276,7 @@ func TestRefusals(t *testing.T) {
 		{"no refresh token", s.post("/oauth2/token", "grant_type=refresh_token"), 401, oci.CodeUnauthorized, invalidToken, "token is not valid"},
 		{"access token for a refresh token", s.post("/oauth2/token", "grant_type=refresh_token&refresh_token="+access), 401, oci.CodeUnauthorized, invalidToken, "token is not valid"},
 		{"another authority's token", s.post("/oauth2/exchange", "grant_type=access_token&service=contoso.example:5000&access_token=eyJ.eyJ.x"), 401, oci.CodeUnauthorized, invalidToken, "token is not valid"},
+		{"a refresh token for an authority's", s.post("/oauth2/exchange", "grant_type=access_token&access_token="+refresh), 401, oci.CodeUnauthorized, invalidToken, "token is not valid"},
 		{"exchange of an access token", s.post("/oauth2/exchange", "grant_type=refresh_token&refresh_token="+access), 401, oci.CodeUnauthorized, invalidToken, "token is not valid"},
 		{"credentials in the query", s.post("/oauth2/token?grant_type=password&username=contoso&password=correct+horse", ""), 400, oci.CodeUnsupported, "", "no grant_type"},
 

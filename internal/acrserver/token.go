@@ -45,10 +45,10 @@ func (s *server) postToken(w http.ResponseWriter, r *http.Request, registry auth
 	case "password":
 		// Without a user name it is an anonymous client's question.
 		if user := form.Get("username"); user != "" {
-			id, err = s.Authority.Login(registry, r.RemoteAddr, user, form.Get("password"))
+			id, err = s.Authority.Login(r.Context(), registry, r.RemoteAddr, user, form.Get("password"))
 		}
 	case "refresh_token":
-		id, err = s.Authority.Refresh(registry, form.Get("refresh_token"))
+		id, err = s.Authority.Refresh(r.Context(), registry, form.Get("refresh_token"))
 	default:
 		err = badGrant(grant, "password or refresh_token")
 	}
@@ -74,9 +74,9 @@ func (s *server) answerAccess(w http.ResponseWriter, r *http.Request, registry a
 	return nil
 }
 
-// exchange makes a refresh token of what a client has: at present of another
-// refresh token. No identity provider is trusted, so an access token of one is
-// refused like a wrong password.
+// exchange makes a refresh token of what a client has: a token of this server's
+// identity authority, or another refresh token. No other authority is trusted: its
+// tokens are refused like a wrong password.
 func (s *server) exchange(w http.ResponseWriter, r *http.Request, registry auth.Registry) error {
 	form, err := readForm(w, r)
 	if err != nil {
@@ -85,16 +85,15 @@ func (s *server) exchange(w http.ResponseWriter, r *http.Request, registry auth.
 	if err := checkService(registry, form); err != nil {
 		return err
 	}
-	var given string
+	var id auth.Identity
 	switch grant := form.Get("grant_type"); grant {
 	case "access_token":
-		given = form.Get("access_token")
+		id, err = s.Authority.Exchange(r.Context(), registry, form.Get("access_token"))
 	case "refresh_token", "access_token_refresh_token":
-		given = form.Get("refresh_token")
+		id, err = s.Authority.Refresh(r.Context(), registry, form.Get("refresh_token"))
 	default:
-		return badGrant(grant, "access_token or refresh_token")
+		err = badGrant(grant, "access_token or refresh_token")
 	}
-	id, err := s.Authority.Refresh(registry, given)
 	if err != nil {
 		return err
 	}

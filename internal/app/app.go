@@ -10,7 +10,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -64,6 +63,9 @@ type Server struct {
 	http     *http.Server
 	stopping chan struct{} // closed when Serve begins to stop
 
+	doomed      chan struct{} // a registry was deleted
+	stopPurging func()        // nil before there is anything to stop
+
 	// Password is the operator's, for those who started the server; FirstStart
 	// is set when it was made just now.
 	Password   string
@@ -81,7 +83,7 @@ const shutdownBudget = 15 * time.Second
 // recovers what a crash left open before Open returns. The errors are for the
 // operator.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{}), doomed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -93,7 +95,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	if s.lock, err = lockFolder(cfg.Data); err != nil {
 		return nil, err
 	}
-	certificates, err := loadCertificates(cfg)
+	certificates, err := s.certificates()
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
-		TLSConfig:         &tls.Config{Certificates: certificates},
+		TLSConfig:         certificates,
 		ReadHeaderTimeout: 20 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -132,7 +134,15 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 
 // openTenants opens the hosted registries and the door to them.
 func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
-	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location})
+	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key, Ours: s.answersFor}); err != nil {
+		return err
+	}
+	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{
+		DefaultName: s.cfg.RegistryName, DefaultLocation: s.cfg.Location, OneLocation: s.cfg.Location != "", Admins: s.authority,
+		Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) {
+			return s.webhooks.NamesIn(tx, registry, location)
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -141,9 +151,6 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 		names = append([]string{s.cfg.ExternalURL.Host}, names...)
 	}
 	if s.hosts, err = tenant.NewHosts(s.tenants, s.cfg.Domain, names...); err != nil {
-		return err
-	}
-	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key}); err != nil {
 		return err
 	}
 	name := s.tenants.Default().Name
@@ -184,7 +191,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
-		Source: func(id int64) event.Registry { return s.source(s.registryByID(id)) }, Alerts: alerts,
+		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, Alerts: alerts,
 		Poster: s.outbound, Log: s.log,
 	})
 	if err != nil {
@@ -203,8 +210,19 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		return err
 	}
 	s.deliver = engine
+	if err := s.startListeners(ctx); err != nil {
+		return err
+	}
 	s.startAsking()
-	return s.startListeners(ctx)
+	s.startPurging()
+	return nil
+}
+
+// answersFor reports whether a host, perhaps with a port, means one of the hosted
+// registries.
+func (s *Server) answersFor(host string) bool {
+	_, err := s.hosts.Resolve(host)
+	return err == nil
 }
 
 // startAsking has the addresses of webhooks asked for their consent.
@@ -220,10 +238,7 @@ func (s *Server) startAsking() {
 
 // own returns where this server itself is reached.
 func (s *Server) own() outbound.Own {
-	own := outbound.Own{Names: func(name string) bool {
-		_, err := s.hosts.Resolve(name)
-		return err == nil
-	}}
+	own := outbound.Own{Names: s.answersFor}
 	if addr, ok := s.Addr().(*net.TCPAddr); ok {
 		own.Listen = []netip.AddrPort{addr.AddrPort()}
 	}
@@ -249,7 +264,7 @@ func (s *Server) URL() string {
 }
 
 func (s *Server) scheme() string {
-	if s.cfg.TLSCert != "" {
+	if s.cfg.HTTPS() {
 		return "https"
 	}
 	return "http"
@@ -264,7 +279,7 @@ func (s *Server) credentials() string { return filepath.Join(s.cfg.Data, "admin-
 func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
-		if s.cfg.TLSCert != "" {
+		if s.cfg.HTTPS() {
 			served <- s.http.ServeTLS(s.listener, "", "")
 		} else {
 			served <- s.http.Serve(s.listener)
@@ -296,6 +311,9 @@ func (s *Server) close() error {
 		s.listener.Close() // a second time after Serve
 	}
 	s.listeners.Stop() // likewise
+	if s.stopPurging != nil {
+		s.stopPurging()
+	}
 	if s.asking != nil {
 		s.asking()
 	}
@@ -326,32 +344,24 @@ func (s *Server) source(r tenant.Registry) event.Registry {
 	}
 }
 
-// registryByID returns a hosted registry, the zero one if there is none of the
-// id.
-func (s *Server) registryByID(id int64) tenant.Registry {
-	for _, r := range s.tenants.List() {
-		if r.ID == id {
-			return r
-		}
-	}
-	return tenant.Registry{}
-}
-
 // loginServer returns the name that clients log in to: <registry>.<domain>, with
 // the port they need, or for the default registry the external URL's.
 func (s *Server) loginServer(r tenant.Registry) string {
-	if external := s.cfg.ExternalURL; external != nil {
-		if r.ID == s.tenants.Default().ID {
-			return external.Host
-		}
-		return r.LoginServer(s.cfg.Domain)
+	if external := s.cfg.ExternalURL; external != nil && r.ID == s.tenants.Default().ID {
+		return external.Host
 	}
+	return r.LoginServer(s.domain())
+}
+
+// domain returns what follows a registry's name and a dot in its login server:
+// --domain, with the port that clients need.
+func (s *Server) domain() string {
 	domain := s.cfg.Domain
 	_, port, err := net.SplitHostPort(s.Addr().String())
-	if err == nil && port != "443" && port != "80" && !strings.Contains(domain, ":") {
-		domain = net.JoinHostPort(domain, port)
+	if err != nil || s.cfg.ExternalURL != nil || port == "443" || port == "80" || strings.Contains(domain, ":") {
+		return domain
 	}
-	return r.LoginServer(domain)
+	return net.JoinHostPort(domain, port)
 }
 
 // lockFolder keeps two servers from using one data folder. The lock goes with
@@ -384,18 +394,6 @@ func listenOn(address string) (net.Listener, error) {
 	}
 	defer free.Close()
 	return nil, fmt.Errorf("port %s is taken: try --listen %s", port, free.Addr())
-}
-
-// loadCertificates returns the server's certificate, or none for plain HTTP.
-func loadCertificates(cfg *config.Config) ([]tls.Certificate, error) {
-	if cfg.TLSCert == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("--tls-cert %s with --tls-key %s cannot be used: %w", cfg.TLSCert, cfg.TLSKey, err)
-	}
-	return []tls.Certificate{cert}, nil
 }
 
 // dataKey returns the key that secrets in the database are sealed with.
@@ -435,7 +433,7 @@ func (s *Server) Announce(out io.Writer) {
 		fmt.Fprintf(out, "operator %s, password %s (printed this once; kept in %s)\n", s.Operator(), s.Password, s.credentials())
 	}
 	host := s.reachable()
-	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s\n\n", host, s.Operator(), s.scheme(), host, s.Operator())
+	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s%s\n\n", host, s.Operator(), s.scheme(), host, s.Operator(), s.trustFlag())
 }
 
 // reachable returns a host and port that a client can use: the external URL's,

@@ -57,7 +57,12 @@ type running struct {
 
 func start(t testing.TB, cfg *config.Config) *running {
 	t.Helper()
-	s, err := app.Open(t.Context(), cfg, quiet)
+	return startLogging(t, cfg, quiet)
+}
+
+func startLogging(t testing.TB, cfg *config.Config, log *slog.Logger) *running {
+	t.Helper()
+	s, err := app.Open(t.Context(), cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/identityserver"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/ociserver"
 	"github.com/dockbell/dockbell/internal/outbound"
@@ -31,10 +32,14 @@ func (s *Server) handler() http.Handler {
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
+		Admins: s.authority, Size: s.registry.Size, Purge: s.purge, Directory: s.authority.Tenant(),
+	})
+	identity := identityserver.New(identityserver.Config{
+		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log,
+		Suffix: func() string { return "." + s.domain() },
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", tokens)
-	mux.Handle("/api/", control)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -66,6 +71,15 @@ func (s *Server) handler() http.Handler {
 			images.ServeHTTP(w, r)
 			return
 		}
+		// Nor these: no pattern tells a tenant's path from another face's.
+		if identityserver.Serves(r.URL.Path) {
+			identity.ServeHTTP(w, r)
+			return
+		}
+		if arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
+			control.ServeHTTP(w, r)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -82,7 +96,7 @@ func (s *Server) looping(r *http.Request) error {
 	case outbound.Loop(hops, s.id):
 		return fault.New(fault.Conflict, "a webhook of this server led to this request, or it came through more than %d servers (%s): it is refused, because it could go round for ever; ring another address",
 			outbound.MaxHops, outbound.HopsHeader).WithCode("LoopDetected")
-	case hops != "" && r.Method == http.MethodPost && strings.HasPrefix(strings.ToLower(r.URL.Path), "/api/"):
+	case hops != "" && r.Method == http.MethodPost && arm.Handles(r.URL.Path):
 		// A ping has no room for the hops that led to it.
 		return fault.New(fault.Conflict, "a webhook of another server led to this request (%s): the control plane takes no rings; ring a program that calls it",
 			outbound.HopsHeader).WithCode("LoopDetected")
@@ -220,7 +234,7 @@ func (s *Server) door(r *http.Request, reg tenant.Registry) auth.Registry {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	return auth.Registry{ID: reg.ID, Name: reg.Name, Service: s.loginServer(reg), Realm: scheme + "://" + r.Host}
+	return auth.Registry{ID: reg.ID, Name: reg.Name, ResourceID: reg.ResourceID(), Service: s.loginServer(reg), Realm: scheme + "://" + r.Host}
 }
 
 // authRegistry is the registry that a request to the token service means.
@@ -230,23 +244,6 @@ func (s *Server) authRegistry(r *http.Request) (auth.Registry, error) {
 		return auth.Registry{}, err
 	}
 	return s.door(r, reg), nil
-}
-
-// authenticateControl is who makes a request to the control plane. For now that
-// can only be the operator.
-func (s *Server) authenticateControl(r *http.Request, reg tenant.Registry) (string, error) {
-	door := s.door(r, reg)
-	who, err := s.authority.Authenticate(r, door)
-	if err != nil {
-		return "", err
-	}
-	if err := who.Require(door); err != nil {
-		return "", err
-	}
-	if !who.Operator {
-		return "", fault.New(fault.Denied, "only the operator may use the control plane: log in as %s", s.Operator())
-	}
-	return who.Name, nil
 }
 
 // ready says whether the server can do its work.

@@ -272,7 +272,7 @@ func TestListenerRefusals(t *testing.T) {
 	}{
 		{"POST", "listeners", `{"actions":["explode"]}`, 400, `action "explode"`},
 		{"POST", "listeners", `{"scope":"*"}`, 400, "scope"},
-		{"POST", "listeners", `{"location":"mars"}`, 404, "mars"},
+		{"POST", "listeners", `{"location":"mars"}`, 400, "mars"},
 		{"POST", "listeners", `{"action":["push"]}`, 400, `"action"`},
 		{"GET", "listeners/deployhook/deliveries", "", 404, `no listener "deployhook"`},
 		{"GET", "listeners/nothing/deliveries", "", 404, `no listener "nothing"`},

@@ -42,7 +42,7 @@ func (s *Server) startListeners(ctx context.Context) error {
 	return s.listeners.Start(ctx, listen.Options{
 		Endpoints: s.deliver, Log: s.log,
 		Delete: func(ctx context.Context, l listen.Listener) error {
-			return s.webhooks.Unlisten(ctx, webhook.Registry{ID: l.Registry, Name: s.registryByID(l.Registry).Name}, l.Name)
+			return s.webhooks.Unlisten(ctx, webhook.Registry{ID: l.Registry, Name: s.tenants.ByID(l.Registry).Name}, l.Name)
 		},
 	}, existing)
 }

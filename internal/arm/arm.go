@@ -5,14 +5,18 @@
 //
 // It owns paths, wire models and the table from fault kinds to statuses and
 // codes. What a webhook may be is for package webhook, what was delivered for
-// package delivery, who is asking for whoever gives Authenticate. Invariants: no
-// answer but getCallbackConfig's holds a service URI or a custom header's value;
+// package delivery, what a registry may be for package tenant, who is asking and
+// what they may do for whoever gives Authenticate. Invariants: no answer but
+// getCallbackConfig's holds a service URI or a custom header's value, none but
+// listCredentials' and regenerateCredential's a password of an admin user;
 // only the Authorization header authenticates, and no answer consents to
 // requests from other origins.
 //
-// A root resolves a path to a registry and the rest behind it; the operations
-// know the registry and not the root. Paths match in any case and are answered
-// as they are stored.
+// A path begins with one of two roots, which share everything behind them: ARM's
+// own, and a short one for people. parsePath tells where it leads, a table which
+// operation is there and which action the caller must be allowed; admit is the
+// one place that checks it. Whether something exists is told only to those who
+// are allowed that. Paths match in any case and are answered as they are stored.
 package arm
 
 import (
@@ -81,6 +85,31 @@ type Replays interface {
 	CancelReplay(ctx context.Context, endpoint, id int64) (delivery.Replay, error)
 }
 
+// Admins are the admin users of registries. Each fails with fault.NotFound for
+// one that is not enabled.
+type Admins interface {
+	// AdminPasswords returns both passwords.
+	AdminPasswords(ctx context.Context, registry int64) ([2]string, error)
+
+	// RenewAdminPassword makes another password number n, 0 or 1, and returns
+	// both.
+	RenewAdminPassword(ctx context.Context, registry int64, n int) ([2]string, error)
+}
+
+// Caller is who sent a request, and what they may do.
+type Caller interface {
+	// Name is for createdBy and the audit log.
+	Name() string
+
+	// Kind is User or Application, as ARM's systemData has it.
+	Kind() string
+
+	// May reports whether they may do action, such as
+	// Microsoft.ContainerRegistry/registries/webhooks/read, in scope: the ARM id
+	// of a subscription, resource group or registry, or / for the server.
+	May(action, scope string) bool
+}
+
 // Config is what the control plane stands on. All fields but Log and Stopping are
 // required.
 type Config struct {
@@ -94,11 +123,23 @@ type Config struct {
 	// something to happen is answered then. Nil means that it never stops.
 	Stopping <-chan struct{}
 
-	// Authenticate returns the name of the caller who may manage the registry:
-	// read and write its webhooks, their log and replays among it. There is no
-	// one yet who may only read. An error may have a method Challenge() string,
-	// the value of WWW-Authenticate, and a method RetryAfter() time.Duration.
-	Authenticate func(*http.Request, tenant.Registry) (user string, err error)
+	// Admins are the admin users of registries.
+	Admins Admins
+
+	// Size returns how many bytes a registry holds, up to a minute old.
+	Size func(ctx context.Context, registry int64) (int64, error)
+
+	// Purge is called when a registry was deleted, and is to see to it that what
+	// it held goes. It must not block.
+	Purge func()
+
+	// Directory is the id, a UUID, of what ARM calls the tenant.
+	Directory string
+
+	// Authenticate returns who sent a request. An error may have a method
+	// Challenge() string, the value of WWW-Authenticate, and a method
+	// RetryAfter() time.Duration.
+	Authenticate func(*http.Request) (Caller, error)
 
 	// Source describes a registry as the place of events: its login server,
 	// ARM id and location.
@@ -114,8 +155,8 @@ type api struct {
 	Config
 }
 
-// New returns the control plane, to be mounted so that it sees whole paths under
-// Root. Scheme and host of a request must be those the client sees.
+// New returns the control plane, for whole paths that Handles reports true for.
+// Scheme and host of a request must be those the client sees.
 func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -123,10 +164,10 @@ func New(cfg Config) http.Handler {
 	return &api{cfg}
 }
 
-// ServeHTTP answers a request under Root.
+// ServeHTTP answers a request under either root.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeaders(w.Header(), r)
-	answer, err := a.serveRoot(w, r)
+	setHeaders(w.Header(), r, a.Tenants.Default().Location)
+	answer, err := a.serve(w, r)
 	if err != nil {
 		a.writeError(w, r, err)
 		return
@@ -134,52 +175,43 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	write(w, answer)
 }
 
-// serveRoot takes Root off the path: what follows is nothing, or a registry's
-// name and the path within it.
-func (a *api) serveRoot(w http.ResponseWriter, r *http.Request) (answer, error) {
-	if err := checkAPIVersion(r); err != nil {
-		return answer{}, err
-	}
-	path, ok := cutRoot(r.URL.Path)
-	if !ok {
-		return answer{}, fault.New(fault.NotFound, "nothing is at %q: the registries are at %s", clip(r.URL.Path), Root)
-	}
-	if len(path) == 0 {
-		return a.listRegistries(w, r)
-	}
-	registry, err := a.Tenants.ByName(path[0])
-	if err != nil {
-		// Whether a registry exists is told only to those who are known here.
-		if _, denied := a.Authenticate(r, a.Tenants.Default()); denied != nil {
-			return answer{}, denied
-		}
-		return answer{}, err
-	}
-	return a.serveRegistry(w, r, registry, path[1:])
-}
-
-// serveRegistry carries out the operation at path within a registry.
-func (a *api) serveRegistry(w http.ResponseWriter, r *http.Request, registry tenant.Registry, path []string) (answer, error) {
-	user, err := a.Authenticate(r, registry)
+// serve finds the operation and carries it out, if the caller may have it.
+func (a *api) serve(w http.ResponseWriter, r *http.Request) (answer, error) {
+	caller, err := a.Authenticate(r)
 	if err != nil {
 		return answer{}, err
 	}
-	route, names, err := findRoute(w.Header(), r.Method, path)
+	p := parsePath(r.URL.Path)
+	if err := checkAPIVersion(r, p.short); err != nil {
+		return answer{}, err
+	}
+	route, names, err := findRoute(w.Header(), r.Method, p)
 	if err != nil {
+		return answer{}, err
+	}
+	c := call{Request: r, place: p, route: route, caller: caller, user: caller.Name(), name: names[0], inner: names[1]}
+	if err := a.admit(&c); err != nil {
 		return answer{}, err
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	return route.run(a, call{r, registry, user, names[0], names[1]})
+	return route.run(a, c)
 }
 
 // call is a request to one operation.
 type call struct {
 	*http.Request
-	registry tenant.Registry
-	user     string
-	name     string // of the child resource, as the path has it
-	inner    string // of what lies within that, such as a replay's id
+	place    place
+	route    route
+	caller   Caller
+	user     string          // the caller's name
+	registry tenant.Registry // the zero one if the path is in none, or in one that is not there
+	group    tenant.Group    // likewise
+	name     string          // of the child resource, as the path has it
+	inner    string          // of what lies within that, such as a replay's id
 }
+
+// by returns the caller as those who write down who did something want it.
+func (c call) by() tenant.Actor { return tenant.Actor{Name: c.user, Kind: c.caller.Kind()} }
 
 // answer is what an operation came to, when it is no error.
 type answer struct {
@@ -208,12 +240,25 @@ const (
 	headerCorrelationID = "X-Ms-Correlation-Request-Id"
 )
 
-// setHeaders sets what every answer has. Ids that are set already stay.
-func setHeaders(h http.Header, r *http.Request) {
+// What is said to be left of Azure's limits on requests to a subscription. There
+// are none here: clients that slow down when it is little are told that it is
+// much.
+const (
+	readsLeft   = "11999"
+	writesLeft  = "1199"
+	deletesLeft = "14999"
+)
+
+// setHeaders sets what every answer has. Ids that are set already stay. location
+// is where the server is.
+func setHeaders(h http.Header, r *http.Request, location string) {
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Pragma", "no-cache")
 	h.Set("Expires", "-1")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if r.TLS != nil {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	if h.Get(headerRequestID) == "" {
 		h.Set(headerRequestID, uuid.NewString())
 	}
@@ -224,46 +269,44 @@ func setHeaders(h http.Header, r *http.Request) {
 		}
 		h.Set(headerCorrelationID, correlation)
 	}
+	h.Set("Api-Supported-Versions", strings.Join(knownVersions, ", "))
+	h.Set("X-Ms-Routing-Request-Id", strings.ToUpper(location)+":"+time.Now().UTC().Format("20060102T150405Z")+":"+h.Get(headerRequestID))
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		h.Set("X-Ms-Ratelimit-Remaining-Subscription-Reads", readsLeft)
+	case http.MethodDelete:
+		h.Set("X-Ms-Ratelimit-Remaining-Subscription-Deletes", deletesLeft)
+	default:
+		h.Set("X-Ms-Ratelimit-Remaining-Subscription-Writes", writesLeft)
+	}
 }
 
-// checkAPIVersion accepts any version, or none: the bodies are the same in all.
-func checkAPIVersion(r *http.Request) error {
+// knownVersions are the api-versions that Azure's service says it has. The
+// bodies are the same in all of them, so that any other is taken too.
+var knownVersions = []string{
+	"2017-10-01", "2019-05-01", "2019-12-01-preview", "2020-11-01-preview", "2021-06-01-preview", "2021-08-01-preview", "2021-09-01",
+	"2021-12-01-preview", "2022-02-01-preview", "2022-12-01", "2023-01-01-preview", "2023-06-01-preview", "2023-07-01", "2023-08-01-preview",
+	"2023-11-01-preview", "2024-01-01-preview", "2024-11-01-preview", "2025-03-01-preview", "2025-04-01", "2025-05-01-preview",
+	"2025-09-01-preview", "2025-11-01",
+}
+
+// checkAPIVersion accepts any version that is well-formed. Under the short root
+// there may be none.
+func checkAPIVersion(r *http.Request, short bool) error {
 	query := r.URL.Query()
-	if !query.Has("api-version") {
-		return nil
-	}
 	version := query.Get("api-version")
+	if version == "" {
+		if short && !query.Has("api-version") {
+			return nil
+		}
+		return fault.New(fault.Invalid, "the api-version query parameter (?api-version=) is required for all requests: add one, for example ?api-version=2023-07-01").
+			WithCode("MissingApiVersionParameter")
+	}
 	if _, err := time.Parse(time.DateOnly, strings.TrimSuffix(version, "-preview")); err != nil {
-		return fault.New(fault.Invalid, "api-version %q is not valid: give a date like 2023-07-01 or 2023-01-01-preview, or leave it out", clip(version)).
-			WithCode("InvalidApiVersionParameter")
+		return fault.New(fault.Invalid, "api-version %q is not valid: give a date like 2023-07-01 or 2023-01-01-preview; the supported api-versions are %s",
+			clip(version), strings.Join(knownVersions, ", ")).WithCode("NoRegisteredProviderFound")
 	}
 	return nil
-}
-
-// listRegistries answers with the registries the caller may manage.
-func (a *api) listRegistries(w http.ResponseWriter, r *http.Request) (answer, error) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", http.MethodGet)
-		return answer{}, fault.New(fault.Unsupported, "registries cannot be changed here: the list of them takes GET")
-	}
-	list := listBody[registryBody]{Value: []registryBody{}}
-	var refused error
-	for _, registry := range a.Tenants.List() {
-		_, err := a.Authenticate(r, registry)
-		if err == nil {
-			list.Value = append(list.Value, registryToWire(registry, a.Source(registry)))
-		} else if refused == nil || registry.ID == a.Tenants.Default().ID {
-			refused = err
-		}
-	}
-	if len(list.Value) == 0 {
-		return answer{}, refused
-	}
-	return answer{http.StatusOK, list}, nil
-}
-
-func getRegistry(a *api, c call) (answer, error) {
-	return answer{http.StatusOK, registryToWire(c.registry, a.Source(c.registry))}, nil
 }
 
 // writeError turns err into ARM's error body.

@@ -42,8 +42,9 @@ type plane struct {
 	events  *outbox.Outbox
 	tenants *tenant.Store
 	hooks   *webhook.Store
-	auth    func(*http.Request, tenant.Registry) (string, error)
+	auth    func(*http.Request) (arm.Caller, error)
 	logged  strings.Builder
+	purges  int
 	config  arm.Config // what Handler is made of
 }
 
@@ -76,8 +77,14 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 		t.Fatal(err)
 	}
 	var registries *tenant.Store
+	var hooks *webhook.Store
 	for _, name := range []string{"fabrikam", "contoso"} {
-		registries, err = tenant.Open(ctx, db, tenant.Options{DefaultName: name, DefaultLocation: "westeurope"})
+		registries, err = tenant.Open(ctx, db, tenant.Options{
+			DefaultName: name, DefaultLocation: "westeurope",
+			Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) {
+				return hooks.NamesIn(tx, registry, location)
+			},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,16 +110,20 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 		real = delivery.New(delivery.Options{DB: db, Poster: poster, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Node: "test"})
 		options.Endpoints, options.Outbox = real, outbox.New(real.Committed)
 	}
-	hooks, err := webhook.Open(ctx, options)
+	hooks, err = webhook.Open(ctx, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request, tenant.Registry) (string, error) { return "dockbell", nil }}
+	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request) (arm.Caller, error) { return caller{name: "dockbell"}, nil }}
 	p.config = arm.Config{
 		Tenants:      registries,
 		Webhooks:     hooks,
 		Deliveries:   &p.engine,
-		Authenticate: func(r *http.Request, reg tenant.Registry) (string, error) { return p.auth(r, reg) },
+		Authenticate: func(r *http.Request) (arm.Caller, error) { return p.auth(r) },
+		Admins:       admins{},
+		Size:         func(context.Context, int64) (int64, error) { return 12345, nil },
+		Purge:        func() { p.purges++ },
+		Directory:    "00000000-0000-0000-0000-000000000002",
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
 		},
@@ -127,6 +138,36 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 	}
 	p.Handler = arm.New(p.config)
 	return p
+}
+
+// caller is someone who may do what may says, or everything.
+type caller struct {
+	name string
+	may  func(action, scope string) bool
+}
+
+func (c caller) Name() string { return c.name }
+func (caller) Kind() string   { return "Application" }
+func (c caller) May(action, scope string) bool {
+	return c.may == nil || c.may(action, scope)
+}
+
+// owner returns someone who may do everything with what is named so.
+func owner(name, scope string) caller {
+	return caller{name, func(_, s string) bool { return strings.HasSuffix(s, "/"+scope) }}
+}
+
+// admins are admin users whose passwords do not change.
+type admins struct{}
+
+func (admins) AdminPasswords(context.Context, int64) ([2]string, error) {
+	return [2]string{"s3cret-one", "s3cret-two"}, nil
+}
+
+func (admins) RenewAdminPassword(_ context.Context, _ int64, n int) ([2]string, error) {
+	passwords := [2]string{"s3cret-one", "s3cret-two"}
+	passwords[n] = "s3cret-new"
+	return passwords, nil
 }
 
 // endpoints gives ids and forgets them.
@@ -412,19 +453,17 @@ func TestAuthentication(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t)
 	unknown := refusal{fault.New(fault.Unauthenticated, "who are you?").WithCode("UNAUTHORIZED"), `Bearer realm="x"`}
-	p.auth = func(r *http.Request, reg tenant.Registry) (string, error) {
+	p.auth = func(r *http.Request) (arm.Caller, error) {
 		user, _, _ := r.BasicAuth()
 		switch {
 		case user == "" || r.Header.Get("Cookie") != "":
-			return "", unknown
+			return nil, unknown
 		case user == "guesser":
-			return "", throttled{fault.New(fault.Unavailable, "too many wrong passwords").WithCode("TOOMANYREQUESTS")}
+			return nil, throttled{fault.New(fault.Unavailable, "too many wrong passwords").WithCode("TOOMANYREQUESTS")}
 		case user == "broken":
-			return "", errors.New("disk on fire at /var/secret")
-		case user != reg.Name:
-			return "", fault.New(fault.Denied, "not yours")
+			return nil, errors.New("disk on fire at /var/secret")
 		}
-		return user, nil
+		return owner(user, user), nil
 	}
 	for _, tt := range []struct {
 		user, target string
@@ -434,13 +473,14 @@ func TestAuthentication(t *testing.T) {
 		{"", "/api/v1/registries", 401, "AuthenticationFailed"},
 		{"", "/api/v1/registries/contoso", 401, "AuthenticationFailed"},
 		{"", "/api/v1/registries/contoso/nothing", 401, "AuthenticationFailed"},
-		{"", "/api/v1/registries/nosuch", 401, "AuthenticationFailed"}, // does not tell that it is not there
-		{"contoso", "/api/v1/registries/nosuch", 404, "RegistryResourceNotFound"},
+		{"", "/api/v1/registries/nosuch", 401, "AuthenticationFailed"},       // does not tell that it is not there
+		{"contoso", "/api/v1/registries/nosuch", 403, "AuthorizationFailed"}, // likewise
+		{"nosuch", "/api/v1/registries/nosuch", 404, "RegistryResourceNotFound"},
 		{"contoso", "/api/v1/registries/contoso", 200, ""},
 		{"contoso", "/api/v1/registries/fabrikam", 403, "AuthorizationFailed"},
 		{"fabrikam", "/api/v1/registries/fabrikam", 200, ""},
 		{"fabrikam", "/api/v1/registries", 200, ""},
-		{"stranger", "/api/v1/registries", 403, "AuthorizationFailed"},
+		{"stranger", "/api/v1/registries", 200, ""},
 		{"guesser", "/api/v1/registries/contoso", 429, "TooManyRequests"},
 		{"broken", "/api/v1/registries/contoso", 500, "InternalServerError"},
 	} {
@@ -468,6 +508,9 @@ func TestAuthentication(t *testing.T) {
 		}
 		if strings.Contains(w.Body.String(), "secret") {
 			t.Errorf("%s %s: %s", tt.user, tt.target, w.Body)
+		}
+		if tt.user == "stranger" && len(body.Value) != 0 {
+			t.Errorf("a stranger sees %v", body.Value)
 		}
 		if tt.user == "fabrikam" && tt.target == "/api/v1/registries" && (len(body.Value) != 1 || body.Value[0].Name != "fabrikam") {
 			t.Errorf("fabrikam sees %v", body.Value)

@@ -18,3 +18,10 @@ func (a *api) host(w webhook.Webhook) string {
 	terms, _ := a.Webhooks.Terms(w.RegistryID, w.ID) // none for one deleted in between
 	return terms.Host
 }
+
+// auditRegistry puts on record who did what with a registry, or with what is
+// named in more: keys and values.
+func (a *api) auditRegistry(c call, what, registry string, more ...any) {
+	fields := append([]any{"by", c.user, "what", what, "registry", registry}, more...)
+	a.Log.InfoContext(c.Context(), "a registry was operated", slog.Group("audit", fields...))
+}

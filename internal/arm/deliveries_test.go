@@ -14,10 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/delivery"
-	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
-	"github.com/dockbell/dockbell/internal/tenant"
 )
 
 // newHook returns a plane that has the webhook at hook, with endpoint 1.
@@ -343,14 +342,8 @@ func TestLogsAndReplaysNeedTheRegistry(t *testing.T) {
 		t.Fatal(w.Body)
 	}
 	before := p.engine.calls
-	denied := fault.New(fault.Denied, "not yours")
 	for _, registry := range []string{"contoso", "fabrikam"} {
-		p.auth = func(_ *http.Request, r tenant.Registry) (string, error) {
-			if r.Name == "contoso" {
-				return "", denied
-			}
-			return "someone", nil
-		}
+		p.auth = func(*http.Request) (arm.Caller, error) { return owner("someone", "fabrikam"), nil }
 		want := map[string]int{"contoso": http.StatusForbidden, "fabrikam": http.StatusNotFound}[registry]
 		for _, x := range []struct{ method, target, body string }{
 			{"GET", "?expand=health", ""},

@@ -16,7 +16,6 @@ import (
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
-	"github.com/dockbell/dockbell/internal/tenant"
 )
 
 // feed is a feed in memory. A page of it looks at three events.
@@ -115,11 +114,11 @@ func reading(t *testing.T, fn func(*testing.T, *reader)) {
 		r := &reader{plane: p, feed: newFeed(), stopping: make(chan struct{})}
 		cfg := p.config
 		cfg.Feed, cfg.Stopping = r.feed, r.stopping
-		cfg.Authenticate = func(*http.Request, tenant.Registry) (string, error) {
+		cfg.Authenticate = func(*http.Request) (arm.Caller, error) {
 			if r.denied.Load() {
-				return "", fault.New(fault.Unauthenticated, "the password has changed")
+				return nil, fault.New(fault.Unauthenticated, "the password has changed")
 			}
-			return "dockbell", nil
+			return caller{name: "dockbell"}, nil
 		}
 		p.Handler = arm.New(cfg)
 		for _, reg := range cfg.Tenants.List() {

@@ -56,7 +56,7 @@ func createListener(a *api, c call) (answer, error) {
 		return answer{}, err
 	}
 	def := webhook.Definition{Location: in.Location.orZero(), Scope: in.Scope.orZero(), Actions: in.Actions.orZero()}
-	w, err := a.Webhooks.Listen(c.Context(), hooksOf(c.registry), def, c.user)
+	w, err := a.Webhooks.Listen(c.Context(), hooksOf(c.registry), def, webhook.Actor(c.by()))
 	if err != nil {
 		return answer{}, err
 	}

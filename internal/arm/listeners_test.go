@@ -15,7 +15,6 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/listen"
 	"github.com/dockbell/dockbell/internal/outbound"
-	"github.com/dockbell/dockbell/internal/tenant"
 )
 
 // held takes no notice of what it is told.
@@ -52,11 +51,11 @@ func TestListenerRightsAreRechecked(t *testing.T) {
 			defer hub.Stop()
 			cfg := p.config
 			cfg.Listeners = hub
-			cfg.Authenticate = func(*http.Request, tenant.Registry) (string, error) {
+			cfg.Authenticate = func(*http.Request) (arm.Caller, error) {
 				if denied.Load() {
-					return "", fault.New(fault.Unauthenticated, "the password has changed")
+					return nil, fault.New(fault.Unauthenticated, "the password has changed")
 				}
-				return "dockbell", nil
+				return caller{name: "dockbell"}, nil
 			}
 			p.Handler = arm.New(cfg)
 

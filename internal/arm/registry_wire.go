@@ -1,6 +1,8 @@
 package arm
 
 import (
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
@@ -16,6 +18,7 @@ type (
 		Name       string             `json:"name"`
 		Location   string             `json:"location"`
 		Tags       map[string]string  `json:"tags"`
+		SystemData systemData         `json:"systemData"`
 		Properties registryProperties `json:"properties"`
 	}
 	skuBody struct {
@@ -72,42 +75,127 @@ type (
 // provisioned is the state of everything here: nothing is made in steps.
 const provisioned = "Succeeded"
 
-// registryToWire shows what a registry is, and of Azure's policies what this
-// server does: it keeps everything, quarantines nothing and takes its own
-// tokens.
+// registryToWire shows what a registry is.
 func registryToWire(r tenant.Registry, source event.Registry) registryBody {
 	created := wireTime(r.CreatedAt)
+	set := r.Settings.Get
 	body := registryBody{
-		SKU:      skuBody{r.SKU, r.SKU},
-		Type:     "Microsoft.ContainerRegistry/registries",
-		ID:       r.ResourceID(),
-		Name:     r.Name,
-		Location: r.Location,
-		Tags:     map[string]string{},
+		SKU:        skuBody{r.SKU, r.SKU},
+		Type:       aRegistry,
+		ID:         r.ResourceID(),
+		Name:       r.Name,
+		Location:   r.Location,
+		Tags:       orEmpty(r.Tags),
+		SystemData: stampToWire(r.Stamp),
 		Properties: registryProperties{
 			LoginServer:       source.LoginServer,
 			CreationDate:      created,
 			ProvisioningState: provisioned,
+			AdminUserEnabled:  r.AdminEnabled,
 			Policies: policies{
-				Quarantine:          statusBody{"disabled"},
-				Trust:               trustPolicy{"Notary", "disabled"},
-				Retention:           retentionPolicy{7, created, "disabled"},
-				Export:              statusBody{"enabled"},
-				AuthenticationAsARM: statusBody{"enabled"},
-				SoftDelete:          softDelete{7, created, "disabled"},
+				Quarantine:          statusBody{set("policies.quarantinePolicy.status")},
+				Trust:               trustPolicy{set("policies.trustPolicy.type"), set("policies.trustPolicy.status")},
+				Retention:           retentionPolicy{number(set("policies.retentionPolicy.days")), created, set("policies.retentionPolicy.status")},
+				Export:              statusBody{set("policies.exportPolicy.status")},
+				AuthenticationAsARM: statusBody{set("policies.azureADAuthenticationAsArmPolicy.status")},
+				SoftDelete:          softDelete{number(set("policies.softDeletePolicy.retentionDays")), created, set("policies.softDeletePolicy.status")},
 			},
-			Encryption:                 statusBody{"disabled"},
+			Encryption:                 statusBody{set("encryption.status")},
+			DataEndpointEnabled:        set("dataEndpointEnabled") == "true",
 			DataEndpointHostNames:      []string{},
 			PrivateEndpointConnections: []string{},
-			PublicNetworkAccess:        "Enabled",
-			NetworkRuleBypassOptions:   "AzureServices",
-			ZoneRedundancy:             "Disabled",
+			PublicNetworkAccess:        set("publicNetworkAccess"),
+			NetworkRuleBypassOptions:   set("networkRuleBypassOptions"),
+			ZoneRedundancy:             set("zoneRedundancy"),
+			AnonymousPullEnabled:       set("anonymousPullEnabled") == "true",
 		},
 	}
 	if r.SKU == tenant.Premium {
-		body.Properties.NetworkRuleSet = &networkRuleSet{DefaultAction: "Allow", IPRules: []string{}}
+		body.Properties.NetworkRuleSet = &networkRuleSet{DefaultAction: set("networkRuleSet.defaultAction"), IPRules: []string{}}
 	}
 	return body
+}
+
+// number reads a setting that is one, and was checked.
+func number(text string) int {
+	n, _ := strconv.Atoi(text)
+	return n
+}
+
+// registryInput is the body of PUT and of PATCH.
+type registryInput struct {
+	Location   member[string]            `json:"location"`
+	Tags       member[map[string]string] `json:"tags"`
+	SKU        member[skuInput]          `json:"sku"`
+	Identity   member[identityInput]     `json:"identity"`
+	Properties member[map[string]any]    `json:"properties"`
+}
+
+type (
+	skuInput struct {
+		Name string `json:"name"`
+	}
+	identityInput struct {
+		Type string `json:"type"`
+	}
+)
+
+// settings returns the settings that were sent, and whether the admin user is to
+// be enabled, nil where nothing is said of that. Members that are null, or that
+// tenant.KnownSettings does not have, count as absent.
+func (in registryInput) settings() (sent map[string]string, admin *bool, err error) {
+	if t := in.Identity.orZero().Type; t != "" && !strings.EqualFold(t, "None") {
+		return nil, nil, invalidContent("identity.type cannot be %s: a registry has no identity of its own here; use None, or leave identity out", clip(t))
+	}
+	properties := in.Properties.orZero()
+	switch v := properties["adminUserEnabled"].(type) {
+	case nil:
+	case bool:
+		admin = &v
+	default:
+		return nil, nil, invalidContent("properties.adminUserEnabled must be true or false")
+	}
+	sent = map[string]string{}
+	for _, known := range tenant.KnownSettings {
+		value, err := lookup(properties, known.Name)
+		if err != nil {
+			return nil, nil, err
+		}
+		switch v := value.(type) {
+		case nil:
+		case string:
+			sent[known.Name] = v
+		case bool:
+			sent[known.Name] = strconv.FormatBool(v)
+		case float64:
+			sent[known.Name] = strconv.FormatFloat(v, 'f', -1, 64)
+		case []any:
+			sent[known.Name] = "[]"
+			if len(v) > 0 {
+				sent[known.Name] = "[" + strconv.Itoa(len(v)) + " of them]"
+			}
+		default:
+			return nil, nil, invalidContent("properties.%s is of the wrong type: it must be a plain value", known.Name)
+		}
+	}
+	return sent, admin, nil
+}
+
+// lookup returns the member of a JSON object at a path, nil if there is none.
+func lookup(object map[string]any, path string) (any, error) {
+	walked := "properties"
+	for {
+		name, rest, more := strings.Cut(path, ".")
+		if !more || object[name] == nil {
+			return object[name], nil
+		}
+		walked += "." + name
+		inner, ok := object[name].(map[string]any)
+		if !ok {
+			return nil, invalidContent("%s is of the wrong type: it must be an object", walked)
+		}
+		object, path = inner, rest
+	}
 }
 
 // wireTime writes a time as Azure does: UTC with seven fractional digits.

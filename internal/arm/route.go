@@ -8,55 +8,199 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
-// route is one operation and its place within a registry.
+// provider is the namespace of what this server has.
+const provider = "Microsoft.ContainerRegistry"
+
+// level is within what a route's path begins.
+type level int
+
+const (
+	ofServer level = iota
+	ofSubscription
+	ofGroup
+	ofRegistry
+)
+
+// noun names what a level's paths are within, for people.
+func (l level) noun() string {
+	return [...]string{"the server", "a subscription", "a resource group", "a registry"}[l]
+}
+
+// route is one operation and its place.
 type route struct {
+	level  level
 	method string
 	path   []string // matched in any case; "*" stands for a name, and there are two at most
-	run    func(*api, call) (answer, error)
+
+	// action is what the caller must be allowed, in ARM's words. Those that end
+	// in /read change nothing and show no secret.
+	action string
+
+	// each says that the operation shows of many things those that the caller may
+	// read, and is open to every caller who is known.
+	each bool
+
+	run func(*api, call) (answer, error)
 }
 
-// routes are all operations on a registry. listEvents answers GET as well: that
-// is how clients follow its links to next pages.
-var routes = []route{
-	{http.MethodGet, nil, getRegistry},
-	{http.MethodGet, []string{"events"}, readFeed},
-	{http.MethodPost, []string{"listeners"}, createListener},
-	{http.MethodGet, []string{"listeners", "*", "deliveries"}, listenToDeliveries},
-	{http.MethodPost, []string{"listeners", "*", "results"}, reportResult},
-	{http.MethodDelete, []string{"listeners", "*"}, deleteListener},
-	{http.MethodGet, []string{"webhooks"}, listWebhooks},
-	{http.MethodPut, []string{"webhooks", "*"}, putWebhook},
-	{http.MethodPatch, []string{"webhooks", "*"}, patchWebhook},
-	{http.MethodDelete, []string{"webhooks", "*"}, deleteWebhook},
-	{http.MethodGet, []string{"webhooks", "*"}, getWebhook},
-	{http.MethodPost, []string{"webhooks", "*", "ping"}, pingWebhook},
-	{http.MethodPost, []string{"webhooks", "*", "test"}, testWebhook},
-	{http.MethodPost, []string{"webhooks", "*", "handshake"}, handshakeWebhook},
-	{http.MethodPost, []string{"webhooks", "*", "getCallbackConfig"}, getCallbackConfig},
-	{http.MethodPost, []string{"webhooks", "*", "rotateSecret"}, rotateSecret},
-	{http.MethodPost, []string{"webhooks", "*", "listEvents"}, listEvents},
-	{http.MethodGet, []string{"webhooks", "*", "listEvents"}, listEvents},
-	{http.MethodPost, []string{"webhooks", "*", "pause"}, pauseWebhook},
-	{http.MethodPost, []string{"webhooks", "*", "resume"}, resumeWebhook},
-	{http.MethodPost, []string{"webhooks", "*", "redeliver"}, redeliver},
-	{http.MethodPost, []string{"webhooks", "*", "replays"}, postReplay},
-	{http.MethodGet, []string{"webhooks", "*", "replays"}, listReplays},
-	{http.MethodGet, []string{"webhooks", "*", "replays", "*"}, getReplay},
-	{http.MethodDelete, []string{"webhooks", "*", "replays", "*"}, cancelReplay},
-	{http.MethodGet, []string{"webhooks", "*", "deadLetters"}, listDeadLetters},
-	{http.MethodPost, []string{"webhooks", "*", "deadLetters", "purge"}, purgeDeadLetters},
-}
+// The beginnings of actions.
+const (
+	aRegistry     = provider + "/registries"
+	aWebhook      = aRegistry + "/webhooks"
+	aReplication  = aRegistry + "/replications"
+	aListener     = aRegistry + "/listeners" // not Azure's
+	aSubscription = "Microsoft.Resources/subscriptions"
+	aGroup        = aSubscription + "/resourceGroups"
+)
 
-// findRoute returns the operation for method and path, and the names in it, the
-// outer one first. For a path that takes other methods it sets Allow.
-func findRoute(h http.Header, method string, path []string) (found route, names [2]string, err error) {
-	if method == http.MethodHead {
-		method = http.MethodGet
+// The actions that handlers ask for, of each thing that they show.
+const (
+	readRegistry = aRegistry + "/read"
+	readWebhook  = aWebhook + "/read"
+	readGroup    = aGroup + "/read"
+)
+
+// routes are all operations. listEvents answers GET as well: that is how clients
+// follow its links to next pages.
+var routes []route
+
+func init() { // not a literal: the list of operations that it holds is made of it
+	routes = []route{
+		{ofServer, http.MethodGet, []string{"subscriptions"}, aSubscription + "/read", true, listSubscriptions},
+		{ofServer, http.MethodGet, []string{"tenants"}, "Microsoft.Resources/tenants/read", true, listDirectories},
+		{ofServer, http.MethodGet, []string{"providers", provider, "operations"}, provider + "/operations/read", true, listOperations},
+
+		{ofSubscription, http.MethodGet, nil, aSubscription + "/read", true, getSubscription},
+		{ofSubscription, http.MethodGet, []string{"locations"}, aSubscription + "/locations/read", true, listLocations},
+		{ofSubscription, http.MethodGet, []string{"resources"}, aSubscription + "/resources/read", true, listResources},
+		{ofSubscription, http.MethodGet, []string{"resourceGroups"}, readGroup, true, listGroups},
+		{ofSubscription, http.MethodGet, []string{"providers"}, aSubscription + "/providers/read", true, listProviders},
+		{ofSubscription, http.MethodGet, []string{"providers", "*"}, aSubscription + "/providers/read", true, getProvider},
+		{ofSubscription, http.MethodPost, []string{"providers", "*", "register"}, provider + "/register/action", false, getProvider},
+		{ofSubscription, http.MethodGet, []string{"providers", provider, "registries"}, readRegistry, true, listRegistries},
+		{ofSubscription, http.MethodPost, []string{"providers", provider, "checkNameAvailability"}, provider + "/checkNameAvailability/read", false, checkName},
+
+		{ofGroup, http.MethodGet, nil, readGroup, false, getGroup},
+		{ofGroup, http.MethodHead, nil, readGroup, false, headGroup},
+		{ofGroup, http.MethodPut, nil, aGroup + "/write", false, putGroup},
+		{ofGroup, http.MethodDelete, nil, aGroup + "/delete", false, deleteGroup},
+		{ofGroup, http.MethodGet, []string{"resources"}, aGroup + "/resources/read", true, listResources},
+		{ofGroup, http.MethodGet, []string{"providers", provider, "registries"}, readRegistry, true, listRegistries},
+
+		{ofRegistry, http.MethodGet, nil, readRegistry, false, getRegistry},
+		{ofRegistry, http.MethodPut, nil, aRegistry + "/write", false, putRegistry},
+		{ofRegistry, http.MethodPatch, nil, aRegistry + "/write", false, patchRegistry},
+		{ofRegistry, http.MethodDelete, nil, aRegistry + "/delete", false, deleteRegistry},
+		{ofRegistry, http.MethodGet, []string{"listUsages"}, aRegistry + "/listUsages/read", false, listUsages},
+		{ofRegistry, http.MethodPost, []string{"listCredentials"}, aRegistry + "/listCredentials/action", false, listCredentials},
+		{ofRegistry, http.MethodPost, []string{"regenerateCredential"}, aRegistry + "/regenerateCredential/action", false, regenerateCredential},
+		{ofRegistry, http.MethodGet, []string{"events"}, aRegistry + "/events/read", false, readFeed},
+		{ofRegistry, http.MethodPost, []string{"listeners"}, aListener + "/write", false, createListener},
+		{ofRegistry, http.MethodGet, []string{"listeners", "*", "deliveries"}, aListener + "/listen/action", false, listenToDeliveries},
+		{ofRegistry, http.MethodPost, []string{"listeners", "*", "results"}, aListener + "/listen/action", false, reportResult},
+		{ofRegistry, http.MethodDelete, []string{"listeners", "*"}, aListener + "/delete", false, deleteListener},
+		{ofRegistry, http.MethodGet, []string{"replications"}, aReplication + "/read", false, listReplications},
+		{ofRegistry, http.MethodPut, []string{"replications", "*"}, aReplication + "/write", false, putReplication},
+		{ofRegistry, http.MethodPatch, []string{"replications", "*"}, aReplication + "/write", false, patchReplication},
+		{ofRegistry, http.MethodDelete, []string{"replications", "*"}, aReplication + "/delete", false, deleteReplication},
+		{ofRegistry, http.MethodGet, []string{"replications", "*"}, aReplication + "/read", false, getReplication},
+		{ofRegistry, http.MethodGet, []string{"webhooks"}, readWebhook, false, listWebhooks},
+		{ofRegistry, http.MethodPut, []string{"webhooks", "*"}, aWebhook + "/write", false, putWebhook},
+		{ofRegistry, http.MethodPatch, []string{"webhooks", "*"}, aWebhook + "/write", false, patchWebhook},
+		{ofRegistry, http.MethodDelete, []string{"webhooks", "*"}, aWebhook + "/delete", false, deleteWebhook},
+		{ofRegistry, http.MethodGet, []string{"webhooks", "*"}, readWebhook, false, getWebhook},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "ping"}, aWebhook + "/ping/action", false, pingWebhook},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "test"}, aWebhook + "/test/action", false, testWebhook},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "handshake"}, aWebhook + "/handshake/action", false, handshakeWebhook},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "getCallbackConfig"}, aWebhook + "/getCallbackConfig/action", false, getCallbackConfig},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "rotateSecret"}, aWebhook + "/rotateSecret/action", false, rotateSecret},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "listEvents"}, aWebhook + "/listEvents/action", false, listEvents},
+		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "listEvents"}, aWebhook + "/listEvents/action", false, listEvents},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "pause"}, aWebhook + "/pause/action", false, pauseWebhook},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "resume"}, aWebhook + "/resume/action", false, resumeWebhook},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "redeliver"}, aWebhook + "/redeliver/action", false, redeliver},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "replays"}, aWebhook + "/replays/write", false, postReplay},
+		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "replays"}, aWebhook + "/replays/read", false, listReplays},
+		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "replays", "*"}, aWebhook + "/replays/read", false, getReplay},
+		{ofRegistry, http.MethodDelete, []string{"webhooks", "*", "replays", "*"}, aWebhook + "/replays/cancel/action", false, cancelReplay},
+		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "deadLetters"}, aWebhook + "/deadLetters/read", false, listDeadLetters},
+		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "deadLetters", "purge"}, aWebhook + "/deadLetters/purge/action", false, purgeDeadLetters},
 	}
+}
+
+// place is where a path leads.
+type place struct {
+	level level
+	short bool // the path is under Root
+
+	// What the path is within, as it has it; empty for what it does not name.
+	subscription, group, registry string
+
+	rest []string // the path within that
+	sent string   // the path up to rest, as it was sent
+}
+
+// Handles reports whether a path is the control plane's.
+func Handles(path string) bool {
+	segments := splitPath(path)
+	if len(segments) == 0 {
+		return false
+	}
+	return slices.ContainsFunc([]string{"api", "subscriptions", "tenants", "providers"}, func(first string) bool { return strings.EqualFold(first, segments[0]) })
+}
+
+// parsePath reads a path of either root. Whether there is anything at it is for
+// findRoute to say.
+func parsePath(path string) place {
+	segments := splitPath(path)
+	at := func(within level, n int, p place) place {
+		p.level, p.rest, p.sent = within, segments[n:], "/"+strings.Join(segments[:n], "/")
+		return p
+	}
+	root := splitPath(Root)
+	if hasPrefix(segments, root...) {
+		if len(segments) == len(root) {
+			p := at(ofSubscription, len(root), place{short: true})
+			p.rest = []string{"providers", provider, "registries"}
+			return p
+		}
+		return at(ofRegistry, len(root)+1, place{short: true, registry: segments[len(root)]})
+	}
+	if !hasPrefix(segments, "subscriptions", "*") {
+		return at(ofServer, 0, place{short: hasPrefix(segments, root[0])})
+	}
+	p := place{subscription: segments[1]}
+	if !hasPrefix(segments[2:], "resourceGroups", "*") {
+		return at(ofSubscription, 2, p)
+	}
+	p.group = segments[3]
+	if !hasPrefix(segments[4:], "providers", provider, "registries", "*") {
+		return at(ofGroup, 4, p)
+	}
+	p.registry = segments[7]
+	return at(ofRegistry, 8, p)
+}
+
+// hasPrefix reports whether a path begins with what pattern stands for.
+func hasPrefix(path []string, pattern ...string) bool {
+	if len(path) < len(pattern) {
+		return false
+	}
+	for i, want := range pattern {
+		if want == "*" && path[i] == "" || want != "*" && !strings.EqualFold(path[i], want) {
+			return false
+		}
+	}
+	return true
+}
+
+// findRoute returns the operation for method and place, and the names in its
+// path, the outer one first. For a path that takes other methods it sets Allow.
+func findRoute(h http.Header, method string, p place) (found route, names [2]string, err error) {
 	var allowed []string
 	for _, rt := range routes {
-		names, ok := match(rt.path, path)
-		if !ok {
+		names, ok := match(rt.path, p.rest)
+		if !ok || rt.level != p.level {
 			continue
 		}
 		if rt.method == method {
@@ -64,14 +208,24 @@ func findRoute(h http.Header, method string, path []string) (found route, names 
 		}
 		allowed = append(allowed, rt.method)
 	}
+	if method == http.MethodHead && slices.Contains(allowed, http.MethodGet) {
+		return findRoute(h, http.MethodGet, p)
+	}
+	if allowed == nil && p.level == ofServer {
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q: the registries are at %s, and where ARM has them below /subscriptions",
+			clip("/"+strings.Join(p.rest, "/")), Root)
+	}
 	if allowed == nil {
-		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in a registry: %s", clip(strings.Join(path, "/")), below(path))
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.rest, "/")), p.level.noun(), below(p.level, p.rest))
 	}
 	slices.Sort(allowed)
 	h.Set("Allow", strings.Join(allowed, ", "))
-	what := "the registry itself"
-	if len(path) > 0 {
-		what = clip(strings.Join(path, "/"))
+	what := clip(strings.Join(p.rest, "/"))
+	switch {
+	case p.short && p.level == ofSubscription:
+		what = Root
+	case what == "":
+		what = p.level.noun() + " itself"
 	}
 	return route{}, [2]string{}, fault.New(fault.Unsupported, "%s takes %s, not %s", what, strings.Join(allowed, " or "), clip(method))
 }
@@ -79,7 +233,7 @@ func findRoute(h http.Header, method string, path []string) (found route, names 
 // match reports whether path is one that pattern, of a route, stands for, and
 // returns the names in it.
 func match(pattern, path []string) (names [2]string, ok bool) {
-	if len(path) != len(pattern) {
+	if len(path) != len(pattern) || !hasPrefix(path, pattern...) {
 		return names, false
 	}
 	n := 0
@@ -87,19 +241,17 @@ func match(pattern, path []string) (names [2]string, ok bool) {
 		if want == "*" {
 			names[n] = path[i]
 			n++
-		} else if !strings.EqualFold(path[i], want) {
-			return [2]string{}, false
 		}
 	}
 	return names, true
 }
 
 // below tells what there is below as much of path as leads somewhere.
-func below(path []string) string {
+func below(within level, path []string) string {
 	for known := len(path); ; known-- {
 		var children []string
 		for _, rt := range routes {
-			if len(rt.path) <= known {
+			if rt.level != within || len(rt.path) <= known {
 				continue
 			}
 			if _, ok := match(rt.path[:known], path[:known]); ok {
@@ -116,19 +268,6 @@ func below(path []string) string {
 		}
 		return what + " has " + strings.Join(slices.Compact(children), ", ")
 	}
-}
-
-// cutRoot returns the segments of a path behind Root; ok is false for a path that
-// is not under it.
-func cutRoot(path string) (rest []string, ok bool) {
-	rest = splitPath(path)
-	for _, want := range splitPath(Root) {
-		if len(rest) == 0 || !strings.EqualFold(rest[0], want) {
-			return nil, false
-		}
-		rest = rest[1:]
-	}
-	return rest, true
 }
 
 // splitPath returns the segments of a decoded path. One slash at the end is

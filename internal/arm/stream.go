@@ -95,9 +95,13 @@ func (s *eventStream) write(b []byte) error {
 	return s.rc.Flush()
 }
 
-// recheck fails if the caller may not manage the registry any more: the password
-// was changed, the token ended, or the account is gone.
+// recheck fails if the caller may not go on with what was begun: the password
+// was changed, the token ended, a role was taken away, or the registry is gone.
 func (a *api) recheck(c call) error {
-	_, err := a.Authenticate(c.Request, c.registry)
-	return err
+	caller, err := a.Authenticate(c.Request)
+	if err != nil {
+		return err
+	}
+	c.caller = caller
+	return a.admit(&c)
 }

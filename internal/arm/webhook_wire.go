@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/signature"
+	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
 
@@ -179,12 +180,13 @@ type (
 	}
 )
 
-// callerType is what everyone is who has a name and a password.
-const callerType = "User"
-
-func newSystemData(createdBy string, createdAt time.Time, modifiedBy string, modifiedAt time.Time) systemData {
+func newSystemData(createdBy tenant.Actor, createdAt time.Time, modifiedBy tenant.Actor, modifiedAt time.Time) systemData {
 	return systemData{
-		CreatedBy: createdBy, CreatedByType: callerType, CreatedAt: wireTime(createdAt),
-		LastModifiedBy: modifiedBy, LastModifiedByType: callerType, LastModifiedAt: wireTime(modifiedAt),
+		CreatedBy: createdBy.Name, CreatedByType: createdBy.Kind, CreatedAt: wireTime(createdAt),
+		LastModifiedBy: modifiedBy.Name, LastModifiedByType: modifiedBy.Kind, LastModifiedAt: wireTime(modifiedAt),
 	}
+}
+
+func stampToWire(s tenant.Stamp) systemData {
+	return newSystemData(s.CreatedBy, s.CreatedAt, s.UpdatedBy, s.UpdatedAt)
 }

@@ -20,7 +20,7 @@ func hooksOf(r tenant.Registry) webhook.Registry {
 		Name:      r.Name,
 		SKU:       string(r.SKU),
 		Limit:     r.SKU.WebhookLimit(),
-		Locations: []string{r.Location},
+		Locations: r.Locations(),
 	}
 }
 
@@ -35,7 +35,7 @@ func putWebhook(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	w, created, err := a.Webhooks.Put(c.Context(), hooksOf(c.registry), c.name, def, c.user)
+	w, created, err := a.Webhooks.Put(c.Context(), hooksOf(c.registry), c.name, def, webhook.Actor(c.by()))
 	if err != nil {
 		return answer{}, err
 	}
@@ -55,7 +55,7 @@ func patchWebhook(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	w, err := a.Webhooks.Patch(c.Context(), hooksOf(c.registry), c.name, change, c.user)
+	w, err := a.Webhooks.Patch(c.Context(), hooksOf(c.registry), c.name, change, webhook.Actor(c.by()))
 	if err != nil {
 		return answer{}, err
 	}
@@ -151,7 +151,7 @@ func rotateSecret(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	config, err := a.Webhooks.RotateSecret(c.Context(), hooksOf(c.registry), c.name, in.Secret, time.Duration(in.OverlapInMinutes)*time.Minute, c.user)
+	config, err := a.Webhooks.RotateSecret(c.Context(), hooksOf(c.registry), c.name, in.Secret, time.Duration(in.OverlapInMinutes)*time.Minute, webhook.Actor(c.by()))
 	if err != nil {
 		return answer{}, err
 	}
@@ -240,12 +240,12 @@ func parseFilter(query url.Values) (f delivery.Filter, err error) {
 
 func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {
 	body := webhookBody{
-		Type:       "Microsoft.ContainerRegistry/registries/webhooks",
+		Type:       aWebhook,
 		ID:         r.ResourceID() + "/webhooks/" + w.Name,
 		Name:       w.Name,
 		Location:   w.Location,
 		Tags:       orEmpty(w.Tags),
-		SystemData: newSystemData(w.CreatedBy, w.CreatedAt, w.UpdatedBy, w.UpdatedAt),
+		SystemData: newSystemData(tenant.Actor(w.CreatedBy), w.CreatedAt, tenant.Actor(w.UpdatedBy), w.UpdatedAt),
 		Properties: webhookProperties{
 			Status:            string(w.Status),
 			Scope:             w.Scope,

@@ -282,28 +282,97 @@ func TestResponseToWire(t *testing.T) {
 	}
 }
 
-func TestCutRoot(t *testing.T) {
+func TestParsePath(t *testing.T) {
 	t.Parallel()
+	const arm = "/subscriptions/S/resourceGroups/G/providers/Microsoft.ContainerRegistry/registries"
 	for path, want := range map[string]string{
-		"/api/v1/registries":                     "",
-		"/api/v1/registries/":                    "",
-		"/API/V1/Registries/Contoso":             "Contoso",
-		"/api/v1/registries/contoso/webHooks/Ab": "Contoso|webHooks|Ab",
-		"/api/v1/registries//webhooks":           "|webhooks",
-		"/api/v1":                                "no",
-		"/api/v1/registriesx":                    "no",
-		"/":                                      "no",
-		"":                                       "no",
+		"/api/v1/registries":                     "short of 1: providers|Microsoft.ContainerRegistry|registries",
+		"/api/v1/registries/":                    "short of 1: providers|Microsoft.ContainerRegistry|registries",
+		"/API/V1/Registries/Contoso":             "short of 3 Contoso:",
+		"/api/v1/registries/contoso/webHooks/Ab": "short of 3 contoso: webHooks|Ab",
+		"/api/v1/registries//webhooks":           "short of 3 : webhooks",
+		"/api/v1":                                "short of 0: api|v1",
+		"/api/v1/registriesx":                    "short of 0: api|v1|registriesx",
+		"/":                                      "of 0:",
+		"":                                       "of 0:",
+		"/subscriptions":                         "of 0: subscriptions",
+		"/subscriptions/":                        "of 0: subscriptions",
+		"/subscriptions//x":                      "of 0: subscriptions||x",
+		"/Subscriptions/S":                       "of 1 S:",
+		"/subscriptions/S/resourcegroups":        "of 1 S: resourcegroups",
+		"/subscriptions/S/resourcegroups/G":      "of 2 S G:",
+		"/subscriptions/S/resourceGroups/G/resources":            "of 2 S G: resources",
+		"/subscriptions/S/providers/Microsoft.ContainerRegistry": "of 1 S: providers|Microsoft.ContainerRegistry",
+		arm:              "of 2 S G: providers|Microsoft.ContainerRegistry|registries",
+		arm + "/Contoso": "of 3 S G Contoso:",
+		strings.ToLower(arm) + "/contoso/webhooks/ab":                                "of 3 s g contoso: webhooks|ab",
+		"/subscriptions/S/resourceGroups/G/providers/Microsoft.Storage/registries/x": "of 2 S G: providers|Microsoft.Storage|registries|x",
 	} {
-		rest, ok := cutRoot(path)
-		got := strings.Join(rest, "|")
-		if !ok {
-			got = "no"
+		p := parsePath(path)
+		got := fmt.Sprint("of ", int(p.level))
+		if p.short {
+			got = "short " + got
 		}
-		if !strings.EqualFold(got, want) {
+		for _, name := range []string{p.subscription, p.group} {
+			if name != "" {
+				got += " " + name
+			}
+		}
+		if p.level == ofRegistry {
+			got += " " + p.registry
+		}
+		got = strings.TrimSuffix(got+": "+strings.Join(p.rest, "|"), " ")
+		if got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
+}
+
+// FuzzParsePath checks that what a path is within and what is left of it are the
+// path, in order, and that a found route's names come from it.
+func FuzzParsePath(f *testing.F) {
+	for _, seed := range []string{
+		"/api/v1/registries/contoso/webhooks/ab", "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/r/webhooks/w/ping",
+		"/subscriptions/s/providers", "//", "/API/v1/Registries", "subscriptions/\u212A",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, path string) {
+		p := parsePath(path)
+		segments := splitPath(path)
+		if p.level == ofSubscription && p.short {
+			return // the rest is not in the path
+		}
+		within := strings.Split(p.sent, "/")[1:]
+		if p.sent == "/" {
+			within = nil
+		}
+		if !slices.Equal(append(within, p.rest...), segments) {
+			t.Fatalf("%q: %q and %q", path, p.sent, p.rest)
+		}
+		for _, name := range []string{p.subscription, p.group, p.registry} {
+			if name != "" && !slices.Contains(segments, name) {
+				t.Fatalf("%q has no %q", path, name)
+			}
+		}
+		for _, method := range []string{"GET", "PUT", "POST", "DELETE", "PATCH", "HEAD"} {
+			rt, names, err := findRoute(http.Header{}, method, p)
+			if err != nil {
+				if len(fault.As(err).Message) > 2000 {
+					t.Fatal(err)
+				}
+				continue
+			}
+			if rt.level != p.level || rt.action == "" || rt.run == nil {
+				t.Fatalf("%q leads to %+v", path, rt)
+			}
+			for _, name := range names {
+				if name != "" && !slices.Contains(p.rest, name) {
+					t.Fatalf("%q has no %q", path, name)
+				}
+			}
+		}
+	})
 }
 
 func TestFindRoute(t *testing.T) {
@@ -321,12 +390,13 @@ func TestFindRoute(t *testing.T) {
 		{"GET", "webhooks/MyHook1/listEvents", [2]string{"MyHook1"}, "", fault.Internal},
 		{"GET", "webhooks/MyHook1/ping", [2]string{}, "POST", fault.Unsupported},
 		{"POST", "webhooks/MyHook1", [2]string{}, "DELETE, GET, PATCH, PUT", fault.Unsupported},
-		{"GET", "replications", [2]string{}, "", fault.NotFound},
+		{"GET", "replications/eastus", [2]string{"eastus"}, "", fault.Internal},
+		{"GET", "scopeMaps", [2]string{}, "", fault.NotFound},
 		{"GET", "webhooks/a/b/c", [2]string{}, "", fault.NotFound},
 		{"GET", "webhooks/a/b/c/d/e", [2]string{}, "", fault.NotFound},
 	} {
 		h := http.Header{}
-		_, names, err := findRoute(h, tt.method, splitPath(tt.path))
+		_, names, err := findRoute(h, tt.method, place{level: ofRegistry, rest: splitPath(tt.path)})
 		if names != tt.names || h.Get("Allow") != tt.allow || (err != nil && fault.As(err).Kind != tt.kind) || (err == nil) != (tt.kind == fault.Internal) {
 			t.Errorf("%s %s: names %q, allow %q, %v", tt.method, tt.path, names, h.Get("Allow"), err)
 		}

@@ -1,20 +1,33 @@
-// Package auth knows who makes a request and what they may do with a registry.
+// Package auth knows who makes a request and what they may do, in a registry and
+// in the control plane.
 //
-// It owns the accounts and their passwords, the tokens that a registry's token
-// service hands out and the key that signs them, and Guard, the wrapper that
-// lets through only what the caller may do. Serving the token endpoints is for
-// package acrserver; which registry a request means is decided by package app.
+// It owns the accounts and their passwords, the roles and who has them, the
+// tokens that a registry's token service and the identity authority hand out,
+// the key that signs them, and Guard, the wrapper that lets through only what
+// the caller may do. Serving the token endpoints is for packages acrserver and
+// identityserver; which registry a request means is decided by package app.
 //
-// Today there is one account: the operator, who owns every registry. Nothing is
-// anonymous.
+// There are three kinds of accounts: the operator, who is Owner of everything;
+// the admin user of each registry that has it enabled, who owns what is in that
+// one; and service principals, who may what their roles allow. Nothing is
+// anonymous. Operator and admin users are held in memory; a service principal is
+// read from the database with each request, so that what ends there ends at once
+// and on every node.
+//
+// There are two kinds of tokens, signed by one key. A registry's are good for
+// that registry's contents. A bearer token of the identity authority is good for
+// an audience: the control plane, or being exchanged for a registry's token.
+// Neither passes for the other.
 //
 // Invariants:
-//   - Whoever is not known to be allowed is refused: the zero Identity may
-//     nothing, and Guard passes no method on that it has not been taught.
-//   - A token is good for one registry, never allows more than the identity it
-//     was made from, never outlives the token it was made from, and ends with
-//     the password of its account.
-//   - The database holds passwords and keys only sealed.
+//   - Whoever is not known to be allowed is refused: the zero Identity and the
+//     zero Principal may nothing, and Guard passes no method on that it has not
+//     been taught.
+//   - A registry's token is good for one registry. No token allows more than its
+//     account may at that moment, or than what it was made from; none outlives
+//     what it was made from, and all end with the password of their account.
+//   - The database holds the operator's password and the keys only sealed, and
+//     service principals' passwords not at all.
 //
 // Wrong passwords. A check costs microseconds, so there is nothing to protect
 // but the password itself. After ten different wrong passwords in a row for one
@@ -31,6 +44,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -44,6 +59,10 @@ import (
 type Options struct {
 	DB  *sqldb.DB
 	Key *seal.Key // opens passwords and signing keys
+
+	// Ours reports whether a host, perhaps with a port, is this installation:
+	// whether a token for it is one for the control plane here. Nil: none is.
+	Ours func(host string) bool
 }
 
 // Authority authenticates requests and issues tokens. Its methods may be called
@@ -52,28 +71,63 @@ type Authority struct {
 	db       *sqldb.DB
 	key      *seal.Key
 	macKey   []byte // of password checks
+	ours     func(host string) bool
+	tenant   string
 	signing  signingKey
 	tokens   tokenCache
 	backoff  backoff
 	operator atomic.Pointer[account] // nil before EnsureOperator
+
+	// admins are the enabled admin users by registry: an account for each
+	// password. The map is replaced, never changed.
+	admins atomic.Pointer[map[int64][]*account]
 }
 
-// Open loads the key that signs tokens, making it at the first start. Nobody can
-// log in before EnsureOperator.
+// Open loads the key that signs tokens and the tenant's id, making them at the
+// first start. The operator cannot log in before EnsureOperator.
 func Open(ctx context.Context, opts Options) (*Authority, error) {
-	a := &Authority{db: opts.DB, key: opts.Key, macKey: opts.Key.Derive("password check")}
+	a := &Authority{db: opts.DB, key: opts.Key, macKey: opts.Key.Derive("password check"), ours: opts.Ours}
+	if a.ours == nil {
+		a.ours = func(string) bool { return false }
+	}
 	var err error
 	a.signing, err = loadSigningKey(ctx, a.db, a.key)
 	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	a.tenant, err = loadTenant(ctx, a.db)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.loadAdmins(ctx)
+}
+
+// Tenant returns the UUID by which Azure's tools know this installation as a
+// directory of accounts. It never changes.
+func (a *Authority) Tenant() string { return a.tenant }
+
+// loadTenant writes only at the first start, so that one on a full disk works.
+func loadTenant(ctx context.Context, db *sqldb.DB) (tenant string, err error) {
+	err = db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		tenant, err = findTenant(tx)
+		return err
+	})
+	if errors.Is(err, sqldb.ErrNoRow) {
+		err = db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) (err error) {
+			tenant, err = ensureTenant(tx)
+			return err
+		})
+	}
+	return tenant, err
 }
 
 // Registry is the hosted registry that a request means.
 type Registry struct {
 	ID   int64
 	Name string
+
+	// ResourceID is its ARM id, by which roles in it are found.
+	ResourceID string
 
 	// Service is its login server, for example
 	// contoso.dockbell.localhost:5000: the audience of its tokens.
@@ -90,14 +144,11 @@ func (r Registry) host() string {
 	return host
 }
 
-// Identity is who makes a request. The zero Identity is Anonymous.
+// Identity is who makes a request to a registry. The zero Identity is Anonymous.
 type Identity struct {
-	// Name is the user name; empty for an anonymous caller.
+	// Name is the operator's user name, or the display name of a service
+	// principal; empty for an anonymous caller.
 	Name string
-
-	// Operator is set when the operator came with its own password: it may do
-	// everything, in every registry. It is never set for a token.
-	Operator bool
 
 	// Registry is the id of the only registry it may act on; 0 for any.
 	Registry int64
@@ -105,7 +156,7 @@ type Identity struct {
 	// Access is what its token allows; nil for everything the account may.
 	Access []Access
 
-	owner   bool      // of Registry: a refresh token of the operator
+	account *account  // nil for an anonymous caller
 	expires time.Time // of the token that was presented; zero without one
 }
 
@@ -117,34 +168,72 @@ func (id Identity) actsOn(registry Registry) bool {
 	return id.Registry == 0 || id.Registry == registry.ID
 }
 
-// owns reports whether the identity may do everything where it counts.
-func (id Identity) owns() bool {
-	return id.Access == nil && (id.Operator || id.owner)
+// known reports whether the identity is someone who may do anything at all with
+// the registry's contents.
+func (id Identity) known(registry Registry) bool {
+	return id.actsOn(registry) && id.account != nil && slices.ContainsFunc(dataRights, func(right dataRight) bool {
+		return id.account.may(right.permission, registry.ResourceID)
+	})
 }
 
-// may reports whether the identity may do an action in the registry.
+// may reports whether the identity may do an action in the registry: its account
+// may now, and its token allows it.
 func (id Identity) may(registry Registry, kind, name, action string) bool {
-	if !id.actsOn(registry) {
+	permission := permission(kind, name, action)
+	if permission == "" || id.account == nil || !id.actsOn(registry) || !id.account.may(permission, registry.ResourceID) {
 		return false
 	}
-	return id.owns() || slices.ContainsFunc(id.Access, func(a Access) bool { return a.allows(kind, name, action) })
+	return id.Access == nil || slices.ContainsFunc(id.Access, func(a Access) bool { return a.allows(kind, name, action) })
 }
 
-// account is someone who can log in, as it is held in memory.
+// mayPullAll reports whether the identity may read every repository.
+func (id Identity) mayPullAll(registry Registry) bool {
+	return id.Access == nil && id.account != nil && id.actsOn(registry) && id.account.may(pullRead, registry.ResourceID)
+}
+
+// account is someone who can log in, as a request finds it.
 type account struct {
-	name string
-	mac  [sha256.Size]byte // of name and password
+	id       string            // what it logs in with: the operator's or admin user's name, or an appId
+	name     string            // what people call it
+	registry int64             // the only one it counts in; 0: any, and the control plane
+	program  bool              // a service principal
+	mac      [sha256.Size]byte // of id and password
+	roles    []Assignment
 }
 
-func (a *Authority) newAccount(name, password string) *account {
-	return &account{name, a.mac(name, password)}
+func (acc *account) may(action, scope string) bool {
+	return slices.ContainsFunc(acc.roles, func(as Assignment) bool { return as.allows(action, scope) })
+}
+
+// dataRight is what one may do with a registry's contents, as an action and in
+// the words of ACR's refresh tokens.
+type dataRight struct{ permission, word string }
+
+var dataRights = []dataRight{{pullRead, "read"}, {pushWrite, "write"}, {artifactsDelete, "delete"}}
+
+// dataActions returns the words for what the account may do with contents of the
+// registry.
+func (acc *account) dataActions(registry Registry) (words []string) {
+	for _, right := range dataRights {
+		if acc.may(right.permission, registry.ResourceID) {
+			words = append(words, right.word)
+		}
+	}
+	return words
+}
+
+// everywhere is the operator's roles.
+var everywhere = []Assignment{{owner, "/"}}
+
+func (a *Authority) newOperator(name, password string) *account {
+	return &account{id: name, name: name, mac: a.mac(name, password), roles: everywhere}
 }
 
 // mac makes of a password what is compared in its place: of one length, telling
 // nothing of it, and the same on every node.
-func (a *Authority) mac(name, password string) (sum [sha256.Size]byte) {
+func (a *Authority) mac(id, password string) (sum [sha256.Size]byte) {
 	h := hmac.New(sha256.New, a.macKey)
-	h.Write([]byte(name))
+	h.Write([]byte(id))
 	h.Write([]byte{0})
 	h.Write([]byte(password))
 	h.Sum(sum[:0])
@@ -156,10 +245,50 @@ func (acc *account) credential() string {
 	return base64.RawURLEncoding.EncodeToString(acc.mac[:12])
 }
 
-// account returns the account of that name, nil if there is none.
-func (a *Authority) account(name string) *account {
-	if op := a.operator.Load(); op != nil && op.name == name {
-		return op
+// accounts returns those that log in with id to a registry, or with 0 to the
+// control plane: the operator, the registry's admin user, once for each of its
+// passwords, or a service principal.
+func (a *Authority) accounts(ctx context.Context, registry int64, id string) (found []*account, err error) {
+	if op := a.operator.Load(); op != nil && op.id == id {
+		found = append(found, op)
 	}
-	return nil
+	for _, acc := range (*a.admins.Load())[registry] {
+		if acc.id == id {
+			found = append(found, acc)
+		}
+	}
+	if _, ok := parseAppID(id); !ok {
+		return found, nil
+	}
+	acc := &account{program: true}
+	err = a.db.Read(ctx, func(tx *sqldb.Tx) error {
+		p, mac, err := findPrincipal(tx, id)
+		if err != nil {
+			return err
+		}
+		acc.id, acc.name, acc.roles = p.AppID, p.DisplayName, p.Assignments
+		if copy(acc.mac[:], mac) != len(acc.mac) {
+			return fmt.Errorf("auth: the password of service principal %s has %d bytes", p.AppID, len(mac))
+		}
+		return nil
+	})
+	if errors.Is(err, sqldb.ErrNoRow) {
+		return found, nil
+	}
+	return append(found, acc), err
+}
+
+// accountOf returns the account whose password a token was made from, nil if
+// that is not its password any more.
+func (a *Authority) accountOf(ctx context.Context, registry int64, id, credential string) (*account, error) {
+	all, err := a.accounts(ctx, registry, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, acc := range all {
+		if acc.credential() == credential {
+			return acc, nil
+		}
+	}
+	return nil, nil
 }

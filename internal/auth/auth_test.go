@@ -19,9 +19,11 @@ const (
 	operatorPassword = "correct horse"
 )
 
-var contoso = Registry{ID: 1, Name: "contoso", Service: "contoso.example", Realm: "https://contoso.example"}
+var contoso = Registry{ID: 1, Name: "contoso", ResourceID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/contoso",
+	Service: "contoso.example", Realm: "https://contoso.example"}
 
-var fabrikam = Registry{ID: 2, Name: "fabrikam", Service: "fabrikam.example", Realm: "https://fabrikam.example"}
+var fabrikam = Registry{ID: 2, Name: "fabrikam", ResourceID: "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/fabrikam",
+	Service: "fabrikam.example", Realm: "https://fabrikam.example"}
 
 func openDB(t testing.TB) *sqldb.DB {
 	t.Helper()
@@ -69,7 +71,14 @@ func ensure(t testing.TB, a *Authority, configured string) (password string, cre
 }
 
 // operator is what the operator's password gives.
-var operator = Identity{Name: operatorName, Operator: true}
+var operator = func() Identity {
+	key, err := seal.New(bytes.Repeat([]byte{7}, seal.KeySize))
+	if err != nil {
+		panic(err)
+	}
+	a := &Authority{macKey: key.Derive("password check")}
+	return Identity{Name: operatorName, account: a.newOperator(operatorName, operatorPassword)}
+}()
 
 func basic(user, password string) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
@@ -129,7 +138,7 @@ func TestEnsureOperator(t *testing.T) {
 	if !created || len(made) != 32 || strings.Trim(made, "abcdefghijklmnopqrstuvwxyz234567") != "" {
 		t.Errorf("first start: %q, created %t", made, created)
 	}
-	if id, err := authenticate(a, contoso, basic(operatorName, made)); err != nil || !id.Operator || id.Name != operatorName {
+	if id, err := authenticate(a, contoso, basic(operatorName, made)); err != nil || describe(id) != "dockbell everywhere" {
 		t.Errorf("login: %+v, %v", id, err)
 	}
 	commits := db.Commits()

@@ -1,12 +1,15 @@
 package auth
 
 import (
+	"context"
 	"crypto/hmac"
 	"encoding/base64"
 	"errors"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/dockbell/dockbell/internal/fault"
 )
 
 // TokenUser is the user name which says that the password is a token: what
@@ -15,68 +18,91 @@ const TokenUser = "00000000-0000-0000-0000-000000000000"
 
 // Authenticate returns who makes the request: Anonymous if it does not say. It
 // takes Basic (user name and password, or TokenUser and a token) and Bearer (an
-// access token).
+// access token of the registry).
 //
 // Credentials that are wrong fail with UNAUTHORIZED, kind
 // fault.Unauthenticated; the error has a method Challenge() string, the value of
 // the answer's Www-Authenticate field. Too many wrong passwords fail with
 // TOOMANYREQUESTS, kind fault.Unavailable; the error has a method RetryAfter()
 // time.Duration. The address that failures are counted for is the host of
-// r.RemoteAddr.
+// r.RemoteAddr. Other errors come from the database.
 func (a *Authority) Authenticate(r *http.Request, registry Registry) (Identity, error) {
-	fields := r.Header.Values("Authorization")
-	if len(fields) == 0 {
-		return Anonymous, nil
-	}
-	given, err := parseAuthorization(fields[0])
-	if err == nil && len(fields) > 1 {
-		err = errors.New("the request has more than one Authorization field")
-	}
-	if err != nil {
+	given, ok, err := credentials(r)
+	switch {
+	case err != nil:
 		return Anonymous, unauthenticated(registry, noProblem, err.Error())
+	case !ok:
+		return Anonymous, nil
+	case given.bearer != "":
+		return a.identify(r.Context(), registry, given.bearer, accessToken)
 	}
-	if given.bearer != "" {
-		id, ok := a.identify(registry, given.bearer, accessToken)
-		if !ok {
-			return Anonymous, badToken(registry)
-		}
-		return id, nil
-	}
-	return a.Login(registry, r.RemoteAddr, given.user, given.password)
+	return a.Login(r.Context(), registry, r.RemoteAddr, given.user, given.password)
 }
 
 // Login returns who has that user name and password. client is the address the
 // request came from, as http.Request.RemoteAddr has it. Errors as Authenticate.
-func (a *Authority) Login(registry Registry, client, user, password string) (Identity, error) {
+func (a *Authority) Login(ctx context.Context, registry Registry, client, user, password string) (Identity, error) {
 	if user == TokenUser {
-		for _, kind := range []grantType{accessToken, refreshToken} {
-			if id, ok := a.identify(registry, password, kind); ok {
-				return id, nil
-			}
+		id, err := a.identify(ctx, registry, password, accessToken)
+		if fault.Is(err, fault.Unauthenticated) {
+			id, err = a.identify(ctx, registry, password, refreshToken)
 		}
-		return Anonymous, badToken(registry)
+		return id, err
+	}
+	acc, err := a.check(ctx, registry.ID, client, user, password)
+	if err != nil {
+		return Anonymous, challenged(registry, noProblem, err)
+	}
+	return Identity{Name: acc.name, Registry: acc.registry, account: acc}, nil
+}
+
+// check returns the account of a registry, or with 0 of the control plane, with
+// that user name and password. What is wrong fails with fault.Unauthenticated,
+// without a challenge yet.
+func (a *Authority) check(ctx context.Context, registry int64, client, user, password string) (*account, error) {
+	appID, program := parseAppID(user)
+	if program {
+		user = appID
 	}
 	if wait := a.backoff.wait(client, user); wait > 0 {
-		return Anonymous, tooManyFailures(wait)
+		return nil, tooManyFailures(wait)
+	}
+	all, err := a.accounts(ctx, registry, user)
+	if err != nil {
+		return nil, err
 	}
 	given := a.mac(user, password)
-	acc := a.account(user)
-	if acc == nil || !hmac.Equal(given[:], acc.mac[:]) {
-		a.backoff.failed(client, user, given)
-		return Anonymous, unauthenticated(registry, noProblem,
-			"the user name or the password is wrong: the operator's are in the file admin-credentials of the server's data folder")
+	for _, acc := range all {
+		if hmac.Equal(given[:], acc.mac[:]) {
+			a.backoff.succeeded(client, user)
+			return acc, nil
+		}
 	}
-	a.backoff.succeeded(client, user)
-	return Identity{Name: acc.name, Operator: true}, nil
+	a.backoff.failed(client, user, given)
+	if program {
+		return nil, fault.New(fault.Unauthenticated,
+			"the password of service principal %s is wrong, or there is none of this id: dockbell service-principal list shows them, reset makes a new password", appID)
+	}
+	return nil, fault.New(fault.Unauthenticated,
+		"the user name or the password is wrong: the operator's are in the file admin-credentials of the server's data folder, a service principal's user name is its appId")
 }
 
 // Refresh returns who a refresh token stands for. Errors as Authenticate.
-func (a *Authority) Refresh(registry Registry, token string) (Identity, error) {
-	id, ok := a.identify(registry, token, refreshToken)
-	if !ok {
+func (a *Authority) Refresh(ctx context.Context, registry Registry, token string) (Identity, error) {
+	return a.identify(ctx, registry, token, refreshToken)
+}
+
+// Exchange returns who a bearer token of the identity authority stands for in
+// the registry. Errors as Authenticate.
+func (a *Authority) Exchange(ctx context.Context, registry Registry, token string) (Identity, error) {
+	acc, expires, err := a.bearer(ctx, token, forControlPlane, forRegistries)
+	if err != nil {
+		return Anonymous, err
+	}
+	if acc == nil {
 		return Anonymous, badToken(registry)
 	}
-	return id, nil
+	return Identity{Name: acc.name, Registry: registry.ID, account: acc, expires: expires}, nil
 }
 
 func badToken(registry Registry) error {
@@ -84,25 +110,41 @@ func badToken(registry Registry) error {
 		"the token is not valid here: it has expired, or is another registry's, or its password has changed; log in again with docker login "+registry.host())
 }
 
-// identify returns who a token of that kind stands for.
-func (a *Authority) identify(registry Registry, token string, kind grantType) (Identity, bool) {
+// identify returns who a registry's token of that kind stands for.
+func (a *Authority) identify(ctx context.Context, registry Registry, token string, kind grantType) (Identity, error) {
 	c, ok := a.verify(token)
 	if !ok || c.GrantType != kind || c.Audience != registry.Service {
-		return Anonymous, false
+		return Anonymous, badToken(registry)
 	}
-	id := Identity{Name: c.Subject, Registry: registry.ID, Access: c.Access, expires: time.Unix(c.Expires, 0)}
+	id := Identity{Registry: registry.ID, Access: c.Access, expires: time.Unix(c.Expires, 0)}
 	if c.Subject != "" {
-		acc := a.account(c.Subject)
-		if acc == nil || acc.credential() != c.Credential {
-			return Anonymous, false
+		acc, err := a.accountOf(ctx, registry.ID, c.Subject, c.Credential)
+		if err != nil {
+			return Anonymous, err
 		}
+		if acc == nil {
+			return Anonymous, badToken(registry)
+		}
+		id.Name, id.account = acc.name, acc
 	}
-	if kind == refreshToken {
-		id.owner = true
-	} else if id.Access == nil {
+	if kind == accessToken && id.Access == nil {
 		id.Access = []Access{} // an access token without any allows nothing
 	}
-	return id, true
+	return id, nil
+}
+
+// credentials reads the request's Authorization field; ok is false without one.
+// Its errors repeat nothing of it.
+func credentials(r *http.Request) (given authorization, ok bool, err error) {
+	fields := r.Header.Values("Authorization")
+	switch len(fields) {
+	case 0:
+		return authorization{}, false, nil
+	case 1:
+		given, err = parseAuthorization(fields[0])
+		return given, err == nil, err
+	}
+	return authorization{}, false, errors.New("the request has more than one Authorization field")
 }
 
 // authorization is what an Authorization field holds: a bearer token, or user

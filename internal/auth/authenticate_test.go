@@ -29,8 +29,8 @@ func TestAuthenticate(t *testing.T) {
 		want   string // the identity, or the challenge
 	}{
 		{"nothing", nil, "anonymous"},
-		{"password", []string{basic(operatorName, operatorPassword)}, "operator everywhere"},
-		{"scheme in another case", []string{"bAsIc" + strings.TrimPrefix(basic(operatorName, operatorPassword), "Basic")}, "operator everywhere"},
+		{"password", []string{basic(operatorName, operatorPassword)}, "dockbell everywhere"},
+		{"scheme in another case", []string{"bAsIc" + strings.TrimPrefix(basic(operatorName, operatorPassword), "Basic")}, "dockbell everywhere"},
 		{"access token", []string{"Bearer " + access}, "dockbell [repository:team/web:pull]"},
 		{"access token as password", []string{basic(TokenUser, access)}, "dockbell [repository:team/web:pull]"},
 		{"refresh token as password", []string{basic(TokenUser, refresh)}, "dockbell, all of registry 1"},
@@ -82,11 +82,9 @@ func describe(id Identity) string {
 		name = "anonymous"
 	}
 	switch {
-	case id.Operator && id.Registry == 0 && id.Access == nil:
-		return "operator everywhere"
-	case id.Operator:
-		return "an operator that is not"
-	case id.owner && id.Access == nil:
+	case id.account != nil && id.Registry == 0 && id.Access == nil:
+		return name + " everywhere"
+	case id.account != nil && id.Access == nil:
 		return fmt.Sprintf("%s, all of registry %d", name, id.Registry)
 	case id.Access != nil:
 		return fmt.Sprint(name, " ", id.Access)
@@ -111,7 +109,7 @@ func TestBackoff(t *testing.T) {
 	a := newAuthority(t)
 	const addr = "192.0.2.1:1234"
 	login := func(addr, password string) error {
-		_, err := a.Login(contoso, addr, operatorName, password)
+		_, err := a.Login(t.Context(), contoso, addr, operatorName, password)
 		return err
 	}
 	// retry returns the seconds of a 429, 0 for anything else.
@@ -161,10 +159,10 @@ func TestBackoff(t *testing.T) {
 			if err := login("192.0.2.2:1234", operatorPassword); err != nil {
 				t.Fatalf("another address: %v", err)
 			}
-			if err := retry(t, func() error { _, err := a.Login(contoso, addr, "someone", "x"); return err }()); err != 0 {
+			if err := retry(t, func() error { _, err := a.Login(t.Context(), contoso, addr, "someone", "x"); return err }()); err != 0 {
 				t.Fatal("another user has to wait")
 			}
-			if _, err := a.Login(contoso, addr, TokenUser, token); err != nil {
+			if _, err := a.Login(t.Context(), contoso, addr, TokenUser, token); err != nil {
 				t.Fatalf("a token: %v", err)
 			}
 			time.Sleep(time.Duration(want)*time.Second - time.Nanosecond)

@@ -75,7 +75,7 @@ func (g *guard) MountBlob(ctx context.Context, repo oci.Repository, dgst oci.Dig
 	if err := g.id.Require(g.registry, wanted...); err != nil {
 		return oci.Descriptor{}, err
 	}
-	if from == "" && !g.id.owns() {
+	if from == "" && !g.id.mayPullAll(g.registry) {
 		return oci.Descriptor{}, oci.BlobUnknown(repo, dgst)
 	}
 	return g.inner.MountBlob(ctx, repo, dgst, from)

@@ -77,7 +77,7 @@ func call(t *testing.T, method string, id Identity, registry Registry) (err erro
 }
 
 func token(access ...Access) Identity {
-	return Identity{Name: operatorName, Registry: contoso.ID, Access: slices.Concat([]Access{}, access), expires: time.Now()}
+	return Identity{Name: operatorName, account: operator.account, Registry: contoso.ID, Access: append([]Access{}, access...), expires: time.Now()}
 }
 
 // TestGuard walks all methods of oci.Registry: one that is added later fails
@@ -118,14 +118,14 @@ func TestGuard(t *testing.T) {
 			}
 			const insufficient = `,error="insufficient_scope"`
 			refused("anonymous", Anonymous, "")
-			refused("a password of another registry", Identity{Name: "someone", Operator: true, Registry: fabrikam.ID}, "")
+			refused("a password of another registry", Identity{Name: operatorName, account: operator.account, Registry: fabrikam.ID}, "")
 			elsewhere := token(wanted...)
 			elsewhere.Registry = fabrikam.ID
 			if scopes == "" {
 				refused("an anonymous token", Identity{Registry: contoso.ID, Access: []Access{}, expires: time.Now()}, "")
 				refused("a token of another registry", elsewhere, "")
 			} else {
-				refused("an account without rights", Identity{Name: "someone"}, "")
+				refused("an account without rights", Identity{Name: "someone", account: &account{name: "someone"}}, "")
 				refused("an anonymous token", Identity{Registry: contoso.ID, Access: []Access{}, expires: time.Now()}, insufficient)
 				refused("a token of another registry", elsewhere, insufficient)
 				refused("a token without access", token(), insufficient)
@@ -150,7 +150,7 @@ func TestGuard(t *testing.T) {
 
 			for who, id := range map[string]Identity{
 				"the operator":      operator,
-				"a refresh token":   {Name: operatorName, Registry: contoso.ID, owner: true, expires: time.Now()},
+				"a refresh token":   {Name: operatorName, account: operator.account, Registry: contoso.ID, expires: time.Now()},
 				"a token that does": token(wanted...),
 			} {
 				if err := call(t, method, id, contoso); err != errReached {

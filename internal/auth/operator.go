@@ -32,7 +32,7 @@ func (a *Authority) EnsureOperator(ctx context.Context, name, configured string)
 			return "", false, err
 		}
 	}
-	a.operator.Store(a.newAccount(name, password))
+	a.operator.Store(a.newOperator(name, password))
 	return password, created, nil
 }
 

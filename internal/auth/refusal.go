@@ -52,22 +52,28 @@ func scopesText(wanted []Access) string {
 
 // unauthenticated refuses credentials.
 func unauthenticated(registry Registry, problem, message string) error {
-	return &refusal{
-		fault.New(fault.Unauthenticated, "%s", message).WithCode(oci.CodeUnauthorized),
-		challenge(registry, problem),
+	return challenged(registry, problem, fault.New(fault.Unauthenticated, "%s", message))
+}
+
+// challenged adds to an error that refuses credentials how to do better; other
+// errors stay as they are.
+func challenged(registry Registry, problem string, err error) error {
+	if !fault.Is(err, fault.Unauthenticated) {
+		return err
 	}
+	return &refusal{fault.As(err).WithCode(oci.CodeUnauthorized), challenge(registry, problem)}
 }
 
 // missing is one entry of a refusal's detail, as ACR writes it.
 type missing struct{ Type, Name, Action string }
 
 // Require returns nil if the identity may do all that is wanted in the registry;
-// without anything wanted, if it is anyone at all. Otherwise it fails with
+// without anything wanted, if it is anyone who may do anything there. Otherwise it fails with
 // UNAUTHORIZED, kind fault.Unauthenticated, and the error has a method
 // Challenge() string: the value of Www-Authenticate that asks for a token which
 // would do.
 func (id Identity) Require(registry Registry, wanted ...Access) error {
-	if id.Name != "" && id.actsOn(registry) && id.mayAll(registry, wanted) {
+	if id.known(registry) && id.mayAll(registry, wanted) {
 		return nil
 	}
 	f := fault.New(fault.Unauthenticated, "authentication required: docker login %s", registry.host()).WithCode(oci.CodeUnauthorized)
@@ -81,11 +87,16 @@ func (id Identity) Require(registry Registry, wanted ...Access) error {
 		f.Detail = detail
 	}
 	problem := noProblem
-	if !id.expires.IsZero() && len(wanted) > 0 { // came with a token
+	switch {
+	case !id.expires.IsZero() && len(wanted) > 0: // came with a token
 		problem = insufficientScope
 		if id.Name != "" {
 			f.Message = fmt.Sprintf("authentication required: the token of %s does not allow %s: get one for that scope", id.Name, scopesText(wanted))
 		}
+	case id.Name != "" && id.actsOn(registry) && len(wanted) > 0:
+		f.Message = fmt.Sprintf("authentication required: the roles of %s do not allow %s in registry %s", id.Name, scopesText(wanted), registry.Name)
+	case id.Name != "" && id.actsOn(registry):
+		f.Message = fmt.Sprintf("authentication required: %s has no role in registry %s that lets it pull, push or delete", id.Name, registry.Name)
 	}
 	return &refusal{f, challenge(registry, problem, wanted...)}
 }

@@ -47,7 +47,7 @@ const (
 // credential.
 type claims struct {
 	ID          string       `json:"jti"`
-	Subject     string       `json:"sub"` // user name; empty: anonymous
+	Subject     string       `json:"sub"` // user name or appId; empty: anonymous
 	NotBefore   int64        `json:"nbf"`
 	Expires     int64        `json:"exp"`
 	IssuedAt    int64        `json:"iat"`
@@ -85,15 +85,19 @@ func (a *Authority) Issue(id Identity, registry Registry, wanted []Access) (stri
 
 // IssueRefresh returns a refresh token: whoever holds it may have access tokens
 // for the registry in the identity's name. It is good for RefreshTokenLife, or
-// until the token that the identity came with expires. An access token and
-// Anonymous get none: it fails as Identity.Require.
+// until the token that the identity came with expires. An access token, Anonymous
+// and an account without a role in the registry get none: it fails as
+// Identity.Require.
 func (a *Authority) IssueRefresh(id Identity, registry Registry) (string, error) {
-	if !id.actsOn(registry) || !id.owns() {
+	if id.Access != nil || id.account == nil {
 		return "", Anonymous.Require(registry)
+	}
+	if err := id.Require(registry); err != nil {
+		return "", err
 	}
 	return a.issue(id, registry, RefreshTokenLife, claims{
 		GrantType:   refreshToken,
-		Permissions: &permissions{Actions: []string{"read", "write", "delete"}, NotActions: []string{}},
+		Permissions: &permissions{Actions: id.account.dataActions(registry), NotActions: []string{}},
 	})
 }
 
@@ -105,26 +109,17 @@ func (a *Authority) issue(id Identity, registry Registry, life time.Duration, c 
 		expires = id.expires
 	}
 	c.ID = uuid.NewString()
-	c.Subject = id.Name
 	c.NotBefore, c.IssuedAt, c.Expires = now.Unix(), now.Unix(), expires.Unix()
 	c.Issuer, c.Version, c.Audience = issuer, version, registry.Service
 	c.Roles = []string{}
-	if acc := a.account(id.Name); acc != nil {
-		c.Credential = acc.credential()
+	if id.account != nil {
+		c.Subject, c.Credential = id.account.id, id.account.credential()
 	}
-	payload, err := json.Marshal(c)
-	if err != nil {
-		return "", fmt.Errorf("auth: encode token: %w", err)
-	}
-	jws, err := a.signing.signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("auth: sign token: %w", err)
-	}
-	return jws.CompactSerialize()
+	return a.signing.sign(c)
 }
 
-// verify returns the claims of a token that this installation signed and that is
-// good now. Whom it is for is left to the caller.
+// verify returns the claims of a registry's token that this installation signed
+// and that is good now. Whom it is for is left to the caller.
 func (a *Authority) verify(token string) (*claims, bool) {
 	if len(token) > maxToken {
 		return nil, false
@@ -133,13 +128,18 @@ func (a *Authority) verify(token string) (*claims, bool) {
 	sum := sha256.Sum256([]byte(token))
 	c := a.tokens.get(sum, now)
 	if c == nil {
-		var err error
-		if c, err = a.signing.open(token); err != nil || c.Issuer != issuer || c.Version != version {
+		c = &claims{}
+		if err := a.signing.open(token, c); err != nil || c.Issuer != issuer || c.Version != version {
 			return nil, false
 		}
 		a.tokens.put(sum, c, now)
 	}
-	return c, now.Unix() < c.Expires && c.NotBefore <= now.Add(clockSkew).Unix()
+	return c, goodAt(now, c.NotBefore, c.Expires)
+}
+
+// goodAt reports whether a token's time has begun and has not ended.
+func goodAt(now time.Time, notBefore, expires int64) bool {
+	return now.Unix() < expires && notBefore <= now.Add(clockSkew).Unix()
 }
 
 // signingKey is the key that signs tokens.
@@ -214,21 +214,33 @@ func parseSigningKey(pkcs8 []byte) (signingKey, error) {
 	return signingKey{jwk.KeyID, &private.PublicKey, signer}, nil
 }
 
-// open checks the signature of a token and returns its claims.
-func (k *signingKey) open(token string) (*claims, error) {
+// sign makes a token of claims.
+func (k *signingKey) sign(claims any) (string, error) {
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", fmt.Errorf("auth: encode token: %w", err)
+	}
+	jws, err := k.signer.Sign(payload)
+	if err != nil {
+		return "", fmt.Errorf("auth: sign token: %w", err)
+	}
+	return jws.CompactSerialize()
+}
+
+// open checks the signature of a token and decodes its claims.
+func (k *signingKey) open(token string, claims any) error {
 	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if jws.Signatures[0].Protected.KeyID != k.id {
-		return nil, errors.New("auth: a token of another key")
+		return errors.New("auth: a token of another key")
 	}
 	payload, err := jws.Verify(k.public)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &claims{}
-	return c, json.Unmarshal(payload, c)
+	return json.Unmarshal(payload, claims)
 }
 
 // tokenCache remembers tokens whose signature was checked, by their hash, so

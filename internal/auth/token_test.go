@@ -104,7 +104,7 @@ func TestTokenLife(t *testing.T) {
 			t.Error("the access token, or the one made of it, did not expire")
 		}
 		time.Sleep(RefreshTokenLife - AccessTokenLife - time.Second)
-		viaRefresh, err := a.Refresh(contoso, refresh)
+		viaRefresh, err := a.Refresh(t.Context(), contoso, refresh)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestTokenLife(t *testing.T) {
 func TestIssueGrants(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
-	puller := Identity{Name: operatorName, Registry: contoso.ID, Access: []Access{ToRepository("x", Pull, MetadataRead)}}
+	puller := Identity{Name: operatorName, account: operator.account, Registry: contoso.ID, Access: []Access{ToRepository("x", Pull, MetadataRead)}}
 	for _, tt := range []struct {
 		name   string
 		id     Identity
@@ -160,7 +160,7 @@ func TestIssueGrants(t *testing.T) {
 			challengeOf(t, err)
 		}
 	}
-	owner, err := a.Refresh(contoso, issueRefresh(t, a, operator, contoso))
+	owner, err := a.Refresh(t.Context(), contoso, issueRefresh(t, a, operator, contoso))
 	if err != nil {
 		t.Fatal(err)
 	}

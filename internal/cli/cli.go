@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -46,7 +47,11 @@ type Env struct {
 	Getenv    func(string) string
 	ConfigDir string // where the login is kept, as os.UserConfigDir has it; empty: nowhere
 	HTTP      *http.Client
-	Version   string
+
+	// LookupHost returns the addresses of a name, as net.Resolver's does.
+	LookupHost func(ctx context.Context, name string) ([]string, error)
+
+	Version string
 }
 
 // requestTimeout bounds one request to the server. No command here does long
@@ -68,6 +73,7 @@ func OSEnv(version string) Env {
 		Getenv:         os.Getenv,
 		ConfigDir:      dir,
 		HTTP:           &http.Client{Timeout: requestTimeout},
+		LookupHost:     net.DefaultResolver.LookupHost,
 		Version:        version,
 	}
 	if stdin := int(os.Stdin.Fd()); term.IsTerminal(stdin) {
@@ -104,6 +110,10 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		loginCommand(env),
 		logoutCommand(env),
 		registryCommand(env),
+		servicePrincipalCommand(env),
+		azEnvCommand(env),
+		credentialCommand(env),
+		replicationCommand(env),
 		webhookCommand(env),
 		eventsCommand(env),
 		listenCommand(env),

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -49,6 +50,14 @@ func (s *shell) run(args ...string) result {
 	return result{out.String(), errs.String(), code}
 }
 
+// lookup knows the names of servers that are where the test is.
+func lookup(_ context.Context, name string) ([]string, error) {
+	if name == "localhost" || name == "127.0.0.1" || name == "resolved.azurecr.example" {
+		return []string{"127.0.0.1"}, nil
+	}
+	return nil, fmt.Errorf("no such host %s", name)
+}
+
 func (s *shell) execute(ctx context.Context, out, errs io.Writer, args []string) int {
 	client := &http.Client{}
 	if s.transport != nil {
@@ -64,6 +73,7 @@ func (s *shell) execute(ctx context.Context, out, errs io.Writer, args []string)
 		Getenv:         func(name string) string { return s.env[name] },
 		ConfigDir:      s.dir,
 		HTTP:           client,
+		LookupHost:     lookup,
 		Version:        "1.2.3",
 	})
 	return cli.Execute(ctx, root, args)

@@ -2,6 +2,9 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -32,24 +35,68 @@ type connected struct {
 	anonymous bool
 }
 
-// connect finds server and credentials. A stored password is used for the server
-// and user it was stored for only.
-func (c *connection) connect() (*connected, error) {
+// found is a server, before anyone asks it anything.
+type found struct {
+	server *url.URL
+	ca     string // PEM file of the authorities its certificate must be from; empty: the system's
+	http   *http.Client
+	stored login // the login stored for this server, or none
+}
+
+// find returns the server that a command is for, and how to reach it.
+func (c *connection) find() (found, error) {
 	stored, err := c.env.loadLogin()
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
 	address := firstOf(c.server, c.env.Getenv("DOCKBELL_SERVER"), stored.Server)
 	if address == "" {
-		return nil, fault.New(fault.Invalid, "no server is named: dockbell login http://localhost:5000 -u dockbell, or use --server or DOCKBELL_SERVER")
+		return found{}, fault.New(fault.Invalid, "no server is named: dockbell login http://localhost:5000 -u dockbell, or use --server or DOCKBELL_SERVER")
 	}
 	server, err := parseServer(address)
 	if err != nil {
+		return found{}, err
+	}
+	if server.String() != stored.Server {
+		stored = login{}
+	}
+	f := found{server: server, ca: firstOf(c.env.Getenv("DOCKBELL_CA"), stored.CA), stored: stored}
+	f.http, err = c.env.trusting(f.ca)
+	return f, err
+}
+
+// trusting returns a client for servers whose certificate is from an authority in
+// a PEM file; without one, from one that the system trusts.
+func (env Env) trusting(ca string) (*http.Client, error) {
+	if ca == "" {
+		return env.HTTP, nil
+	}
+	text, err := readFile(ca, maxPEM)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "the certificate authority's file %s: name another with --ca of dockbell login, or DOCKBELL_CA", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fault.New(fault.Invalid, "%s holds no certificate in PEM form: a server with --tls self-signed keeps it in tls/ca.pem of its data folder", ca)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	client := *env.HTTP
+	client.Transport = transport
+	return &client, nil
+}
+
+// connect finds server and credentials. A stored password is used for the server
+// and user it was stored for only.
+func (c *connection) connect() (*connected, error) {
+	f, err := c.find()
+	if err != nil {
 		return nil, err
 	}
+	server, stored := f.server, f.stored
 	username := firstOf(c.username, c.env.Getenv("DOCKBELL_USERNAME"))
 	password := firstOf(c.password, c.env.Getenv("DOCKBELL_PASSWORD"))
-	if server.String() == stored.Server && (username == "" || username == stored.Username) {
+	if stored.Server != "" && (username == "" || username == stored.Username) {
 		username = stored.Username
 		password = firstOf(password, stored.Password)
 	}
@@ -60,7 +107,7 @@ func (c *connection) connect() (*connected, error) {
 		return nil, Usage("the password has no user name: use --username or DOCKBELL_USERNAME")
 	}
 	return &connected{
-		Client:    controlclient.New(server, username, password, c.env.HTTP),
+		Client:    controlclient.New(server, username, password, f.http),
 		env:       c.env,
 		server:    server,
 		anonymous: username == "",

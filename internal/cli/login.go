@@ -24,6 +24,7 @@ type login struct {
 	Server   string `json:"server"` // scheme, host and port
 	Username string `json:"username"`
 	Password string `json:"password"`
+	CA       string `json:"ca,omitempty"` // PEM file of the authorities its certificate must be from
 }
 
 const loginFile = "login.json"
@@ -78,12 +79,12 @@ func (env Env) storeLogin(l login) error {
 }
 
 func loginCommand(env Env) *cobra.Command {
-	var username, password string
+	var username, password, ca string
 	var passwordStdin bool
 	cmd := &cobra.Command{
 		Use:     "login URL",
 		Short:   "Log in to a server and keep the login for the commands that follow.",
-		Example: "  dockbell login http://localhost:5000 -u dockbell\n  dockbell login https://registry.example.com -u dockbell --password-stdin < password.txt",
+		Example: "  dockbell login http://localhost:5000 -u dockbell\n  dockbell login https://registry.example.com -u dockbell --password-stdin < password.txt\n  dockbell login https://localhost:5000 -u dockbell --ca dockbell-data/tls/ca.pem",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return Usage("login needs one address: dockbell login http://localhost:5000 -u dockbell")
@@ -113,7 +114,13 @@ func loginCommand(env Env) *cobra.Command {
 			if password == "" {
 				return Usage("login needs a password: with --password-stdin, -p or DOCKBELL_PASSWORD")
 			}
-			return env.login(cmd.Context(), server, username, password)
+			ca := firstOf(ca, env.Getenv("DOCKBELL_CA"))
+			if ca != "" {
+				if ca, err = filepath.Abs(ca); err != nil {
+					return fmt.Errorf("--ca: %w", err)
+				}
+			}
+			return env.login(cmd.Context(), server, login{Username: username, Password: password, CA: ca})
 		},
 	}
 	flags := cmd.Flags()
@@ -121,32 +128,40 @@ func loginCommand(env Env) *cobra.Command {
 	flags.StringVarP(&username, "username", "u", "", "user `name`, also DOCKBELL_USERNAME")
 	flags.StringVarP(&password, "password", "p", "", "`password`, also DOCKBELL_PASSWORD; asked for when it is missing")
 	flags.BoolVar(&passwordStdin, "password-stdin", false, "read the password from standard input")
+	flags.StringVar(&ca, "ca", "", "PEM `file` of the authority that the server's certificate must be from, in place of the system's; also DOCKBELL_CA")
 	return cmd
 }
 
-func (env Env) login(ctx context.Context, server *url.URL, username, password string) error {
+// login asks the server whether it knows l's user and password, and keeps l if it
+// does.
+func (env Env) login(ctx context.Context, server *url.URL, l login) error {
 	if server.Scheme == "http" && !loopback(server.Hostname()) {
 		env.warn("%s is not encrypted: everyone on the way can read the password", server)
 	}
-	client := controlclient.New(server, username, password, env.HTTP)
+	hc, err := env.trusting(l.CA)
+	if err != nil {
+		return err
+	}
+	client := controlclient.New(server, l.Username, l.Password, hc)
 	registries, err := client.Registries(ctx)
 	if fault.Is(err, fault.Unauthenticated) {
-		return fault.Wrap(err, fault.Unauthenticated, "%s does not know user %s with this password (the operator's is in the file admin-credentials of the server's data folder)", server, username)
+		return fault.Wrap(err, fault.Unauthenticated, "%s does not know user %s with this password (the operator's is in the file admin-credentials of the server's data folder)", server, l.Username)
 	}
 	if err != nil {
 		return err
 	}
 	if len(registries) == 0 {
-		return fault.New(fault.Denied, "%s has no registry that user %s may manage", server, username)
+		return fault.New(fault.Denied, "%s has no registry that user %s may manage", server, l.Username)
 	}
-	if err := env.storeLogin(login{server.String(), username, password}); err != nil {
+	l.Server = server.String()
+	if err := env.storeLogin(l); err != nil {
 		return err
 	}
 	var names []string
 	for _, r := range registries {
 		names = append(names, r.Name)
 	}
-	env.hint("logged in to %s as %s: %s", server, username, strings.Join(names, ", "))
+	env.hint("logged in to %s as %s: %s", server, l.Username, strings.Join(names, ", "))
 	env.hint("next: dockbell webhook list -r %s", registries[0].Name)
 	return nil
 }

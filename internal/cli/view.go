@@ -83,12 +83,15 @@ func replayView(r controlclient.Replay) map[string]any { return decodedObject(r.
 func deadLetterView(d controlclient.DeadLetter) map[string]any { return decodedObject(d.Raw) }
 
 // registryView lifts whatever properties the server sent.
-func registryView(r controlclient.Registry) map[string]any {
-	view := decodedObject(r.Raw)
+func registryView(r controlclient.Registry) map[string]any { return lifted(r.Raw, r.ID) }
+
+// lifted is a resource whose properties are at the top, whatever they are.
+func lifted(raw json.RawMessage, id string) map[string]any {
+	view := decodedObject(raw)
 	properties, _ := view["properties"].(map[string]any)
 	delete(view, "properties")
 	maps.Copy(view, properties)
-	view["resourceGroup"] = resourceGroup(r.ID)
+	view["resourceGroup"] = resourceGroup(id)
 	return view
 }
 
@@ -410,11 +413,7 @@ func registryTable(registries ...controlclient.Registry) table {
 	t := table{header: []string{"NAME", "RESOURCE GROUP", "LOCATION", "SKU", "LOGIN SERVER", "CREATION DATE", "ADMIN ENABLED"}}
 	for _, r := range registries {
 		p := r.Properties
-		admin := "False"
-		if p.AdminUserEnabled {
-			admin = "True"
-		}
-		t.rows = append(t.rows, []string{r.Name, resourceGroup(r.ID), r.Location, r.SKU.Name, p.LoginServer, toSecond(p.CreationDate), admin})
+		t.rows = append(t.rows, []string{r.Name, resourceGroup(r.ID), r.Location, r.SKU.Name, p.LoginServer, toSecond(p.CreationDate), pythonBool(p.AdminUserEnabled)})
 	}
 	return t
 }

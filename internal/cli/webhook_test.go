@@ -90,12 +90,15 @@ func newServer(t *testing.T, registries ...string) *server {
 		Webhooks:   hooks,
 		Deliveries: s,
 		Log:        slog.New(slog.DiscardHandler),
-		Authenticate: func(r *http.Request, _ tenant.Registry) (string, error) {
+		Authenticate: func(r *http.Request) (arm.Caller, error) {
 			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
-				return "", fault.New(fault.Unauthenticated, "authentication required")
+				return nil, fault.New(fault.Unauthenticated, "authentication required")
 			}
-			return "dockbell", nil
+			return operator{}, nil
 		},
+		Admins: admins{}, Directory: "00000000-0000-0000-0000-000000000002",
+		Size:  func(context.Context, int64) (int64, error) { return 3 << 20, nil },
+		Purge: func() {},
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
 		},
@@ -109,6 +112,24 @@ func newServer(t *testing.T, registries ...string) *server {
 	}))
 	t.Cleanup(s.Close)
 	return s
+}
+
+// operator may do everything.
+type operator struct{}
+
+func (operator) Name() string         { return "dockbell" }
+func (operator) Kind() string         { return "User" }
+func (operator) May(_, _ string) bool { return true }
+
+// admins are admin users whose passwords do not change.
+type admins struct{}
+
+func (admins) AdminPasswords(context.Context, int64) ([2]string, error) {
+	return [2]string{"first-password", "second-password"}, nil
+}
+
+func (admins) RenewAdminPassword(context.Context, int64, int) ([2]string, error) {
+	return [2]string{"first-password", "new-password"}, nil
 }
 
 // endpoints gives ids and forgets them.

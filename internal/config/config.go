@@ -62,12 +62,17 @@ type Config struct {
 
 	MaxManifestSize Size // MinManifestSize to MaxManifestSize
 
-	TLSCert string // PEM file with certificate and chain; empty: no TLS
+	TLS     string // SelfSigned, or empty: TLSCert, or no TLS
+	TLSCert string // PEM file with certificate and chain; empty: TLS alone decides
 	TLSKey  string // PEM file with its private key
 
 	LogLevel  slog.Level
 	LogFormat string // text or json
 }
+
+// SelfSigned is the value of Config.TLS for certificates of an authority that the
+// server makes itself.
+const SelfSigned = "self-signed"
 
 // DefaultDomain is the domain that resolves to the reader's own machine.
 const DefaultDomain = "dockbell.localhost"
@@ -116,6 +121,9 @@ func (c *Config) LoopbackDestinations() bool {
 		c.ExternalURL == nil && len(c.Aliases) == 0 && len(c.TrustedProxies) == 0 && domain == DefaultDomain
 }
 
+// HTTPS reports whether the server speaks HTTPS.
+func (c *Config) HTTPS() bool { return c.TLS != "" || c.TLSCert != "" }
+
 func (c *Config) listensOnLoopback() bool {
 	host, _, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -132,6 +140,9 @@ func (c *Config) listensOnLoopback() bool {
 func (c *Config) validate() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return fault.New(fault.Invalid, "--tls-cert and --tls-key go together: give both, or neither for plain HTTP")
+	}
+	if c.TLS != "" && c.TLSCert != "" {
+		return fault.New(fault.Invalid, "--tls %s makes its own certificate, and --tls-cert %s is another: give one of them", c.TLS, c.TLSCert)
 	}
 	return nil
 }

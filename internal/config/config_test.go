@@ -90,7 +90,7 @@ func TestEverySetting(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{
 		"listen": ":5001", "domain": "Example.COM", "external-url": "https://Reg.example.com:443/", "alias": "a,b.c",
-		"trusted-proxies": "10.1.0.0/16", "tls-cert": "c.pem", "tls-key": "k.pem", "data": "/data",
+		"trusted-proxies": "10.1.0.0/16", "tls": "", "tls-cert": "c.pem", "tls-key": "k.pem", "data": "/data",
 		"database": "postgres://u:p@h/db", "data-key": "a2V5", "registry-name": "Contoso", "location": "East US",
 		"admin-password": "correct horse", "max-manifest-size": "8MiB", "allow-destinations": "10.0.0.0/8, 192.168.7.9",
 		"nat64-prefixes": "2001:db8:64::/96,2001:db8:1::/48", "egress-proxy": "http://u:p@proxy:4750", "alerts": "https://h/a?key=x",
@@ -132,6 +132,26 @@ func TestEverySetting(t *testing.T) {
 	check(t, mustLoad(t, nil, nil, file.String()))
 	if c := mustLoad(t, nil, env, ""); c.DataKey.Reveal() != "a2V5" {
 		t.Errorf("data key %q", c.DataKey.Reveal())
+	}
+}
+
+// TestSelfSigned has what TestEverySetting cannot: --tls goes with no --tls-cert.
+func TestSelfSigned(t *testing.T) {
+	t.Parallel()
+	for _, c := range []*Config{
+		mustLoad(t, []string{"--tls=self-signed"}, nil, ""),
+		mustLoad(t, nil, []string{"DOCKBELL_TLS=self-signed"}, ""),
+		mustLoad(t, nil, nil, "tls: self-signed"),
+	} {
+		if c.TLS != SelfSigned || !c.HTTPS() {
+			t.Errorf("TLS %q, HTTPS %t", c.TLS, c.HTTPS())
+		}
+	}
+	if c := mustLoad(t, []string{"--tls-cert=c.pem", "--tls-key=k.pem"}, nil, ""); !c.HTTPS() {
+		t.Error("no HTTPS with a certificate")
+	}
+	if Default().HTTPS() {
+		t.Error("HTTPS by default")
 	}
 }
 
@@ -180,6 +200,8 @@ func TestErrors(t *testing.T) {
 		{"variable", nil, []string{"DOCKBELL_LOG_FORMAT=xml"}, "", `DOCKBELL_LOG_FORMAT: "xml" is no format: use text or json`},
 		{"file", nil, nil, "\nlisten: 5000\n", `f.yaml:2: listen: "5000" is no address: write host:port, for example 127.0.0.1:5000, or :5000 for every address of this machine`},
 		{"second of a list", []string{"--trusted-proxies=10.0.0.0/8,10.0.0.5/8"}, nil, "", `--trusted-proxies: "10.0.0.5/8" has address bits beyond the /8: write 10.0.0.0/8`},
+		{"unknown TLS", []string{"--tls=letsencrypt"}, nil, "", `--tls: "letsencrypt" is not offered: use self-signed, or leave it out and give --tls-cert and --tls-key`},
+		{"two kinds of TLS", []string{"--tls=self-signed", "--tls-cert=c.pem", "--tls-key=k.pem"}, nil, "", "--tls self-signed makes its own certificate, and --tls-cert c.pem is another: give one of them"},
 		{"half of TLS", []string{"--tls-cert=c.pem"}, nil, "", "--tls-cert and --tls-key go together: give both, or neither for plain HTTP"},
 
 		{"password too short", []string{"--admin-password=hunter2"}, nil, "", "--admin-password: the password has fewer than 8 characters: choose a longer one, or leave it out and one is made"},

@@ -106,6 +106,7 @@ func (l *Loader) table() []group {
 			one(&c.ExternalURL, parseExternalURL, "external-url", "URL", "scheme and host that clients use, where that is not --listen"),
 			many(&c.Aliases, parseHostName, "alias", "name,...", "further host names of the default registry, for example a cluster service's"),
 			many(&c.TrustedProxies, ParseCIDR, "trusted-proxies", "CIDR,...", "believe X-Forwarded-For, -Host and -Proto of these addresses"),
+			one(&c.TLS, parseTLS, "tls", SelfSigned, "serve HTTPS with a certificate of an authority made for it, which clients have to trust: tls/ca.pem in the data folder"),
 			one(&c.TLSCert, parseText, "tls-cert", "file", "serve HTTPS with this certificate and chain (PEM)"),
 			one(&c.TLSKey, parseText, "tls-key", "file", "private key of --tls-cert (PEM)"),
 		}},
@@ -116,7 +117,7 @@ func (l *Loader) table() []group {
 		}},
 		{"Registry", []*setting{
 			one(&c.RegistryName, parseRegistryName, "registry-name", "name", "default registry, and user name of the operator").defaultsTo(c.RegistryName),
-			one(&c.Location, parseLocation, "location", "name", "where the default registry is made at the first start, for example eastus (default local)"),
+			one(&c.Location, parseLocation, "location", "name", "the only location there is, for example eastus; without it any, and the default registry is made in local"),
 			one(&c.AdminPassword, parsePassword, "admin-password", "password", "password of the operator; better in DOCKBELL_ADMIN_PASSWORD; made at the first start if there is none"),
 			one(&c.MaxManifestSize, parseManifestSize, "max-manifest-size", "size", "largest manifest taken, "+MinManifestSize.String()+" to "+MaxManifestSize.String()).defaultsTo(c.MaxManifestSize.String()),
 		}},
@@ -252,7 +253,7 @@ func (s *setting) apply(layers ...layer) error {
 const envPrefix = "DOCKBELL_"
 
 // clientVariables are for the client commands.
-var clientVariables = []string{"DOCKBELL_SERVER", "DOCKBELL_USERNAME", "DOCKBELL_PASSWORD", "DOCKBELL_REGISTRY"}
+var clientVariables = []string{"DOCKBELL_SERVER", "DOCKBELL_USERNAME", "DOCKBELL_PASSWORD", "DOCKBELL_REGISTRY", "DOCKBELL_CA"}
 
 // serviceVariables matches what Kubernetes sets for services whose names begin
 // with dockbell (documentation, "Discovering services").

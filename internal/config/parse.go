@@ -186,6 +186,13 @@ func parseListen(text string) (string, error) {
 	return text, nil
 }
 
+func parseTLS(text string) (string, error) {
+	if text != "" && text != SelfSigned {
+		return "", fmt.Errorf("%.80q is not offered: use %s, or leave it out and give --tls-cert and --tls-key", text, SelfSigned)
+	}
+	return text, nil
+}
+
 func parseFolder(text string) (string, error) {
 	if text == "" {
 		return "", errors.New("the name is empty: name a folder, for example ./dockbell-data")

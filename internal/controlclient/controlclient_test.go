@@ -336,7 +336,7 @@ func TestUnreachable(t *testing.T) {
 		{"nobody listens", "http://" + closed.Addr().String(), &http.Client{}, "start the server with dockbell serve"},
 		{"https to http", strings.Replace(plain.URL, "http:", "https:", 1), &http.Client{}, "use http://"},
 		{"http to https", strings.Replace(secure.URL, "https:", "http:", 1), &http.Client{}, "use https://"},
-		{"unknown authority", secure.URL, &http.Client{}, "SSL_CERT_FILE"},
+		{"unknown authority", secure.URL, &http.Client{}, " --ca FILE, or DOCKBELL_CA=FILE"},
 		{"no answer", hung.URL, &http.Client{Timeout: 20 * time.Millisecond}, "did not answer in time"},
 		{"cut off", cut.URL, &http.Client{}, "closed the connection"},
 		{"unknown name", "http://dockbell.test", &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {

@@ -91,7 +91,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fault.Wrap(err, fault.Unavailable, "nothing listens at %s: start the server with dockbell serve, or name another with --server", host)
 	case errors.As(err, &authority):
-		return fault.Wrap(err, fault.Unavailable, "the certificate of %s is signed by an authority this machine does not trust: name its CA file in SSL_CERT_FILE (a server with --tls self-signed keeps it in tls/ca.pem of its data folder)", host)
+		return fault.Wrap(err, fault.Unavailable, "the certificate of %s is signed by an authority this machine does not trust: dockbell login https://%s --ca FILE, or DOCKBELL_CA=FILE (a server with --tls self-signed keeps the file in tls/ca.pem of its data folder)", host, host)
 	case errors.As(err, &name):
 		return fault.Wrap(err, fault.Unavailable, "the certificate of %s is for another name: use the name it was made for", host)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

@@ -26,7 +26,7 @@ type Registry struct {
 // SKU is a registry's tier.
 type SKU struct {
 	Name string `json:"name"` // Basic, Standard or Premium
-	Tier string `json:"tier"`
+	Tier string `json:"tier,omitempty"`
 }
 
 // UnmarshalJSON keeps the whole object beside the fields.

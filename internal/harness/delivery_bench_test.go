@@ -118,7 +118,7 @@ func newRinger(b *testing.B) *ringer {
 	d := tenants.Default()
 	r.hook, _, err = hooks.Put(ctx,
 		webhook.Registry{ID: d.ID, Name: d.Name, SKU: string(d.SKU), Limit: d.SKU.WebhookLimit(), Locations: []string{d.Location}},
-		"ratehook", webhook.Definition{Location: d.Location, ServiceURI: r.receiver.URL, Actions: []string{"push"}}, "dockbell")
+		"ratehook", webhook.Definition{Location: d.Location, ServiceURI: r.receiver.URL, Actions: []string{"push"}}, webhook.Actor{Name: "dockbell", Kind: "User"})
 	must(err)
 	return r
 }

@@ -21,9 +21,9 @@ const module = "github.com/dockbell/dockbell/"
 // to it.
 var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
-	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal"},
+	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca"},
 	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
-	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm"},
+	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient"},
 	"config":      {"internal/config"},
 	"cli":         {"internal/cli"},
@@ -64,6 +64,7 @@ var heavy = map[string][]string{
 	"github.com/spf13/cobra":    {"internal/cli", "cmd/dockbell"},
 	"oras.land/oras-go/":        {"internal/app"},
 	"github.com/cloudevents/":   {}, // tests only
+	"github.com/Azure/":         {}, // tests only
 }
 
 func TestImports(t *testing.T) {

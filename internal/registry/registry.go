@@ -44,6 +44,7 @@ type Store struct {
 	Options
 	uploads openUploads
 	known   knownRepositories
+	sizes   sizes
 }
 
 // New returns a Store.
@@ -123,11 +124,14 @@ func (h *handle) missing(tx *sqldb.Tx, repo oci.Repository, unknown error) error
 func (h *handle) touch(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
 	key := repositoryKey{h.reg.ID, repo}
 	if id, ok := h.known.get(key); ok {
-		if there, err := touchKnown(tx, id); there || err != nil {
+		if there, err := touchKnown(tx, h.reg.ID, id); there || err != nil {
 			return id, err
 		}
 	}
 	id, err := touchRepository(tx, h.reg.ID, repo)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		return 0, oci.NameUnknown(repo) // the registry was deleted meanwhile
+	}
 	if err == nil {
 		tx.AfterCommit(func() { h.known.put(key, id) })
 	}

@@ -16,18 +16,19 @@ func repositoryID(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, 
 	return id, err
 }
 
-// touchKnown marks a repository as changed whose row id is id; it reports
-// whether there is one.
-func touchKnown(tx *sqldb.Tx, id int64) (bool, error) {
-	n, err := tx.Exec("UPDATE repository SET updated_at = $2 WHERE id = $1", id, tx.Now().UnixNano())
+// touchKnown marks a repository of a registry as changed whose row id is id; it
+// reports whether there is one.
+func touchKnown(tx *sqldb.Tx, registry, id int64) (bool, error) {
+	n, err := tx.Exec("UPDATE repository SET updated_at = $3 WHERE id = $1 AND registry = $2", id, registry, tx.Now().UnixNano())
 	return n > 0, err
 }
 
 // touchRepository makes the repository if need be and marks it as changed. Its
 // row is what transactions on one repository serialise on, on engines that run
-// several at once.
+// several at once. It returns sqldb.ErrNoRow for a registry that was deleted.
 func touchRepository(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, err error) {
-	err = tx.Get(`INSERT INTO repository (registry, name, created_at, updated_at) VALUES ($1, $2, $3, $3)
+	err = tx.Get(`INSERT INTO repository (registry, name, created_at, updated_at)
+		SELECT CAST($1 AS BIGINT), $2, $3, CAST($3 AS BIGINT) WHERE NOT EXISTS (SELECT 1 FROM registry WHERE id = $1 AND deleted_at IS NOT NULL)
 		ON CONFLICT (registry, name) DO UPDATE SET updated_at = excluded.updated_at RETURNING id`,
 		[]any{registry, string(repo), tx.Now().UnixNano()}, &id)
 	return id, err

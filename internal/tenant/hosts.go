@@ -43,26 +43,26 @@ func NewHosts(store *Store, domain string, names ...string) (*Hosts, error) {
 // and port do not matter. It fails with fault.NotFound and CodeMisdirected.
 func (h *Hosts) Resolve(hostHeader string) (Registry, error) {
 	if isIPLiteral(hostHeader) {
-		return h.store.def, nil
+		return h.store.Default(), nil
 	}
 	host, ok := dnsHost(hostHeader)
 	if !ok {
 		return Registry{}, h.misdirected(hostHeader)
 	}
 	if name, ok := strings.CutSuffix(host, "."+h.domain); ok {
-		if r, ok := h.store.byName[name]; ok {
+		if r, ok := h.store.view.Load().byName[name]; ok {
 			return r, nil
 		}
 	}
 	if h.names[host] {
-		return h.store.def, nil
+		return h.store.Default(), nil
 	}
 	return Registry{}, h.misdirected(host)
 }
 
 func (h *Hosts) misdirected(host string) error {
 	return fault.New(fault.NotFound, "this server does not answer for host %q: its registries are at <registry>.%s (--domain), and --external-url or --alias adds names for registry %s",
-		clip(host), h.domain, h.store.def.Name).WithCode(CodeMisdirected)
+		clip(host), h.domain, h.store.Default().Name).WithCode(CodeMisdirected)
 }
 
 // isIPLiteral reports whether s is an IP address with or without a port, IPv6 in

@@ -2,6 +2,7 @@ package tenant
 
 import (
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func TestOpenAgainKeepsWhatWasMade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.Default() != first.Default() {
+	if !reflect.DeepEqual(again.Default(), first.Default()) {
 		t.Errorf("after a restart the default registry is %+v, was %+v", again.Default(), first.Default())
 	}
 	other, err := Open(t.Context(), db, Options{DefaultName: "another"})
@@ -89,7 +90,7 @@ func TestOpenAgainKeepsWhatWasMade(t *testing.T) {
 func TestByName(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, Options{DefaultName: "contoso"})
-	if r, err := s.ByName("ConToso"); err != nil || r != s.Default() {
+	if r, err := s.ByName("ConToso"); err != nil || !reflect.DeepEqual(r, s.Default()) {
 		t.Errorf("ConToso: %+v, %v", r, err)
 	}
 	if _, err := s.ByName("nosuch"); !fault.Is(err, fault.NotFound) || fault.As(err).Code != "RegistryResourceNotFound" {

@@ -121,13 +121,13 @@ func TestContentTypeOfCloudEventsIsFixed(t *testing.T) {
 	const rule = "webhook deployhook has a custom header Content-Type, which the format cloudevents-binary sets itself: take the header away, or use the format acr"
 	def := definition()
 	def.Format, def.CustomHeaders = "cloudevents-binary", custom
-	_, _, err := w.Put(t.Context(), contoso, "deployhook", def, "ada")
+	_, _, err := w.Put(t.Context(), contoso, "deployhook", def, ada)
 	fails(t, err, fault.Invalid, "", rule)
 	w.put(contoso, "deployhook", func(d *Definition) { d.CustomHeaders = custom })
-	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{Format: new("cloudevents-binary")}, "ada")
+	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{Format: new("cloudevents-binary")}, ada)
 	fails(t, err, fault.Invalid, "", rule)
 	w.patch(contoso, "deployhook", Change{Format: new("cloudevents-binary"), CustomHeaders: map[string]string{}})
-	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{CustomHeaders: custom}, "ada")
+	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{CustomHeaders: custom}, ada)
 	fails(t, err, fault.Invalid, "", rule)
 	if n := w.handshakes(); n != 1 {
 		t.Errorf("asked %d times, want once: only one change was made that needs it", n)
@@ -161,11 +161,11 @@ func TestHandshakeOfAFormat(t *testing.T) {
 			t.Errorf("%+v: %s, %s, consent %+v", test.change, hook.Format, hook.Handshake, hook.Consent)
 		}
 	}
-	listener, err := w.Listen(t.Context(), contoso, Definition{}, "ada")
+	listener, err := w.Listen(t.Context(), contoso, Definition{}, ada)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = w.Patch(t.Context(), contoso, listener.Name, Change{Format: new("cloudevents")}, "ada")
+	_, err = w.Patch(t.Context(), contoso, listener.Name, Change{Format: new("cloudevents")}, ada)
 	fails(t, err, fault.Invalid, "", "webhook "+listener.Name+" is a listener, which has no address: leave format and handshake out")
 }
 
@@ -307,13 +307,13 @@ func TestHandshakeInFlight(t *testing.T) {
 		def := definition()
 		asCloudEvents(&def)
 		def.ServiceURI = "https://slow.example.net/"
-		_, _, err := w.Put(context.Background(), contoso, "deployhook", def, "ada")
+		_, _, err := w.Put(context.Background(), contoso, "deployhook", def, ada)
 		made <- err
 	}()
 	<-arrived
 	patched := make(chan error)
 	go func() {
-		_, err := w.Patch(context.Background(), contoso, "deployhook", Change{ServiceURI: new("https://other.example.net/")}, "bob")
+		_, err := w.Patch(context.Background(), contoso, "deployhook", Change{ServiceURI: new("https://other.example.net/")}, Actor{"bob", "User"})
 		patched <- err
 	}()
 	for deadline := time.Now().Add(20 * time.Second); w.config(contoso, "deployhook").ServiceURI != "https://other.example.net/"; {

@@ -3,6 +3,7 @@ package webhook
 import (
 	"bytes"
 	"cmp"
+	"fmt"
 	"maps"
 	"net/textproto"
 	"slices"
@@ -255,7 +256,11 @@ func isToken(s string) bool {
 
 // overQuota is what the webhook beyond a tier's limit meets.
 func overQuota(reg Registry, have int) error {
-	return fault.New(fault.Quota, "registry %s (%s) has %d of %d webhooks: delete one first", reg.Name, reg.SKU, have, reg.Limit).
+	way := "delete one"
+	if higher := map[string]string{"Basic": "Standard", "Standard": "Premium"}[reg.SKU]; higher != "" {
+		way = fmt.Sprintf("delete one or move to %s with dockbell registry update -n %s --sku %s", higher, reg.Name, higher)
+	}
+	return fault.New(fault.Quota, "registry %s (%s) has %d of %d webhooks: %s", reg.Name, reg.SKU, have, reg.Limit, way).
 		WithCode("QuotaExceeded")
 }
 
@@ -272,8 +277,8 @@ func place(reg Registry, location string) (string, error) {
 			WithCode("LocationRequired")
 	}
 	if !slices.ContainsFunc(reg.Locations, func(l string) bool { return normalLocation(l) == normal }) {
-		return "", fault.New(fault.NotFound, "registry %s is not found in location %s: it is in %s", reg.Name, clip(normal), strings.Join(reg.Locations, ", ")).
-			WithCode("RegistryResourceNotFound")
+		return "", fault.New(fault.Invalid, "registry %s is not in location %s, so no webhook there could ring: use %s, or create a replication there first",
+			reg.Name, clip(normal), strings.Join(reg.Locations, ", ")).WithCode("LocationNotAvailableForResourceType")
 	}
 	return normal, nil
 }

@@ -202,7 +202,7 @@ func (s *Store) Disable(ctx context.Context, registry, endpoint int64, why strin
 		}
 		r := old
 		r.Status, r.DisabledWhy = Disabled, why
-		_, err = s.updateFor(tx, old, r, "dockbell", why)
+		_, err = s.updateFor(tx, old, r, Actor{"dockbell", "Application"}, why)
 		return err
 	})
 }

@@ -70,9 +70,9 @@ func testPolicy(t *testing.T, w *world) {
 	} {
 		p := own
 		tt.change(&p)
-		_, err := w.Patch(t.Context(), contoso, "deployhook", Change{Policy: ReplacePolicy(p)}, "ada")
+		_, err := w.Patch(t.Context(), contoso, "deployhook", Change{Policy: ReplacePolicy(p)}, ada)
 		fails(t, err, fault.Invalid, "", tt.want)
-		_, _, err = w.Put(t.Context(), contoso, "otherhook", Definition{Location: "eastus", ServiceURI: "https://x.example/", Actions: []string{"push"}, Policy: &p}, "ada")
+		_, _, err = w.Put(t.Context(), contoso, "otherhook", Definition{Location: "eastus", ServiceURI: "https://x.example/", Actions: []string{"push"}, Policy: &p}, ada)
 		fails(t, err, fault.Invalid, "", tt.want)
 	}
 	check(own)
@@ -290,7 +290,7 @@ func testDisable(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	got, _ := w.Get(ctx, contoso, "deployhook")
-	if got.Status != Disabled || got.DisabledWhy != why || got.UpdatedBy != "dockbell" {
+	if got.Status != Disabled || got.DisabledWhy != why || got.UpdatedBy.Name != "dockbell" {
 		t.Errorf("disabled: %+v", got)
 	}
 	if !gocmp.Equal(w.endpoints.disabled, map[int64]string{hook.ID: why}) {
@@ -368,7 +368,7 @@ func testFailingWebhooksAreReported(t *testing.T, w *world) {
 		}
 	}
 
-	listener, err := w.Listen(t.Context(), contoso, Definition{}, "ada")
+	listener, err := w.Listen(t.Context(), contoso, Definition{}, ada)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -481,14 +481,14 @@ func TestListeners(t *testing.T) { onEach(t, testListeners) }
 func testListeners(t *testing.T, w *world) {
 	ctx := t.Context()
 	full := Registry{ID: contoso.ID, Name: "contoso", SKU: "Basic", Limit: 0, Locations: []string{"eastus", "westeurope"}}
-	made, err := w.Listen(ctx, full, Definition{}, "ada")
+	made, err := w.Listen(ctx, full, Definition{}, ada)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Webhook{
 		ID: made.ID, RegistryID: full.ID, Name: made.Name, Location: "eastus", Tags: map[string]string{}, Status: Enabled, Listener: true,
 		Actions: []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}, Policy: ring.Default(), Format: ACR, Handshake: NoHandshake,
-		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt, CreatedBy: "ada", UpdatedBy: "ada",
+		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt, CreatedBy: ada, UpdatedBy: ada,
 	}
 	got, err := w.Get(ctx, full, made.Name)
 	if diff := gocmp.Diff(want, got); diff != "" || err != nil || !regexp.MustCompile(`\Alisten[a-z0-9]{10}\z`).MatchString(made.Name) {
@@ -497,7 +497,7 @@ func testListeners(t *testing.T, w *world) {
 	if uri := w.config(full, made.Name).ServiceURI; uri != "listen://"+made.Name {
 		t.Errorf("service URI %q", uri)
 	}
-	scoped, err := w.Listen(ctx, full, Definition{Location: "West Europe", Scope: "web:*", Actions: []string{"push"}, ServiceURI: "https://x.example/"}, "bob")
+	scoped, err := w.Listen(ctx, full, Definition{Location: "West Europe", Scope: "web:*", Actions: []string{"push"}, ServiceURI: "https://x.example/"}, bob)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,12 +519,12 @@ func testListeners(t *testing.T, w *world) {
 
 	// It cannot become a webhook that does not count, and no webhook one of it.
 	uri, listen := "https://x.example/", "listen://"+made.Name
-	_, err = w.Patch(ctx, full, made.Name, Change{ServiceURI: &uri}, "ada")
+	_, err = w.Patch(ctx, full, made.Name, Change{ServiceURI: &uri}, ada)
 	fails(t, err, fault.Conflict, "", "webhook "+made.Name+" is a listener, which has no address: create a webhook of another name for a service URI")
-	_, _, err = w.Put(ctx, full, made.Name, definition(), "ada")
+	_, _, err = w.Put(ctx, full, made.Name, definition(), ada)
 	fails(t, err, fault.Conflict, "", "webhook "+made.Name+" is a listener, which has no address: create a webhook of another name for a service URI")
 	w.put(contoso, "deployhook", nil)
-	if _, err = w.Patch(ctx, contoso, "deployhook", Change{ServiceURI: &listen}, "ada"); !fault.Is(err, fault.Invalid) {
+	if _, err = w.Patch(ctx, contoso, "deployhook", Change{ServiceURI: &listen}, ada); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a webhook with the address of a listener: %v", err)
 	}
 	scope := "api:*"
@@ -536,12 +536,12 @@ func testListeners(t *testing.T, w *world) {
 		def  Definition
 		kind fault.Kind
 	}{
-		{Definition{Location: "northeurope"}, fault.NotFound},
+		{Definition{Location: "northeurope"}, fault.Invalid},
 		{Definition{Scope: "*"}, fault.Invalid},
 		{Definition{Actions: []string{}}, fault.Invalid},
 		{Definition{Actions: []string{"ping"}}, fault.Invalid},
 	} {
-		if _, err := w.Listen(ctx, full, tt.def, "ada"); !fault.Is(err, tt.kind) {
+		if _, err := w.Listen(ctx, full, tt.def, ada); !fault.Is(err, tt.kind) {
 			t.Errorf("%+v: %v", tt.def, err)
 		}
 	}

@@ -22,7 +22,7 @@ const maxListeners = 100
 //
 // Errors: as Put, and fault.Quota (QuotaExceeded) for a registry with many
 // listeners.
-func (s *Store) Listen(ctx context.Context, reg Registry, def Definition, by string) (w Webhook, err error) {
+func (s *Store) Listen(ctx context.Context, reg Registry, def Definition, by Actor) (w Webhook, err error) {
 	def = Definition{Location: def.Location, Tags: def.Tags, Scope: def.Scope, Actions: def.Actions}
 	if def.Location == "" {
 		def.Location = reg.Locations[0]

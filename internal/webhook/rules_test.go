@@ -230,7 +230,7 @@ func TestConcurrentChanges(t *testing.T) {
 				def.Scope = []string{"", "web:*", "web:v1", "api*:*"}[random.IntN(4)]
 				def.Status = []string{"enabled", "disabled"}[random.IntN(2)]
 				def.Actions = []string{"push", "delete"}[:1+random.IntN(2)]
-				if _, _, err := w.Put(ctx, contoso, name, def, "ada"); err != nil {
+				if _, _, err := w.Put(ctx, contoso, name, def, ada); err != nil {
 					t.Error(err)
 				}
 			}
@@ -388,5 +388,45 @@ func BenchmarkNoMatch(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestDropAll removes the webhooks of one registry, more than go at once, and
+// leaves another's.
+func TestDropAll(t *testing.T) { onEach(t, testDropAll) }
+
+func testDropAll(t *testing.T, w *world) {
+	for i := range 2*dropAtOnce + 1 {
+		w.put(contoso, fmt.Sprintf("hook%d", i), nil)
+	}
+	w.put(fabrika, "keepme", nil)
+	listener, err := w.Listen(t.Context(), contoso, Definition{Location: "westeurope"}, ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := func(registry int64, location string) (n int) {
+		err := w.DB.Read(t.Context(), func(tx *sqldb.Tx) error {
+			found, err := w.NamesIn(tx, registry, location)
+			n = len(found)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if all, there := names(contoso.ID, ""), names(contoso.ID, "westeurope"); all != 2*dropAtOnce+1 || there != 0 {
+		t.Errorf("%d webhooks, %d in westeurope beside the listener", all, there)
+	}
+	dropped, err := w.DropAll(t.Context(), contoso.ID)
+	if err != nil || len(dropped) != 1 || dropped[0].Name != listener.Name {
+		t.Errorf("listeners %v, %v", dropped, err)
+	}
+	e := &event.Event{Action: event.Push, Registry: sourceOf(contoso.ID), Target: event.Target{Repository: "team/web", Tag: "v1"}}
+	if owed := w.InForce()(e); len(owed) != 0 || names(contoso.ID, "") != 0 {
+		t.Errorf("after it: %v is owed a push, %d are there", owed, names(contoso.ID, ""))
+	}
+	if names(fabrika.ID, "eastus") != 1 {
+		t.Error("the other registry's webhook is gone")
 	}
 }

@@ -49,10 +49,10 @@ func TestHeaderNamesAndValuesAreCheckedWhenSaved(t *testing.T) {
 		{"X-Env": "a\r\nHost: b"}, {"X-Env": "a\nb"}, {"X-Env": "a\rb"}, {"X-Env": "a\x00b"},
 		{"X-Env": strings.Repeat("x", 8<<10)}, many,
 	} {
-		if _, _, err := w.Put(t.Context(), contoso, "otherhook", Definition{Location: "eastus", ServiceURI: "https://hooks.example.net/", Actions: []string{"push"}, CustomHeaders: headers}, "ada"); !fault.Is(err, fault.Invalid) {
+		if _, _, err := w.Put(t.Context(), contoso, "otherhook", Definition{Location: "eastus", ServiceURI: "https://hooks.example.net/", Actions: []string{"push"}, CustomHeaders: headers}, ada); !fault.Is(err, fault.Invalid) {
 			t.Errorf("created with %.60q: %v", headers, err)
 		}
-		if _, err := w.Patch(t.Context(), contoso, "deployhook", Change{CustomHeaders: headers}, "ada"); !fault.Is(err, fault.Invalid) {
+		if _, err := w.Patch(t.Context(), contoso, "deployhook", Change{CustomHeaders: headers}, ada); !fault.Is(err, fault.Invalid) {
 			t.Errorf("changed to %.60q: %v", headers, err)
 		}
 	}
@@ -75,7 +75,7 @@ func TestReservedHeadersCannotBeOverridden(t *testing.T) {
 	}
 	for _, name := range names {
 		for _, written := range []string{name, strings.ToUpper(name), http.CanonicalHeaderKey(name)} {
-			_, err := w.Patch(t.Context(), contoso, "deployhook", Change{CustomHeaders: map[string]string{written: "v4lue"}}, "ada")
+			_, err := w.Patch(t.Context(), contoso, "deployhook", Change{CustomHeaders: map[string]string{written: "v4lue"}}, ada)
 			if !fault.Is(err, fault.Invalid) || !strings.HasPrefix(err.Error(), "header "+written+" cannot be set: the sender uses it itself") || strings.Contains(err.Error(), "v4lue") {
 				t.Errorf("%s: %v", written, err)
 			}
@@ -96,7 +96,7 @@ func TestSecretHeadersAreSealedAndNeverShown(t *testing.T) {
 		d.ServiceURI, d.SignatureHeaders = uri, []string{"github", "flux"}
 		d.CustomHeaders = map[string]string{"Authorization": "Bearer t0k3n", "X-Api-Key": "k3y"}
 	})
-	if _, err := w.RotateSecret(t.Context(), contoso, "deployhook", "", time.Hour, "ada"); err != nil {
+	if _, err := w.RotateSecret(t.Context(), contoso, "deployhook", "", time.Hour, ada); err != nil {
 		t.Fatal(err)
 	}
 	config := w.config(contoso, "deployhook")
@@ -131,7 +131,7 @@ func TestSecretHeadersAreSealedAndNeverShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []Change{{CustomHeaders: map[string]string{"Host": "t0k3n"}}, {CustomHeaders: map[string]string{"X": "t0k3n\n"}}} {
-		_, err := w.Patch(t.Context(), contoso, "deployhook", bad, "ada")
+		_, err := w.Patch(t.Context(), contoso, "deployhook", bad, ada)
 		fmt.Fprintln(&shown, err)
 	}
 	for _, secret := range secrets {
@@ -211,7 +211,7 @@ func TestSigningSecretsAreStrongAndTheirOwn(t *testing.T) {
 		name := fmt.Sprintf("hook%d", i)
 		w.put(contoso, name, nil)
 		strong(w.config(contoso, name).SigningSecret)
-		config, err := w.RotateSecret(t.Context(), contoso, name, "", 0, "ada")
+		config, err := w.RotateSecret(t.Context(), contoso, name, "", 0, ada)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestSigningSecretsAreStrongAndTheirOwn(t *testing.T) {
 		{"whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 23)), "the signing secret has 23 bytes" + rule},
 		{"correct horse battery staple, whatever", "the signing secret does not begin with whsec_" + rule},
 	} {
-		config, err := w.RotateSecret(t.Context(), contoso, "hook0", tt.text, time.Hour, "ada")
+		config, err := w.RotateSecret(t.Context(), contoso, "hook0", tt.text, time.Hour, ada)
 		switch {
 		case tt.want != "":
 			fails(t, err, fault.Invalid, "", tt.want)
@@ -304,7 +304,7 @@ func testRotationOverlaps(t *testing.T, w *world) {
 	}
 	first := w.config(contoso, "deployhook")
 	begun := time.Now()
-	second, err := w.RotateSecret(ctx, contoso, "DEPLOYHOOK", "", time.Hour, "bob")
+	second, err := w.RotateSecret(ctx, contoso, "DEPLOYHOOK", "", time.Hour, bob)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,8 +314,8 @@ func testRotationOverlaps(t *testing.T, w *world) {
 	if now := w.config(contoso, "deployhook"); !gocmp.Equal(now, second) {
 		t.Errorf("config %+v, want %+v", now, second)
 	}
-	if now, _ := w.Get(ctx, contoso, "deployhook"); now.UpdatedBy != "bob" {
-		t.Errorf("updated by %q", now.UpdatedBy)
+	if now, _ := w.Get(ctx, contoso, "deployhook"); now.UpdatedBy != bob {
+		t.Errorf("updated by %v", now.UpdatedBy)
 	}
 	if len(w.endpoints.changed) != 0 {
 		t.Error("rotation counts as another address")
@@ -341,13 +341,13 @@ func testRotationOverlaps(t *testing.T, w *world) {
 
 	// A second rotation ends the first overlap; without an overlap nothing old
 	// is left, neither shown nor stored.
-	third, err := w.RotateSecret(ctx, contoso, "deployhook", "", time.Hour, "bob")
+	third, err := w.RotateSecret(ctx, contoso, "deployhook", "", time.Hour, bob)
 	if err != nil {
 		t.Fatal(err)
 	}
 	verifies("oldest, after a second rotation", first.SigningSecret, within, false)
 	verifies("old, after a second rotation", second.SigningSecret, within, true)
-	last, err := w.RotateSecret(ctx, contoso, "deployhook", "", 0, "bob")
+	last, err := w.RotateSecret(ctx, contoso, "deployhook", "", 0, bob)
 	if err != nil || last.PreviousSecret != "" || !last.PreviousUntil.IsZero() {
 		t.Errorf("%+v, %v", last, err)
 	}
@@ -361,10 +361,10 @@ func testRotationOverlaps(t *testing.T, w *world) {
 		-time.Second:             "an overlap of -1s is out of range: use 0 to 168h0m0s (10080 minutes)",
 		MaxOverlap + time.Second: "an overlap of 168h0m1s is out of range: use 0 to 168h0m0s (10080 minutes)",
 	} {
-		_, err := w.RotateSecret(ctx, contoso, "deployhook", "", overlap, "bob")
+		_, err := w.RotateSecret(ctx, contoso, "deployhook", "", overlap, bob)
 		fails(t, err, fault.Invalid, "", want)
 	}
-	_, err = w.RotateSecret(ctx, contoso, "otherhook", "", 0, "bob")
+	_, err = w.RotateSecret(ctx, contoso, "otherhook", "", 0, bob)
 	fails(t, err, fault.NotFound, "ResourceNotFound", `registry contoso has no webhook "otherhook": dockbell webhook list -r contoso shows those it has`)
 }
 
@@ -418,7 +418,7 @@ func testSimplerSignaturesAreOptional(t *testing.T, w *world) {
 	check(signature.Flux)
 	w.put(contoso, "deployhook", nil)
 	check()
-	_, err := w.Patch(t.Context(), contoso, "deployhook", Change{SignatureHeaders: []string{"gitlab"}}, "ada")
+	_, err := w.Patch(t.Context(), contoso, "deployhook", Change{SignatureHeaders: []string{"gitlab"}}, ada)
 	fails(t, err, fault.Invalid, "", `signature header "gitlab" is none this server sends: use github or flux`)
 }
 
@@ -431,7 +431,7 @@ func testEndpointsPerRegistryAreCapped(t *testing.T, w *world) {
 	var makers sync.WaitGroup
 	for i := range 25 {
 		makers.Go(func() {
-			if _, _, err := w.Put(t.Context(), reg, fmt.Sprintf("hook%d", i), definition(), "ada"); err != nil && fault.As(err).Code != "QuotaExceeded" {
+			if _, _, err := w.Put(t.Context(), reg, fmt.Sprintf("hook%d", i), definition(), ada); err != nil && fault.As(err).Code != "QuotaExceeded" {
 				t.Error(err)
 			}
 		})
@@ -441,13 +441,13 @@ func testEndpointsPerRegistryAreCapped(t *testing.T, w *world) {
 		t.Errorf("%d endpoints, want %d", n, reg.Limit)
 	}
 	for range 100 {
-		if _, err := w.Listen(t.Context(), reg, Definition{}, "ada"); err != nil {
+		if _, err := w.Listen(t.Context(), reg, Definition{}, ada); err != nil {
 			t.Fatal(err)
 		}
 	}
-	_, err := w.Listen(t.Context(), reg, Definition{}, "ada")
+	_, err := w.Listen(t.Context(), reg, Definition{}, ada)
 	fails(t, err, fault.Quota, "QuotaExceeded", "registry contoso has 100 of 100 listeners: end one first")
-	if _, _, err = w.Put(t.Context(), reg, "onemore", definition(), "ada"); fault.As(err).Code != "QuotaExceeded" {
+	if _, _, err = w.Put(t.Context(), reg, "onemore", definition(), ada); fault.As(err).Code != "QuotaExceeded" {
 		t.Errorf("with listeners beside: %v", err)
 	}
 	if n := w.count("SELECT count(*) FROM endpoint"); n != reg.Limit+100 {
@@ -503,7 +503,7 @@ func testCertificatesAreKeptSealed(t *testing.T, w *world) {
 	check("after a restart", mine)
 	w.patch(contoso, "deployhook", Change{Tags: map[string]string{"a": "b"}})
 	check("after another change", mine)
-	if _, _, err := w.Put(t.Context(), contoso, "deployhook", Definition{Location: "eastus", Actions: []string{"push"}}, "ada"); err != nil {
+	if _, _, err := w.Put(t.Context(), contoso, "deployhook", Definition{Location: "eastus", Actions: []string{"push"}}, ada); err != nil {
 		t.Fatal(err)
 	}
 	check("put back as it was read", mine)
@@ -523,14 +523,14 @@ func testCertificatesAreKeptSealed(t *testing.T, w *world) {
 		t.Errorf("told of %d changes, want 5", n)
 	}
 
-	_, err := w.Patch(t.Context(), contoso, "deployhook", Change{TLS: &TLS{Certificate: mine.Certificate}}, "ada")
+	_, err := w.Patch(t.Context(), contoso, "deployhook", Change{TLS: &TLS{Certificate: mine.Certificate}}, ada)
 	fails(t, err, fault.Invalid, "", "clientCertificate has no clientKey: give both, or neither to show the receiver no certificate")
 	http := "http://127.0.0.1:9000"
 	const clear = "webhook deployhook has certificates, and a service URI that begins with http: give one that begins with https, or take the certificates away"
-	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{TLS: mine, ServiceURI: &http}, "ada")
+	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{TLS: mine, ServiceURI: &http}, ada)
 	fails(t, err, fault.Invalid, "", clear)
 	w.patch(contoso, "deployhook", Change{TLS: mine})
-	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{ServiceURI: &http}, "ada")
+	_, err = w.Patch(t.Context(), contoso, "deployhook", Change{ServiceURI: &http}, ada)
 	fails(t, err, fault.Invalid, "", clear)
 
 	r := w.record(contoso, "deployhook")

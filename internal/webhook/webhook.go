@@ -82,7 +82,13 @@ type Webhook struct {
 	Handshake            Handshake
 	Consent              consent.State // of the address; zero without a handshake
 	CreatedAt, UpdatedAt time.Time
-	CreatedBy, UpdatedBy string
+	CreatedBy, UpdatedBy Actor
+}
+
+// Actor is who changes a webhook.
+type Actor struct {
+	Name string
+	Kind string // User or Application, as ARM's systemData has it
 }
 
 // Config is the part of a webhook that is never shown beside it.
@@ -217,12 +223,12 @@ type hidden struct {
 // certificates. An address whose consent is needed and was not asked for yet is
 // asked; that it does not agree is no error.
 //
-// Errors: fault.Invalid for what breaks a rule, fault.Denied for an address that
-// may not be rung, fault.NotFound (RegistryResourceNotFound) for a location that
-// is no region of the registry, fault.Conflict (InvalidResourceLocation) for
+// Errors: fault.Invalid for what breaks a rule and (LocationNotAvailableForResourceType)
+// for a location that is no region of the registry, fault.Denied for an address that
+// may not be rung, fault.Conflict (InvalidResourceLocation) for
 // another location than the webhook has, fault.Conflict for a listener that is
 // given a service URI, fault.Quota (QuotaExceeded).
-func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definition, by string) (w Webhook, created bool, err error) {
+func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definition, by Actor) (w Webhook, created bool, err error) {
 	if err := checkName(name); err != nil {
 		return Webhook{}, false, err
 	}
@@ -258,7 +264,7 @@ func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definiti
 // Patch changes members of a webhook, and asks its address as Put does. Errors: as
 // Put, and fault.NotFound
 // (ResourceNotFound) if there is no such webhook.
-func (s *Store) Patch(ctx context.Context, reg Registry, name string, change Change, by string) (w Webhook, err error) {
+func (s *Store) Patch(ctx context.Context, reg Registry, name string, change Change, by Actor) (w Webhook, err error) {
 	if err := change.check(s.CheckURL); err != nil {
 		return Webhook{}, err
 	}
@@ -332,7 +338,7 @@ const MaxOverlap = 7 * 24 * time.Hour
 // Errors: fault.Invalid for a text that package signature does not take or that
 // is the secret already, and for an overlap out of range; fault.NotFound
 // (ResourceNotFound) if there is no such webhook.
-func (s *Store) RotateSecret(ctx context.Context, reg Registry, name, text string, overlap time.Duration, by string) (c Config, err error) {
+func (s *Store) RotateSecret(ctx context.Context, reg Registry, name, text string, overlap time.Duration, by Actor) (c Config, err error) {
 	if overlap < 0 || overlap > MaxOverlap {
 		return Config{}, fault.New(fault.Invalid, "an overlap of %s is out of range: use 0 to %s (%d minutes)", overlap, MaxOverlap, MaxOverlap/time.Minute)
 	}
@@ -360,7 +366,7 @@ func (s *Store) RotateSecret(ctx context.Context, reg Registry, name, text strin
 }
 
 // createNamed makes a webhook that someone described and named.
-func (s *Store) createNamed(tx *sqldb.Tx, reg Registry, name string, def Definition, by string) (Webhook, error) {
+func (s *Store) createNamed(tx *sqldb.Tx, reg Registry, name string, def Definition, by Actor) (Webhook, error) {
 	location, err := place(reg, def.Location)
 	if err != nil {
 		return Webhook{}, err
@@ -386,7 +392,7 @@ func (s *Store) change(ctx context.Context, fn func(*sqldb.Tx) error) error {
 }
 
 // create makes a webhook that def, which was checked, describes.
-func (s *Store) create(tx *sqldb.Tx, reg Registry, w Webhook, def Definition, by string) (Webhook, error) {
+func (s *Store) create(tx *sqldb.Tx, reg Registry, w Webhook, def Definition, by Actor) (Webhook, error) {
 	id, err := s.Endpoints.Add(tx, "webhook", reg.ID, w.Location)
 	if err != nil {
 		return Webhook{}, err
@@ -422,13 +428,13 @@ func (s *Store) create(tx *sqldb.Tx, reg Registry, w Webhook, def Definition, by
 }
 
 // update stores r, which was old and has been changed by someone.
-func (s *Store) update(tx *sqldb.Tx, old, r record, by string) (Webhook, error) {
-	return s.updateFor(tx, old, r, by, "the webhook was disabled by "+by)
+func (s *Store) update(tx *sqldb.Tx, old, r record, by Actor) (Webhook, error) {
+	return s.updateFor(tx, old, r, by, "the webhook was disabled by "+by.Name)
 }
 
 // updateFor is update with the reason that is given for what a webhook is not
 // owed any more, should it be disabled.
-func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by, why string) (Webhook, error) {
+func (s *Store) updateFor(tx *sqldb.Tx, old, r record, by Actor, why string) (Webhook, error) {
 	if err := r.check(); err != nil {
 		return Webhook{}, err
 	}
@@ -497,6 +503,49 @@ func (s *Store) putInForce(tx *sqldb.Tx, r record) error {
 		}
 	})
 	return nil
+}
+
+// NamesIn returns the names of a registry's webhooks in a location, listeners
+// left out, or of all for an empty location.
+func (s *Store) NamesIn(tx *sqldb.Tx, registry int64, location string) (names []string, err error) {
+	list, err := selectList(tx, registry)
+	for _, w := range list {
+		if !w.Listener && (location == "" || w.Location == location) {
+			names = append(names, w.Name)
+		}
+	}
+	return names, err
+}
+
+// dropAtOnce is how many webhooks of a registry go in one transaction.
+const dropAtOnce = 20
+
+// DropAll removes all webhooks of a registry, listeners among them, which it
+// returns.
+func (s *Store) DropAll(ctx context.Context, registry int64) (listeners []Webhook, err error) {
+	for {
+		var some []Webhook
+		err := s.change(ctx, func(tx *sqldb.Tx) (err error) {
+			if some, err = selectList(tx, registry); err != nil {
+				return err
+			}
+			some = some[:min(len(some), dropAtOnce)]
+			for _, w := range some {
+				if err := s.remove(tx, w); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil || len(some) == 0 {
+			return listeners, err
+		}
+		for _, w := range some {
+			if w.Listener {
+				listeners = append(listeners, w)
+			}
+		}
+	}
 }
 
 // remove deletes a webhook and what it was still owed.

@@ -91,6 +91,8 @@ type rang struct {
 }
 
 var (
+	ada     = Actor{"ada", "User"}
+	bob     = Actor{"bob", "Application"}
 	contoso = Registry{ID: 1, Name: "contoso", SKU: "Premium", Limit: 500, Locations: []string{"eastus", "westeurope"}}
 	fabrika = Registry{ID: 2, Name: "fabrika", SKU: "Basic", Limit: 2, Locations: []string{"eastus"}}
 	dataKey = bytes.Repeat([]byte{7}, seal.KeySize)
@@ -190,7 +192,7 @@ func (w *world) put(reg Registry, name string, change func(*Definition)) Webhook
 	if change != nil {
 		change(&def)
 	}
-	hook, _, err := w.Put(w.t.Context(), reg, name, def, "ada")
+	hook, _, err := w.Put(w.t.Context(), reg, name, def, ada)
 	if err != nil {
 		w.t.Fatalf("put %s: %v", name, err)
 	}
@@ -199,7 +201,7 @@ func (w *world) put(reg Registry, name string, change func(*Definition)) Webhook
 
 func (w *world) patch(reg Registry, name string, change Change) Webhook {
 	w.t.Helper()
-	hook, err := w.Patch(w.t.Context(), reg, name, change, "bob")
+	hook, err := w.Patch(w.t.Context(), reg, name, change, bob)
 	if err != nil {
 		w.t.Fatalf("patch %s: %v", name, err)
 	}
@@ -280,13 +282,13 @@ func testLifeOfAWebhook(t *testing.T, w *world) {
 	made, created, err := w.Put(ctx, contoso, "DeployHook", Definition{
 		Location: "East US", Tags: map[string]string{"team": "web"}, ServiceURI: "http://127.0.0.1:9000",
 		CustomHeaders: map[string]string{"x-env": "prod"}, Status: "Enabled", Scope: "hello-world", Actions: []string{"Delete", "Push"},
-	}, "ada")
+	}, ada)
 	if err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
 	want := Webhook{
 		ID: made.ID, RegistryID: 1, Name: "DeployHook", Location: "eastus", Tags: map[string]string{"team": "web"},
-		Status: Enabled, Scope: "hello-world", Actions: []string{"Delete", "Push"}, CreatedBy: "ada", UpdatedBy: "ada",
+		Status: Enabled, Scope: "hello-world", Actions: []string{"Delete", "Push"}, CreatedBy: ada, UpdatedBy: ada,
 		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt, Policy: ring.Default(), Format: ACR, Handshake: NoHandshake,
 	}
 	got, err := w.Get(ctx, contoso, "deployhook")
@@ -311,7 +313,7 @@ func testLifeOfAWebhook(t *testing.T, w *world) {
 	// A change leaves alone what it does not name.
 	disabled := "Disabled"
 	patched := w.patch(contoso, "deployhook", Change{Status: &disabled})
-	want.Status, want.UpdatedBy, want.UpdatedAt = Disabled, "bob", patched.UpdatedAt
+	want.Status, want.UpdatedBy, want.UpdatedAt = Disabled, bob, patched.UpdatedAt
 	if diff := gocmp.Diff(want, patched); diff != "" || patched.UpdatedAt.Before(made.UpdatedAt) {
 		t.Errorf("patched (-want +got):\n%s", diff)
 	}
@@ -340,7 +342,7 @@ func testLifeOfAWebhook(t *testing.T, w *world) {
 	fails(t, err, fault.NotFound, "ResourceNotFound", gone)
 	_, err = w.CallbackConfig(ctx, contoso, "deployhook")
 	fails(t, err, fault.NotFound, "ResourceNotFound", gone)
-	_, err = w.Patch(ctx, contoso, "deployhook", Change{}, "bob")
+	_, err = w.Patch(ctx, contoso, "deployhook", Change{}, bob)
 	fails(t, err, fault.NotFound, "ResourceNotFound", gone)
 	_, err = w.Ping(ctx, contoso, event.Registry{ID: 1}, "deployhook")
 	fails(t, err, fault.NotFound, "ResourceNotFound", gone)
@@ -363,12 +365,12 @@ func testReplaceKeeps(t *testing.T, w *world) {
 	secret, _ := w.CallbackConfig(ctx, contoso, "DeployHook")
 
 	// What a reader can see, put back: the rest stays.
-	second, created, err := w.Put(ctx, contoso, "deployhook", Definition{Location: "eastus", Actions: []string{"push"}}, "bob")
+	second, created, err := w.Put(ctx, contoso, "deployhook", Definition{Location: "eastus", Actions: []string{"push"}}, bob)
 	if err != nil || created {
 		t.Fatalf("created %v, %v", created, err)
 	}
 	want := first
-	want.Tags, want.Scope, want.Status, want.UpdatedBy = map[string]string{}, "", Enabled, "bob"
+	want.Tags, want.Scope, want.Status, want.UpdatedBy = map[string]string{}, "", Enabled, bob
 	if diff := gocmp.Diff(want, second, cmpopts.IgnoreFields(Webhook{}, "UpdatedAt")); diff != "" {
 		t.Errorf("replaced (-want +got):\n%s", diff)
 	}
@@ -389,7 +391,7 @@ func testReplaceKeeps(t *testing.T, w *world) {
 		t.Errorf("told of changes of %v, want of %d once", w.endpoints.changed, first.ID)
 	}
 
-	_, _, err = w.Put(ctx, contoso, "deployhook", Definition{Location: "West Europe", Actions: []string{"push"}}, "bob")
+	_, _, err = w.Put(ctx, contoso, "deployhook", Definition{Location: "West Europe", Actions: []string{"push"}}, bob)
 	fails(t, err, fault.Conflict, "InvalidResourceLocation", "webhook DeployHook is in eastus and cannot move to westeurope: delete it and create it there")
 	if n := w.count("SELECT count(*) FROM endpoint"); n != 1 {
 		t.Errorf("%d endpoints, want 1", n)
@@ -436,9 +438,10 @@ func testQuota(t *testing.T, w *world) {
 		for i := range tt.reg.Limit {
 			w.put(tt.reg, fmt.Sprintf("hook%d", i), nil)
 		}
-		_, created, err := w.Put(t.Context(), tt.reg, "onemore", definition(), "ada")
-		if !created {
-			fails(t, err, fault.Quota, "QuotaExceeded", tt.want)
+		_, created, err := w.Put(t.Context(), tt.reg, "onemore", definition(), ada)
+		fails(t, err, fault.Quota, "QuotaExceeded", tt.want)
+		if created {
+			t.Error("one more was created")
 		}
 		w.put(tt.reg, "HOOK0", nil) // replacing is no new one
 		if err := w.Delete(t.Context(), tt.reg, "hook1"); err != nil {
@@ -457,7 +460,7 @@ func testQuotaUnderConcurrency(t *testing.T, w *world) {
 	errs := make([]error, 20)
 	for i := range errs {
 		done.Go(func() {
-			_, _, errs[i] = w.Put(context.Background(), fabrika, fmt.Sprintf("hook%02d", i%10), definition(), "ada")
+			_, _, errs[i] = w.Put(context.Background(), fabrika, fmt.Sprintf("hook%02d", i%10), definition(), ada)
 		})
 	}
 	done.Wait()
@@ -516,7 +519,7 @@ func TestDefinitionRules(t *testing.T) {
 		{name: strings.Repeat("a", 51), message: `webhook name "` + strings.Repeat("a", 51) + `" is too long: ` + names + "deployhook"},
 
 		{change: func(d *Definition) { d.Location = "" }, code: "LocationRequired", message: "the webhook has no location: give a region of registry contoso (eastus, westeurope)"},
-		{change: func(d *Definition) { d.Location = "West US" }, kind: fault.NotFound, code: "RegistryResourceNotFound", message: "registry contoso is not found in location westus: it is in eastus, westeurope"},
+		{change: func(d *Definition) { d.Location = "West US" }, code: "LocationNotAvailableForResourceType", message: "registry contoso is not in location westus, so no webhook there could ring: use eastus, westeurope, or create a replication there first"},
 		{change: func(d *Definition) { d.Location = "West Europe" }},
 
 		{change: func(d *Definition) { d.ServiceURI = "" }, message: "the webhook has no service URI: give an http or https URL, for example https://hooks.example.net/acr"},
@@ -607,7 +610,7 @@ func TestDefinitionRules(t *testing.T) {
 			tt.change(&def)
 			name = fmt.Sprintf("hook%04d", i)
 		}
-		hook, _, err := w.Put(t.Context(), contoso, name, def, "ada")
+		hook, _, err := w.Put(t.Context(), contoso, name, def, ada)
 		if tt.message != "" {
 			fails(t, err, cmp.Or(tt.kind, fault.Invalid), tt.code, tt.message)
 			continue
@@ -647,7 +650,7 @@ func TestPatchRules(t *testing.T) {
 		{Change{CustomHeaders: map[string]string{"Host": "x"}}, "header Host"},
 		{Change{Tags: map[string]string{"": "x"}}, "a tag"},
 	} {
-		_, err := w.Patch(t.Context(), contoso, "deployhook", tt.change, "bob")
+		_, err := w.Patch(t.Context(), contoso, "deployhook", tt.change, bob)
 		if !fault.Is(err, fault.Invalid) || !strings.HasPrefix(err.Error(), tt.want) {
 			t.Errorf("%+v: %v, want %q", tt.change, err, tt.want)
 		}
@@ -763,7 +766,7 @@ func TestSecretsAreSealed(t *testing.T) {
 		d.CustomHeaders = map[string]string{"Authorization": "Bearer t0k3n"}
 		d.Tags, d.TLS = map[string]string{"plain": "vis1ble"}, newTLS(t)
 	})
-	if _, err := w.RotateSecret(t.Context(), contoso, "deployhook", "", time.Hour, "ada"); err != nil {
+	if _, err := w.RotateSecret(t.Context(), contoso, "deployhook", "", time.Hour, ada); err != nil {
 		t.Fatal(err)
 	}
 	config := w.config(contoso, "deployhook")

@@ -1,0 +1,77 @@
+package registry
+
+import (
+	"database/sql"
+	"errors"
+
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// lastOfLinks returns the digest that at most n links of blobs, and the others of
+// the same digest, lead up to from behind after; empty if there are no more.
+func lastOfLinks(tx *sqldb.Tx, after string, n int) (last string, err error) {
+	err = tx.Get("SELECT digest FROM blob_link WHERE digest > $1 ORDER BY digest LIMIT 1 OFFSET $2", []any{after, n - 1}, &last)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		err = tx.Get("SELECT coalesce(max(digest), '') FROM blob_link WHERE digest > $1", []any{after}, &last)
+	}
+	return last, err
+}
+
+// sumBlobs returns the size of the blobs of a registry whose digest is behind
+// after, up to last.
+func sumBlobs(tx *sqldb.Tx, registry int64, after, last string) (bytes int64, err error) {
+	err = tx.Get(`SELECT CAST(coalesce(sum(c.size), 0) AS BIGINT) FROM content c WHERE c.digest IN
+		(SELECT l.digest FROM blob_link l JOIN repository r ON r.id = l.repository WHERE l.digest > $2 AND l.digest <= $3 AND r.registry = $1)`,
+		[]any{registry, after, last}, &bytes)
+	return bytes, err
+}
+
+// someRepositories returns the ids of up to n repositories of a registry, in
+// order, behind after.
+func someRepositories(tx *sqldb.Tx, registry, after int64, n int) ([]int64, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (id int64, err error) { return id, s(&id) },
+		"SELECT id FROM repository WHERE registry = $1 AND id > $2 ORDER BY id LIMIT $3", registry, after, n)
+}
+
+// sumManifests returns the size of the manifests in the repositories of a
+// registry with ids behind after, up to last.
+func sumManifests(tx *sqldb.Tx, registry, after, last int64) (bytes int64, err error) {
+	err = tx.Get(`SELECT CAST(coalesce(sum(m.size), 0) AS BIGINT) FROM repository r JOIN manifest m ON m.repository = r.id
+		WHERE r.registry = $1 AND r.id > $2 AND r.id <= $3`, []any{registry, after, last}, &bytes)
+	return bytes, err
+}
+
+// moveRepositories gives up to n repositories of one registry to another.
+func moveRepositories(tx *sqldb.Tx, from, to int64, n int) (int64, error) {
+	return tx.Exec("UPDATE repository SET registry = $2 WHERE id IN (SELECT id FROM repository WHERE registry = $1 ORDER BY id LIMIT $3)", from, to, n)
+}
+
+func unlinkBlobs(tx *sqldb.Tx, registry int64, after, last string) error {
+	_, err := tx.Exec(`DELETE FROM blob_link WHERE digest > $2 AND digest <= $3
+		AND repository IN (SELECT id FROM repository WHERE registry = $1)`, registry, after, last)
+	return err
+}
+
+// deleteSome deletes up to n manifests of a repository, with their tags.
+func deleteSome(tx *sqldb.Tx, repository int64, n int) (int64, error) {
+	const some = "(SELECT id FROM manifest WHERE repository = $1 ORDER BY digest LIMIT $2)"
+	if _, err := tx.Exec("DELETE FROM tag WHERE manifest IN "+some, repository, n); err != nil {
+		return 0, err
+	}
+	return tx.Exec("DELETE FROM manifest WHERE id IN "+some, repository, n)
+}
+
+func deleteRepository(tx *sqldb.Tx, id int64) error {
+	_, err := tx.Exec("DELETE FROM repository WHERE id = $1", id)
+	return err
+}
+
+// someUploads returns up to n upload sessions of a registry.
+func someUploads(tx *sqldb.Tx, registry int64, n int) ([]uploadRow, error) {
+	return sqldb.Select(tx, func(s sqldb.Scan) (u uploadRow, err error) {
+		var file sql.NullString
+		err = s(&u.id, &file)
+		u.file = file.Valid
+		return u, err
+	}, "SELECT id, file FROM upload WHERE registry = $1 LIMIT $2", registry, n)
+}
