@@ -351,7 +351,7 @@ func TestRowsOfARequest(t *testing.T) {
 		{"PUT", team, `{"location":"eastus"}`, "resource_group -0 +1"},
 		{"PUT", team, `{"location":"eastus","tags":{"a":"b"}}`, "resource_group -1 +1"},
 		{"HEAD", team, "", ""},
-		{"PUT", newReg, `{"location":"eastus","sku":{"name":"Premium"}}`, "registry -0 +1"},
+		{"PUT", newReg, `{"location":"eastus","sku":{"name":"Premium"},"properties":{"adminUserEnabled":true}}`, "registry -0 +1"},
 		{"GET", newReg, "", ""},
 		{"PATCH", newReg, `{"properties":{"policies":{"retentionPolicy":{"days":30}}}}`, "registry -1 +1"},
 		{"PATCH", newReg, `{"properties":{"publicNetworkAccess":"Disabled"}}`, ""},
@@ -376,6 +376,18 @@ func TestRowsOfARequest(t *testing.T) {
 	}
 	if p.purges != 1 {
 		t.Errorf("purged %d times", p.purges)
+	}
+	for _, told := range []string{
+		"audit.what=put audit.group=team", "audit.what=create audit.registry=newreg1", "audit.what=update audit.registry=newreg1",
+		"audit.what=createReplication audit.registry=newreg1 audit.replication=westus", "audit.what=listCredentials audit.registry=newreg1",
+		"audit.what=delete audit.registry=newreg1", "audit.what=delete audit.group=team",
+	} {
+		if n := strings.Count(p.logged.String(), "audit.by=dockbell "+told+"\n"); n == 0 {
+			t.Errorf("the log does not say %s", told)
+		}
+	}
+	if strings.Contains(p.logged.String(), "s3cret") {
+		t.Error("the log has a secret")
 	}
 }
 
