@@ -188,11 +188,16 @@ func putGroup(a *api, c call) (answer, error) {
 	if created {
 		status = http.StatusCreated
 	}
+	a.auditGroup(c, "put", g.Name)
 	return answer{status, a.groupToWire(g)}, nil
 }
 
 func deleteGroup(a *api, c call) (answer, error) {
-	return answer{status: http.StatusOK}, a.Tenants.DeleteGroup(c.Context(), c.group.Name)
+	if err := a.Tenants.DeleteGroup(c.Context(), c.group.Name); err != nil {
+		return answer{}, err
+	}
+	a.auditGroup(c, "delete", c.group.Name)
+	return answer{status: http.StatusOK}, nil
 }
 
 // resourceFilter is what $filter of a list of resources says. Empty members say

@@ -25,3 +25,8 @@ func (a *api) auditRegistry(c call, what, registry string, more ...any) {
 	fields := append([]any{"by", c.user, "what", what, "registry", registry}, more...)
 	a.Log.InfoContext(c.Context(), "a registry was operated", slog.Group("audit", fields...))
 }
+
+// auditGroup puts on record who did what with a resource group.
+func (a *api) auditGroup(c call, what, group string) {
+	a.Log.InfoContext(c.Context(), "a resource group was operated", slog.Group("audit", "by", c.user, "what", what, "group", group))
+}

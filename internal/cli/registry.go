@@ -148,7 +148,7 @@ func (c *connected) homeOf(ctx context.Context, group string) (string, error) {
 	home := ""
 	for _, r := range all {
 		if home != "" && home != r.Location {
-			return "", Usage("the registries of %s are in several places: say with --location where this one is to be", c.server)
+			return "", Usage("the registries of this server are in several places: say with --location where this one is to be")
 		}
 		home = r.Location
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -11,9 +12,9 @@ import (
 // What is done with a hosted registry as a whole goes over many rows, and so in
 // pieces: each looks at a bounded number of them in a transaction of its own.
 const (
-	linksAtOnce        = 1000 // links of blobs, of all registries
+	linksAtOnce        = 500 // links of blobs, of all registries
 	manifestsAtOnce    = 100
-	repositoriesAtOnce = 500
+	repositoriesAtOnce = 200
 	uploadsAtOnce      = 100
 )
 
@@ -68,15 +69,15 @@ func (s *Store) sizeOf(ctx context.Context, registry int64) (total int64, err er
 			return 0, err
 		}
 	}
-	for after, more := int64(0), true; more; {
+	for after, more := "", true; more; {
 		err := s.DB.Read(ctx, func(tx *sqldb.Tx) error {
-			ids, err := someRepositories(tx, registry, after, repositoriesAtOnce)
-			if more = len(ids) > 0; err != nil || !more {
+			last, err := lastOfNames(tx, registry, after, repositoriesAtOnce)
+			if more = last != ""; err != nil || !more {
 				return err
 			}
-			bytes, err := sumManifests(tx, registry, after, ids[len(ids)-1])
+			bytes, err := sumManifests(tx, registry, after, last)
 			total += bytes
-			after = ids[len(ids)-1]
+			after = last
 			return err
 		})
 		if err != nil {
@@ -101,13 +102,16 @@ func (s *Store) Purge(ctx context.Context, registry int64) error {
 		},
 		s.unlinker(registry),
 		func(tx *sqldb.Tx) (bool, error) {
-			ids, err := someRepositories(tx, doomed(registry), 0, 1)
-			if err != nil || len(ids) == 0 {
+			id, err := anyRepository(tx, doomed(registry))
+			if errors.Is(err, sqldb.ErrNoRow) {
+				return false, nil
+			}
+			if err != nil {
 				return false, err
 			}
-			n, err := deleteSome(tx, ids[0], manifestsAtOnce)
-			if err == nil && n == 0 {
-				err = deleteRepository(tx, ids[0])
+			n, err := deleteSome(tx, id, manifestsAtOnce)
+			if err == nil && n < manifestsAtOnce {
+				err = deleteRepository(tx, id)
 			}
 			return true, err
 		},

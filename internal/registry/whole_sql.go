@@ -26,29 +26,38 @@ func sumBlobs(tx *sqldb.Tx, registry int64, after, last string) (bytes int64, er
 	return bytes, err
 }
 
-// someRepositories returns the ids of up to n repositories of a registry, in
-// order, behind after.
-func someRepositories(tx *sqldb.Tx, registry, after int64, n int) ([]int64, error) {
-	return sqldb.Select(tx, func(s sqldb.Scan) (id int64, err error) { return id, s(&id) },
-		"SELECT id FROM repository WHERE registry = $1 AND id > $2 ORDER BY id LIMIT $3", registry, after, n)
+// lastOfNames returns the name that the next n repositories of a registry lead up
+// to, in order of name from behind after; empty if there are no more.
+func lastOfNames(tx *sqldb.Tx, registry int64, after string, n int) (last string, err error) {
+	err = tx.Get("SELECT name FROM repository WHERE registry = $1 AND name > $2 ORDER BY name LIMIT 1 OFFSET $3", []any{registry, after, n - 1}, &last)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		err = tx.Get("SELECT coalesce(max(name), '') FROM repository WHERE registry = $1 AND name > $2", []any{registry, after}, &last)
+	}
+	return last, err
 }
 
 // sumManifests returns the size of the manifests in the repositories of a
-// registry with ids behind after, up to last.
-func sumManifests(tx *sqldb.Tx, registry, after, last int64) (bytes int64, err error) {
+// registry whose name is behind after, up to last.
+func sumManifests(tx *sqldb.Tx, registry int64, after, last string) (bytes int64, err error) {
 	err = tx.Get(`SELECT CAST(coalesce(sum(m.size), 0) AS BIGINT) FROM repository r JOIN manifest m ON m.repository = r.id
-		WHERE r.registry = $1 AND r.id > $2 AND r.id <= $3`, []any{registry, after, last}, &bytes)
+		WHERE r.registry = $1 AND r.name > $2 AND r.name <= $3`, []any{registry, after, last}, &bytes)
 	return bytes, err
 }
 
 // moveRepositories gives up to n repositories of one registry to another.
 func moveRepositories(tx *sqldb.Tx, from, to int64, n int) (int64, error) {
-	return tx.Exec("UPDATE repository SET registry = $2 WHERE id IN (SELECT id FROM repository WHERE registry = $1 ORDER BY id LIMIT $3)", from, to, n)
+	return tx.Exec("UPDATE repository SET registry = $2 WHERE id IN (SELECT id FROM repository WHERE registry = $1 LIMIT $3)", from, to, n)
+}
+
+// anyRepository returns the id of a repository of a registry, or sqldb.ErrNoRow.
+func anyRepository(tx *sqldb.Tx, registry int64) (id int64, err error) {
+	err = tx.Get("SELECT id FROM repository WHERE registry = $1 LIMIT 1", []any{registry}, &id)
+	return id, err
 }
 
 func unlinkBlobs(tx *sqldb.Tx, registry int64, after, last string) error {
 	_, err := tx.Exec(`DELETE FROM blob_link WHERE digest > $2 AND digest <= $3
-		AND repository IN (SELECT id FROM repository WHERE registry = $1)`, registry, after, last)
+		AND EXISTS (SELECT 1 FROM repository r WHERE r.id = blob_link.repository AND r.registry = $1)`, registry, after, last)
 	return err
 }
 

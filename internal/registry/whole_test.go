@@ -175,3 +175,51 @@ func deleted(t *testing.T, db *sqldb.DB, id int64) {
 		t.Fatal(err)
 	}
 }
+
+// TestManyAreCountedAndRemoved has more of everything than is looked at at once.
+func TestManyAreCountedAndRemoved(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		const repositories, blobs = 403, 1203
+		db := open()
+		store := openStore(t, db, t.TempDir())
+		before := rows(t, db)
+		err := db.Write(t.Context(), sqldb.Change, func(tx *sqldb.Tx) error {
+			for i := range repositories {
+				id, _, err := tx.Insert("id", "INSERT INTO repository (registry, name, created_at, updated_at) VALUES ($1, $2, 0, 0)", contoso.ID, fmt.Sprint("repo", i))
+				if err != nil {
+					return err
+				}
+				if _, err := tx.Exec(`INSERT INTO manifest (repository, digest, media_type, artifact_type, size, data, pushed_at) VALUES ($1, 'sha256:m', '', '', 100, $2, 0)`, id, []byte("{}")); err != nil {
+					return err
+				}
+				for b := range blobs {
+					if b%repositories != i {
+						continue
+					}
+					digest := fmt.Sprintf("sha256:%05d", b)
+					if _, err := tx.Exec("INSERT INTO content (digest, size, data, created_at) VALUES ($1, 1, $2, 0)", digest, []byte("x")); err != nil {
+						return err
+					}
+					if _, err := tx.Exec("INSERT INTO blob_link (repository, digest, linked_at) VALUES ($1, $2, 0)", id, digest); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := store.Size(t.Context(), contoso.ID); err != nil || n != repositories*100+blobs {
+			t.Errorf("%d bytes, %v; want %d", n, err, repositories*100+blobs)
+		}
+		deleted(t, db, contoso.ID)
+		if err := store.Purge(t.Context(), contoso.ID); err != nil {
+			t.Fatal(err)
+		}
+		if got := rows(t, db); got != before {
+			t.Errorf("left %s, before %s", got, before)
+		}
+	})
+}
