@@ -30,6 +30,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -172,28 +173,15 @@ type Store struct {
 // where they are to.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{Options: o, userAgent: "AzureContainerRegistry/1.0 (Dockbell/" + o.Version + ")", asking: newAsking()}
-	registries := map[int64]map[int64]*hook{}
-	err := o.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		rows, err := selectWebhooks(tx)
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			r, err := s.unseal(row)
-			if err != nil {
-				return err
-			}
-			h, err := s.newHook(r)
-			if err != nil {
-				return err
-			}
-			if registries[r.RegistryID] == nil {
-				registries[r.RegistryID] = map[int64]*hook{}
-			}
-			registries[r.RegistryID][r.ID] = h
-		}
-		return nil
+	var rows []row
+	err := o.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		rows, err = selectWebhooks(tx)
+		return err
 	})
+	if err != nil {
+		return nil, fmt.Errorf("webhooks: %w", err)
+	}
+	registries, err := s.open(rows)
 	if err != nil {
 		return nil, fmt.Errorf("webhooks: %w", err)
 	}
@@ -203,6 +191,39 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.rules.Store(newRules(registries, alert))
 	return s, nil
+}
+
+// open makes webhooks ready for use, by registry. There may be many, and the
+// server takes no request before, so all processors share the work.
+func (s *Store) open(rows []row) (map[int64]map[int64]*hook, error) {
+	hooks, errs := make([]*hook, len(rows)), make([]error, len(rows))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(rows); i = int(next.Add(1)) - 1 {
+				r, err := s.unseal(rows[i])
+				if err == nil {
+					hooks[i], err = s.newHook(r)
+				}
+				errs[i] = err
+			}
+		})
+	}
+	workers.Wait()
+	registries := map[int64]map[int64]*hook{}
+	for i, h := range hooks {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		of := registries[h.registry]
+		if of == nil {
+			of = map[int64]*hook{}
+			registries[h.registry] = of
+		}
+		of[h.id] = h
+	}
+	return registries, nil
 }
 
 // record is a webhook with all its parts.

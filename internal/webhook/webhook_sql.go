@@ -32,17 +32,21 @@ func scanWebhook(s sqldb.Scan) (row, error) {
 	}
 	r.CreatedAt, r.UpdatedAt = time.Unix(0, created).UTC(), time.Unix(0, updated).UTC()
 	r.Policy, err = policyOf(policy)
-	if agreed != "" {
-		err = errors.Join(err, json.Unmarshal([]byte(agreed), &r.Consent))
-	}
-	err = errors.Join(err, json.Unmarshal([]byte(tags), &r.Tags), json.Unmarshal([]byte(actions), &r.Actions), json.Unmarshal([]byte(styles), &r.SignatureHeaders))
+	r.Tags = map[string]string{}
+	err = errors.Join(err, decode(agreed, &r.Consent), decode(tags, &r.Tags), decode(actions, &r.Actions), decode(styles, &r.SignatureHeaders))
 	if err != nil {
 		return row{}, fmt.Errorf("webhook %d: %w", r.ID, err)
 	}
-	if len(r.SignatureHeaders) == 0 {
-		r.SignatureHeaders = nil
-	}
 	return r, nil
+}
+
+// decode reads JSON, unless it is of what v is already: most webhooks have most
+// members empty, and at a start all are read.
+func decode(text string, v any) error {
+	if text == "" || text == "{}" || text == "[]" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), v)
 }
 
 // storedPolicy is a ring.Policy as it is stored, times in nanoseconds.
