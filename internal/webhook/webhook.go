@@ -24,6 +24,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -173,15 +174,7 @@ type Store struct {
 // where they are to.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{Options: o, userAgent: "AzureContainerRegistry/1.0 (Dockbell/" + o.Version + ")", asking: newAsking()}
-	var rows []row
-	err := o.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		rows, err = selectWebhooks(tx)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("webhooks: %w", err)
-	}
-	registries, err := s.open(rows)
+	registries, err := s.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("webhooks: %w", err)
 	}
@@ -193,37 +186,37 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-// open makes webhooks ready for use, by registry. There may be many, and the
-// server takes no request before, so all processors share the work.
-func (s *Store) open(rows []row) (map[int64]map[int64]*hook, error) {
-	hooks, errs := make([]*hook, len(rows)), make([]error, len(rows))
-	var next atomic.Int64
+// load makes all webhooks ready for use, by registry. There may be many, and the
+// server takes no request before, so they are opened while others are read.
+func (s *Store) load(ctx context.Context) (map[int64]map[int64]*hook, error) {
+	registries := map[int64]map[int64]*hook{}
+	var failed error
+	var mu sync.Mutex // of these two
+	rows := make(chan row, 64)
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(rows); i = int(next.Add(1)) - 1 {
-				r, err := s.unseal(rows[i])
+			for row := range rows {
+				r, err := s.unseal(row)
+				var h *hook
 				if err == nil {
-					hooks[i], err = s.newHook(r)
+					h, err = s.newHook(r)
 				}
-				errs[i] = err
+				mu.Lock()
+				of := registries[row.RegistryID]
+				if of == nil {
+					of = map[int64]*hook{}
+					registries[row.RegistryID] = of
+				}
+				of[row.ID], failed = h, cmp.Or(failed, err)
+				mu.Unlock()
 			}
 		})
 	}
+	err := s.DB.Read(ctx, func(tx *sqldb.Tx) error { return eachRung(tx, func(r row) { rows <- r }) })
+	close(rows)
 	workers.Wait()
-	registries := map[int64]map[int64]*hook{}
-	for i, h := range hooks {
-		if errs[i] != nil {
-			return nil, errs[i]
-		}
-		of := registries[h.registry]
-		if of == nil {
-			of = map[int64]*hook{}
-			registries[h.registry] = of
-		}
-		of[h.id] = h
-	}
-	return registries, nil
+	return registries, cmp.Or(err, failed)
 }
 
 // record is a webhook with all its parts.
