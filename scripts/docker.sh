@@ -110,7 +110,8 @@ python_image() {
 	} | sed 's,^/,,' >"$tmp/python.list"
 	tar -c --dereference --exclude=site-packages --exclude=dist-packages --exclude=test --exclude=__pycache__ --exclude='*.a' \
 		-C "$tmp/python" . -C / -T "$tmp/python.list" |
-		docker import -c "ENV PATH=/bin PYTHONHOME=$(python3 -c 'import sys; print(sys.base_prefix)')" - "$(sed -n 's/^ *image: \(python.*\)$/\1/p' compose.yaml)" >/dev/null
+		docker import -c "ENV PATH=/bin PYTHONHOME=$(python3 -c 'import sys; print(sys.base_prefix)')" - \
+			"$(sed -n 's/^ *image: \(python.*\)$/\1/p' compose.yaml)" >/dev/null
 }
 
 # The image holds the program, certificates, and a folder of its user's; beside
