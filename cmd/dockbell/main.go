@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -29,31 +30,55 @@ func main() {
 	// Of this program nothing uses package log, but net/http does: it repeats
 	// there what a receiver sent that nobody asked for.
 	log.SetOutput(io.Discard)
-	code := cli.Execute(ctx, cli.Root(cli.OSEnv(version), serveCommand(), demoCommand()), os.Args[1:])
+	code := cli.Execute(ctx, cli.Root(cli.OSEnv(version), serveCommand(), healthCommand(), demoCommand()), os.Args[1:])
 	stop()
 	os.Exit(code)
 }
 
 func serveCommand() *cobra.Command {
-	loader := config.NewLoader()
-	cmd := &cobra.Command{
+	return withSettings(serve, &cobra.Command{
 		Use:   "serve",
 		Short: "Run the registry.",
 		Example: `  dockbell serve
   dockbell serve --listen :5000 --external-url https://registry.example --tls-cert cert.pem --tls-key key.pem
   dockbell serve --allow-destinations 10.0.0.0/8`,
-		Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loader.Load(os.Environ())
-			if err != nil {
-				return err
-			}
-			return serve(cmd.Context(), cfg)
-		},
+	})
+}
+
+func healthCommand() *cobra.Command {
+	return withSettings(health, &cobra.Command{
+		Use:   "health",
+		Short: "Ask the server that runs here whether it is ready.",
+		Long: `Ask the server that runs on this machine with these settings whether it is ready.
+It is found by --listen, and by whether it serves HTTPS; flags, environment and
+file are those of dockbell serve. The exit code is 0 if it is ready.`,
+		Example: `  dockbell health
+  dockbell health --listen :8443 --tls self-signed`,
+	})
+}
+
+// withSettings has a command take the settings of the server, and run with them.
+func withSettings(run func(context.Context, *config.Config) error, cmd *cobra.Command) *cobra.Command {
+	loader := config.NewLoader()
+	cmd.Args = cli.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := loader.Load(os.Environ())
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), cfg)
 	}
 	loader.Flags(cmd.Flags())
 	cli.HelpWith(cmd, loader.Usages)
 	return cmd
+}
+
+func health(ctx context.Context, cfg *config.Config) error {
+	err := app.Health(ctx, cfg)
+	if err == nil {
+		fmt.Println("ready")
+	}
+	return err
 }
 
 func serve(ctx context.Context, cfg *config.Config) error {

@@ -262,11 +262,11 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // URL returns where clients on this machine reach the server.
 func (s *Server) URL() string {
-	return s.scheme() + "://" + s.listener.Addr().String()
+	return scheme(s.cfg) + "://" + s.listener.Addr().String()
 }
 
-func (s *Server) scheme() string {
-	if s.cfg.HTTPS() {
+func scheme(cfg *config.Config) string {
+	if cfg.HTTPS() {
 		return "https"
 	}
 	return "http"
@@ -435,7 +435,7 @@ func (s *Server) Announce(out io.Writer) {
 		fmt.Fprintf(out, "operator %s, password %s (printed this once; kept in %s)\n", s.Operator(), s.Password, s.credentials())
 	}
 	host := s.reachable()
-	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s%s\n\n", host, s.Operator(), s.scheme(), host, s.Operator(), s.trustFlag())
+	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s%s\n\n", host, s.Operator(), scheme(s.cfg), host, s.Operator(), s.trustFlag())
 }
 
 // reachable returns a host and port that a client can use: the external URL's,
