@@ -5,28 +5,9 @@
 # missing; elsewhere it says what to install. With CI set, missing is failing.
 set -eu
 
-missing() {
-	echo "MISSING: $1" >&2
-	if [ -n "${CI:-}" ]; then
-		exit 1
-	fi
-}
+. scripts/install.sh
 
-# The tests start PostgreSQL themselves, in temporary folders: no service of the
-# system is wanted, so the packages are kept from starting one.
-install() {
-	[ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
-	echo "installing $*"
-	policy=/usr/sbin/policy-rc.d
-	if [ ! -e "$policy" ]; then
-		printf '#!/bin/sh\nexit 101\n' >"$policy"
-		chmod 755 "$policy"
-		trap 'rm -f "$policy"' EXIT
-	fi
-	export DEBIAN_FRONTEND=noninteractive
-	apt-get -q update && apt-get -q install -y --no-install-recommends "$@"
-}
-
+# The tests start PostgreSQL themselves, in temporary folders.
 has_postgres() {
 	[ -n "${DOCKBELL_TEST_POSTGRES:-}" ] && return
 	for bin in "$(pg_config --bindir 2>/dev/null || true)" /usr/lib/postgresql/*/bin; do

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Drives real clients and servers. Each step is a script of its own, which gets
+# what it needs and cleans up behind it.
+set -eu
+
+sh scripts/az.sh
