@@ -189,12 +189,14 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	if s.cfg.Alerts != nil {
 		alerts = s.cfg.Alerts.String()
 	}
+	loaded := make(chan error, 1) // nobody is served before both have their parts in memory
+	go func() { loaded <- engine.Load(ctx) }()
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
 		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, Alerts: alerts,
 		Poster: s.outbound, Log: s.log,
 	})
-	if err != nil {
+	if err := errors.Join(err, <-loaded); err != nil {
 		return err
 	}
 	if alerts != "" {

@@ -234,7 +234,10 @@ func (s *Server) door(r *http.Request, reg tenant.Registry) auth.Registry {
 	if r.TLS != nil {
 		scheme = "https"
 	}
-	return auth.Registry{ID: reg.ID, Name: reg.Name, ResourceID: reg.ResourceID(), Service: s.loginServer(reg), Realm: scheme + "://" + r.Host}
+	return auth.Registry{
+		ID: reg.ID, Name: reg.Name, ResourceID: reg.ResourceID(), Service: s.loginServer(reg), Realm: scheme + "://" + r.Host,
+		RegistryTokensOnly: reg.Settings.Get("policies.azureADAuthenticationAsArmPolicy.status") == "disabled",
+	}
 }
 
 // authRegistry is the registry that a request to the token service means.

@@ -136,6 +136,10 @@ type Registry struct {
 	// Realm is scheme and host under which this request reached it, for
 	// example http://localhost:5000: where the caller finds the token endpoint.
 	Realm string
+
+	// RegistryTokensOnly: bearer tokens for the control plane are not exchanged
+	// here, as Azure's policy azureADAuthenticationAsArmPolicy has it.
+	RegistryTokensOnly bool
 }
 
 // host is what this caller calls it, as docker login wants it.

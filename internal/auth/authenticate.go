@@ -95,7 +95,14 @@ func (a *Authority) Refresh(ctx context.Context, registry Registry, token string
 // Exchange returns who a bearer token of the identity authority stands for in
 // the registry. Errors as Authenticate.
 func (a *Authority) Exchange(ctx context.Context, registry Registry, token string) (Identity, error) {
-	acc, expires, err := a.bearer(ctx, token, forControlPlane, forRegistries)
+	acc, expires, err := a.bearer(ctx, token, forRegistries)
+	if acc == nil && err == nil {
+		acc, expires, err = a.bearer(ctx, token, forControlPlane)
+		if acc != nil && registry.RegistryTokensOnly {
+			return Anonymous, unauthenticated(registry, invalidToken,
+				"the token is for the control plane, and registry "+registry.Name+" takes none of those: ask for one whose scope is "+RegistriesResource+"/.default")
+		}
+	}
 	if err != nil {
 		return Anonymous, err
 	}

@@ -287,6 +287,22 @@ func TestBearerEnds(t *testing.T) {
 	ended("after the deletion", token, refresh)
 }
 
+// TestRegistryTokensOnly: a registry can ask for tokens that were made for
+// registries.
+func TestRegistryTokensOnly(t *testing.T) {
+	t.Parallel()
+	a := newControl(t)
+	p := newProgram(t, a, "ci", "Owner")
+	strict := contoso
+	strict.RegistryTokensOnly = true
+	if _, err := a.Exchange(t.Context(), strict, bearerFor(t, a, p.AppID, p.password, control)); !fault.Is(err, fault.Unauthenticated) || !strings.Contains(err.Error(), RegistriesResource+"/.default") {
+		t.Errorf("a token for the control plane: %v", err)
+	}
+	if id, err := a.Exchange(t.Context(), strict, bearerFor(t, a, p.AppID, p.password, RegistriesResource)); err != nil || id.Name != "ci" {
+		t.Errorf("a token for registries: %q, %v", id.Name, err)
+	}
+}
+
 // TestExchangeDoesNotProlong: neither a refresh token nor what is made of it
 // outlives the bearer token. The operator's, so that no database is asked.
 func TestExchangeDoesNotProlong(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
@@ -123,6 +124,36 @@ func (c *connected) explain(err error) error {
 		return fault.Wrap(err, fault.Unauthenticated, "no credentials: dockbell login %s -u dockbell (the password is in dockbell-data/admin-credentials)", c.server)
 	}
 	return fault.Wrap(err, fault.Unauthenticated, "%s does not know this user and password: dockbell login %s -u dockbell (the password is in dockbell-data/admin-credentials)", c.server, c.server)
+}
+
+// command completes a command with the flags for its output and its server, which
+// run is called with.
+func (conn *connection) command(cmd *cobra.Command, out *output, required []string, run func(context.Context, *connected) error) *cobra.Command {
+	out.flags(cmd.Flags())
+	conn.flags(cmd.Flags())
+	cmd.Args = NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := require(cmd, required...); err != nil {
+			return err
+		}
+		c, err := conn.connect()
+		if err != nil {
+			return err
+		}
+		return c.explain(run(cmd.Context(), c))
+	}
+	return cmd
+}
+
+// within is run with the registry that a flag names, as registryName says.
+func within(flag *string, run func(context.Context, *connected, string) error) func(context.Context, *connected) error {
+	return func(ctx context.Context, c *connected) error {
+		registry, err := c.registryName(ctx, *flag)
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, registry)
+	}
 }
 
 // registryName returns the registry a command is for: the one given, without the

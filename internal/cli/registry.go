@@ -41,8 +41,7 @@ func registryCommand(env Env) *cobra.Command {
 	return group
 }
 
-// command completes a registry command, as webhooks.command does: run is called
-// with the server.
+// command completes a registry command: run is called with the server.
 func (r *registries) command(cmd *cobra.Command, required []string, define func(*cobra.Command), run func(context.Context, *connected) error) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -51,20 +50,7 @@ func (r *registries) command(cmd *cobra.Command, required []string, define func(
 		define(cmd)
 		Group(flags, "What it does")
 	}
-	r.out.flags(flags)
-	r.conn.flags(flags)
-	cmd.Args = NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := require(cmd, required...); err != nil {
-			return err
-		}
-		c, err := r.conn.connect()
-		if err != nil {
-			return err
-		}
-		return c.explain(run(cmd.Context(), c))
-	}
-	return cmd
+	return r.conn.command(cmd, &r.out, required, run)
 }
 
 // one is a command about one registry that exists.

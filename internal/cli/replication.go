@@ -31,7 +31,8 @@ func replicationCommand(env Env) *cobra.Command {
 	return group
 }
 
-// command completes a replication command, as webhooks.command does.
+// command completes a replication command: run is called with the server and the
+// registry.
 func (r *replications) command(cmd *cobra.Command, required []string, define func(*cobra.Command), run func(context.Context, *connected, string) error) *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -45,24 +46,7 @@ func (r *replications) command(cmd *cobra.Command, required []string, define fun
 		define(cmd)
 		Group(flags, "What it does")
 	}
-	r.out.flags(flags)
-	r.conn.flags(flags)
-	cmd.Args = NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := require(cmd, required...); err != nil {
-			return err
-		}
-		c, err := r.conn.connect()
-		if err != nil {
-			return err
-		}
-		registry, err := c.registryName(cmd.Context(), r.registry)
-		if err != nil {
-			return err
-		}
-		return c.explain(run(cmd.Context(), c, registry))
-	}
-	return cmd
+	return r.conn.command(cmd, &r.out, required, within(&r.registry, run))
 }
 
 // replicationSettings are the flags that say what a replication is to be.

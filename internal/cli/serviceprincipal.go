@@ -38,20 +38,7 @@ func (p *servicePrincipals) command(cmd *cobra.Command, required []string, run f
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	Group(flags, "Which service principal")
-	p.out.flags(flags)
-	p.conn.flags(flags)
-	cmd.Args = NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := require(cmd, required...); err != nil {
-			return err
-		}
-		c, err := p.conn.connect()
-		if err != nil {
-			return err
-		}
-		return c.explain(run(cmd.Context(), c))
-	}
-	return cmd
+	return p.conn.command(cmd, &p.out, required, run)
 }
 
 func (p *servicePrincipals) create() *cobra.Command {

@@ -72,24 +72,7 @@ func (h *webhooks) command(cmd *cobra.Command, required []string, define func(*c
 		define(cmd)
 		Group(flags, "What it does")
 	}
-	h.out.flags(flags)
-	h.conn.flags(flags)
-	cmd.Args = NoArgs
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := require(cmd, required...); err != nil {
-			return err
-		}
-		c, err := h.conn.connect()
-		if err != nil {
-			return err
-		}
-		registry, err := c.registryName(cmd.Context(), h.registry)
-		if err != nil {
-			return err
-		}
-		return c.explain(run(cmd.Context(), c, registry))
-	}
-	return cmd
+	return h.conn.command(cmd, &h.out, required, within(&h.registry, run))
 }
 
 // warnOfScope says what a scope without a tag means, which surprises.

@@ -30,6 +30,7 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -155,6 +156,9 @@ type Engine struct {
 	replays   map[int64]*replayRun
 	stopping  bool
 
+	loading sync.Once
+	loaded  error // what came of it
+
 	expand chan struct{} // wake the expander
 	settle chan struct{} // wake the settler
 
@@ -190,11 +194,40 @@ func New(o Options) *Engine {
 	}
 }
 
+// Load reads the endpoints and how they fare. Start does so too; ahead of it, it can
+// run while the owners of endpoints open, and add some.
+func (e *Engine) Load(ctx context.Context) error {
+	e.loading.Do(func() { e.loaded = e.load(ctx) })
+	return e.loaded
+}
+
+func (e *Engine) load(ctx context.Context) error {
+	var endpoints []*endpoint
+	err := e.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		endpoints, err = selectEndpoints(tx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("load endpoints: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ep := range endpoints {
+		if e.endpoints[ep.id] == nil {
+			e.endpoints[ep.id] = ep
+		}
+	}
+	return nil
+}
+
 // Start puts on record what a crash left open, and starts delivering to the
 // endpoints that destinations own. Events must not be committed before it
 // returns.
 func (e *Engine) Start(ctx context.Context, destinations Destinations) error {
 	e.destinations = destinations
+	if err := e.Load(ctx); err != nil {
+		return err
+	}
 	if err := e.recover(ctx); err != nil {
 		return err
 	}

@@ -349,12 +349,31 @@ func (e *Engine) empty(ep *endpoint, upTo int64, why string) {
 // cursor. What is in flight ends by itself. Rows of events beyond upTo, for which
 // someone enabled the endpoint again, wait for those no more.
 func (e *Engine) emptyRows(ep *endpoint, upTo int64, why string) {
+	old := func(tx *sqldb.Tx) ([]*job, error) { return deleteDeliveries(tx, ep.id, upTo, purgeSize) }
+	e.giveUpRows(ep, why, old, func(gone int) {
+		if gone > 0 {
+			ep.setDue(time.Now())
+		}
+		switch {
+		case ep.gone || e.stopping:
+		case gone == purgeSize:
+			e.emptyRows(ep, upTo, why)
+		case ep.parked && ep.cursor < upTo:
+			e.emptyBehind(ep, upTo, why)
+		default:
+			e.emptied(ep)
+		}
+	})
+}
+
+// giveUpRows gives up the rows of ep that remove deletes, and calls then with how
+// many those were. Callers hold e.mu.
+func (e *Engine) giveUpRows(ep *endpoint, why string, remove func(*sqldb.Tx) ([]*job, error), then func(gone int)) {
 	var gone []*job
 	active := maps.Clone(ep.active)
 	e.enqueue(op{
 		run: func(tx *sqldb.Tx) (err error) {
-			gone, err = deleteDeliveries(tx, ep.id, upTo, purgeSize)
-			if err != nil {
+			if gone, err = remove(tx); err != nil {
 				return err
 			}
 			for _, j := range gone {
@@ -370,18 +389,7 @@ func (e *Engine) emptyRows(ep *endpoint, upTo int64, why string) {
 				ep.dropRow(j.key, j.replay)
 				e.replayed(j)
 			}
-			if len(gone) > 0 {
-				ep.setDue(time.Now())
-			}
-			switch {
-			case ep.gone || e.stopping:
-			case len(gone) == purgeSize:
-				e.emptyRows(ep, upTo, why)
-			case ep.parked && ep.cursor < upTo:
-				e.emptyBehind(ep, upTo, why)
-			default:
-				e.emptied(ep)
-			}
+			then(len(gone))
 		},
 	})
 }

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"maps"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/outbox"
@@ -63,38 +62,18 @@ func (e *Engine) putBack(j *job) {
 // at a time, and then what waits behind the cursor. Callers hold e.mu and have set
 // ep.feeding.
 func (e *Engine) expire(ep *endpoint) {
-	var gone []*job
-	expired := reasonExpired(ep)
-	active := maps.Clone(ep.active)
-	e.enqueue(op{
-		run: func(tx *sqldb.Tx) (err error) {
-			if gone, err = deleteExpired(tx, ep.id, purgeSize); err != nil || len(gone) == 0 {
-				return err
-			}
-			for _, j := range gone {
-				j.ep = ep
-				if err := lapse(tx, j, expired); err != nil {
-					return err
-				}
-			}
-			return releaseFirst(tx, ep.id, active)
-		},
-		done: func() {
-			for _, j := range gone {
-				ep.dropRow(j.key, j.replay)
-				e.replayed(j)
-			}
-			switch {
-			case ep.gone || e.stopping:
-			case len(gone) == purgeSize:
-				e.expire(ep)
-			case ep.parked:
-				e.expireBehind(ep)
-			default:
-				ep.feeding = false
-				e.schedule(ep)
-			}
-		},
+	expired := func(tx *sqldb.Tx) ([]*job, error) { return deleteExpired(tx, ep.id, purgeSize) }
+	e.giveUpRows(ep, reasonExpired(ep), expired, func(gone int) {
+		switch {
+		case ep.gone || e.stopping:
+		case gone == purgeSize:
+			e.expire(ep)
+		case ep.parked:
+			e.expireBehind(ep)
+		default:
+			ep.feeding = false
+			e.schedule(ep)
+		}
 	})
 }
 

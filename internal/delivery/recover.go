@@ -31,9 +31,6 @@ const reasonCrashed = "the server stopped during three attempts for this in a ro
 //   - a row that was in flight gets an interrupted attempt and is due again;
 //   - replays go on.
 func (e *Engine) recover(ctx context.Context) error {
-	if err := e.loadEndpoints(ctx); err != nil {
-		return fmt.Errorf("load endpoints: %w", err)
-	}
 	if err := e.recoverInFlight(ctx); err != nil {
 		return fmt.Errorf("take back deliveries after a restart: %w", err)
 	}
@@ -93,17 +90,6 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 			}
 		}
 		return written.save(tx)
-	})
-}
-
-// loadEndpoints fills the engine's picture of the endpoints.
-func (e *Engine) loadEndpoints(ctx context.Context) error {
-	return e.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		endpoints, err := selectEndpoints(tx)
-		for _, ep := range endpoints {
-			e.endpoints[ep.id] = ep
-		}
-		return err
 	})
 }
 

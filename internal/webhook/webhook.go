@@ -24,12 +24,14 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -172,28 +174,7 @@ type Store struct {
 // where they are to.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{Options: o, userAgent: "AzureContainerRegistry/1.0 (Dockbell/" + o.Version + ")", asking: newAsking()}
-	registries := map[int64]map[int64]*hook{}
-	err := o.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		rows, err := selectWebhooks(tx)
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			r, err := s.unseal(row)
-			if err != nil {
-				return err
-			}
-			h, err := s.newHook(r)
-			if err != nil {
-				return err
-			}
-			if registries[r.RegistryID] == nil {
-				registries[r.RegistryID] = map[int64]*hook{}
-			}
-			registries[r.RegistryID][r.ID] = h
-		}
-		return nil
-	})
+	registries, err := s.load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("webhooks: %w", err)
 	}
@@ -203,6 +184,39 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	s.rules.Store(newRules(registries, alert))
 	return s, nil
+}
+
+// load makes all webhooks ready for use, by registry. There may be many, and the
+// server takes no request before, so they are opened while others are read.
+func (s *Store) load(ctx context.Context) (map[int64]map[int64]*hook, error) {
+	registries := map[int64]map[int64]*hook{}
+	var failed error
+	var mu sync.Mutex // of these two
+	rows := make(chan row, 64)
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for row := range rows {
+				r, err := s.unseal(row)
+				var h *hook
+				if err == nil {
+					h, err = s.newHook(r)
+				}
+				mu.Lock()
+				of := registries[row.RegistryID]
+				if of == nil {
+					of = map[int64]*hook{}
+					registries[row.RegistryID] = of
+				}
+				of[row.ID], failed = h, cmp.Or(failed, err)
+				mu.Unlock()
+			}
+		})
+	}
+	err := s.DB.Read(ctx, func(tx *sqldb.Tx) error { return eachRung(tx, func(r row) { rows <- r }) })
+	close(rows)
+	workers.Wait()
+	return registries, cmp.Or(err, failed)
 }
 
 // record is a webhook with all its parts.

@@ -31,18 +31,37 @@ func scanWebhook(s sqldb.Scan) (row, error) {
 		return row{}, err
 	}
 	r.CreatedAt, r.UpdatedAt = time.Unix(0, created).UTC(), time.Unix(0, updated).UTC()
-	r.Policy, err = policyOf(policy)
-	if agreed != "" {
-		err = errors.Join(err, json.Unmarshal([]byte(agreed), &r.Consent))
-	}
-	err = errors.Join(err, json.Unmarshal([]byte(tags), &r.Tags), json.Unmarshal([]byte(actions), &r.Actions), json.Unmarshal([]byte(styles), &r.SignatureHeaders))
+	r.Tags = map[string]string{}
+	return r, errors.Join(decode(tags, &r.Tags), r.decode(actions, policy, styles, agreed))
+}
+
+// scanRung reads what a request needs of a webhook.
+func scanRung(s sqldb.Scan) (row, error) {
+	var r row
+	var actions, policy, styles, agreed string
+	err := s(&r.ID, &r.RegistryID, &r.Location, &r.Status, &r.Scope, &actions, &r.sealed, &policy, &styles, &r.Format, &r.Handshake, &agreed)
 	if err != nil {
-		return row{}, fmt.Errorf("webhook %d: %w", r.ID, err)
+		return row{}, err
 	}
-	if len(r.SignatureHeaders) == 0 {
-		r.SignatureHeaders = nil
+	return r, r.decode(actions, policy, styles, agreed)
+}
+
+func (r *row) decode(actions, policy, styles, agreed string) (err error) {
+	r.Policy, err = policyOf(policy)
+	err = errors.Join(err, decode(actions, &r.Actions), decode(styles, &r.SignatureHeaders), decode(agreed, &r.Consent))
+	if err != nil {
+		return fmt.Errorf("webhook %d: %w", r.ID, err)
 	}
-	return r, nil
+	return nil
+}
+
+// decode reads JSON, unless it is of what v is already: most webhooks have most
+// members empty, and at a start all are read.
+func decode(text string, v any) error {
+	if text == "" || text == "{}" || text == "[]" {
+		return nil
+	}
+	return json.Unmarshal([]byte(text), v)
 }
 
 // storedPolicy is a ring.Policy as it is stored, times in nanoseconds.
@@ -105,8 +124,17 @@ func scanListed(s sqldb.Scan) (Webhook, error) {
 	return r.Webhook, err
 }
 
-func selectWebhooks(tx *sqldb.Tx) ([]row, error) {
-	return sqldb.Select(tx, scanWebhook, columns)
+// eachRung calls fn with each webhook, with what requests need of it: a start
+// reads no more.
+func eachRung(tx *sqldb.Tx, fn func(row)) error {
+	return tx.Each(`SELECT id, registry, location, status, scope, actions, secret, policy, signature_headers, format, handshake, consent
+		FROM webhook`, nil, func(s sqldb.Scan) error {
+		r, err := scanRung(s)
+		if err == nil {
+			fn(r)
+		}
+		return err
+	})
 }
 
 // countWebhooks counts those of a registry that are listeners, or those that are

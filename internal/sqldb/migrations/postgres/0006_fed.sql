@@ -5,3 +5,6 @@
 -- none.
 ALTER TABLE endpoint ADD COLUMN fed_from BIGINT;
 ALTER TABLE endpoint ADD COLUMN fed_to   BIGINT;
+
+-- package webhook: a start looks for listeners, which are few.
+CREATE INDEX webhook_listener ON webhook (registry, name_key) WHERE listener;
