@@ -20,7 +20,8 @@ import (
 // sessions in testdata/real/az show. Each has a server of its own, HTTPS with an
 // authority of its own on a port of this moment, and a home folder. The login
 // server of the default registry is localhost, so that no name has to be known
-// to this machine.
+// to this machine. The outputs are those of az 2.45.0 and skopeo 1.9, which
+// Debian 12 has; others may word something differently.
 //
 // In the environment are SERVER, the URL of the server, and HOOK, that of a
 // receiver that answers 200; in the folder are password, the operator's,
@@ -51,7 +52,7 @@ func TestRealAzureCLI(t *testing.T) {
 				"--external-url", at, "--domain", "dockbell.localhost:"+port, "--allow-destinations", "127.0.0.0/8", "--log-level", "warn")
 			hook := receiverAt(t, freeAddress())
 			env := append(prepare(t, dir), "SERVER="+at, "HOOK=http://"+hook)
-			got := want.run(t, dir, env).masked(dir, "/home/ada", port, "44300", hook, "127.0.0.1:29000")
+			got := want.run(t, dir, env).masked(dir, "/home/ada", ":"+port, ":44300", hook, "127.0.0.1:29000")
 			got.compare(t, file, want)
 		})
 	}
