@@ -4,3 +4,4 @@
 set -eu
 
 sh scripts/docker.sh
+sh scripts/az.sh

@@ -63,7 +63,7 @@ func Clean() {
 
 // Server is a dockbell process.
 type Server struct {
-	URL  string // http://127.0.0.1:port
+	URL  string // http://127.0.0.1:port, or what its settings say
 	Host string // 127.0.0.1:port
 	User string // name of the operator; empty is dockbell
 
@@ -101,9 +101,10 @@ func start(t testing.TB, command []string) *Server {
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
 			// "dockbell dev serves registry dockbell on http://127.0.0.1:1234, data in …"
-			if _, rest, ok := strings.Cut(lines.Text(), " on http://"); ok {
-				host, _, _ := strings.Cut(rest, ",")
-				address <- host
+			if _, rest, ok := strings.Cut(lines.Text(), " serves registry "); ok {
+				_, rest, _ = strings.Cut(rest, " on ")
+				at, _, _ := strings.Cut(rest, ",")
+				address <- at
 			}
 		}
 		s.cmd.Wait()
@@ -111,8 +112,8 @@ func start(t testing.TB, command []string) *Server {
 	}()
 	t.Cleanup(s.Kill)
 	select {
-	case s.Host = <-address:
-		s.URL = "http://" + s.Host
+	case s.URL = <-address:
+		_, s.Host, _ = strings.Cut(s.URL, "://")
 	case <-s.done:
 		t.Fatalf("dockbell serve ended:\n%s", s.log)
 	case <-time.After(time.Minute):

@@ -1,0 +1,162 @@
+package harness_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/dockbell/dockbell/internal/harness"
+)
+
+// TestRealAzureCLI has the real az, as its distribution has it, do what the
+// sessions in testdata/real/az show. Each has a server of its own, HTTPS with an
+// authority of its own on a port of this moment, and a home folder. The login
+// server of the default registry is localhost, so that no name has to be known
+// to this machine. The outputs are those of az 2.45.0 and skopeo 1.9, which
+// Debian 12 has; others may word something differently.
+//
+// In the environment are SERVER, the URL of the server, and HOOK, that of a
+// receiver that answers 200; in the folder are password, the operator's,
+// certs/ca.crt, the authority, and image, an image for skopeo. The program await
+// repeats a command until it prints what matches.
+func TestRealAzureCLI(t *testing.T) {
+	forReal(t, "az", "skopeo")
+	files, err := filepath.Glob("testdata/real/az/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no sessions: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			if strings.HasPrefix(filepath.Base(file), "names") {
+				needsOwnHosts(t)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := parseSession(string(text))
+			dir := t.TempDir()
+			listen := freeAddress()
+			_, port, _ := net.SplitHostPort(listen)
+			at := "https://localhost:" + port
+			harness.Start(t, filepath.Join(dir, "data"), "--listen", listen, "--tls", "self-signed",
+				"--external-url", at, "--domain", "dockbell.localhost:"+port, "--allow-destinations", "127.0.0.0/8", "--log-level", "warn")
+			hook := receiverAt(t, freeAddress())
+			env := append(prepare(t, dir), "SERVER="+at, "HOOK=http://"+hook)
+			got := want.run(t, dir, env).masked(dir, "/home/ada", ":"+port, ":44300", hook, "127.0.0.1:29000")
+			got.compare(t, file, want)
+		})
+	}
+}
+
+// TestRealAzureQuickstart does what docs/az-cli.md begins with, as it is written,
+// but for the ports.
+func TestRealAzureQuickstart(t *testing.T) {
+	forReal(t, "az", "curl")
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/az-cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, _ := strings.Cut(string(text), "```sh\n")
+	script, _, _ = strings.Cut(script, "```")
+	for _, must := range []string{"localhost:5000", "127.0.0.1:9000", "&\n"} {
+		if !strings.Contains(script, must) {
+			t.Fatalf("the first script of the document has no %s:\n%s", must, script)
+		}
+	}
+	listen := freeAddress()
+	_, port, _ := net.SplitHostPort(listen)
+	script = strings.NewReplacer(
+		"dockbell serve", "dockbell serve --listen "+listen, "localhost:5000", "localhost:"+port,
+		"127.0.0.1:9000", receiverAt(t, freeAddress()),
+	).Replace(script)
+	dir := t.TempDir()
+	out := shell(t, dir, home(t, dir), "set -e\n"+script+"kill $!\nwait\n")
+	if !regexp.MustCompile(`(?m)^ID +ACTION +IMAGE +HTTP STATUS +TIMESTAMP\n-.*\n[0-9a-f-]{36}  ping +200 OK +20`).MatchString(out) {
+		t.Errorf("the log of deliveries does not show the ping:\n%s", out)
+	}
+}
+
+// needsOwnHosts ends a test where a command cannot be given an /etc/hosts of its
+// own.
+func needsOwnHosts(t *testing.T) {
+	t.Helper()
+	out, err := exec.Command("unshare", "--mount", "true").CombinedOutput()
+	if err != nil {
+		missing(t, fmt.Sprintf("NO MOUNTS OF ITS OWN: unshare --mount: %v %s: nothing shows that registries are found by their names; run it as root", err, out))
+	}
+}
+
+// receiverAt starts a receiver at an address whose port has as many digits as
+// that in the sessions.
+func receiverAt(t *testing.T, address string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "thanks\n") }))
+	receiver.Listener.Close()
+	receiver.Listener = l
+	receiver.Start()
+	t.Cleanup(receiver.Close)
+	return address
+}
+
+// awaitProgram is one that repeats a command until it prints what matches.
+const awaitProgram = `#!/bin/sh
+pattern=$1
+shift
+for _ in $(seq 300); do
+	"$@" 2>/dev/null | grep -q "$pattern" && exit
+	sleep 0.1
+done
+echo "await: $* does not print $pattern"
+exit 1
+`
+
+// prepare puts into dir what the sessions need, beside the data of the server
+// that runs there, and returns the whole environment of their commands.
+func prepare(t *testing.T, dir string) []string {
+	t.Helper()
+	authority, err := os.ReadFile(filepath.Join(dir, "data", "tls", "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, config := harness.Manifest("hello"), []byte("{}")
+	for name, content := range map[string][]byte{
+		"password":            []byte(harness.Password),
+		"certs/ca.crt":        authority,
+		"bin/await":           []byte(awaitProgram),
+		"image/version":       []byte("Directory Transport Version: 1.1\n"),
+		"image/manifest.json": manifest,
+		"image/" + strings.TrimPrefix(harness.Digest(config), "sha256:"): config,
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, content, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return home(t, dir)
+}
+
+// home returns an environment in which dir is the home folder, and nothing is
+// known of the one of whoever runs the test.
+func home(t *testing.T, dir string) []string {
+	t.Helper()
+	path := strings.Join([]string{filepath.Join(dir, "bin"), filepath.Dir(harness.Binary(t)), os.Getenv("PATH")}, string(os.PathListSeparator))
+	return []string{"PATH=" + path, "HOME=" + dir, "TMPDIR=" + dir, "LANG=C.UTF-8"}
+}
