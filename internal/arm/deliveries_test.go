@@ -16,6 +16,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 )
 
@@ -402,6 +403,43 @@ func TestHealthTimes(t *testing.T) {
 	}
 	if times != 6 {
 		t.Errorf("%d times in %v", times, body.Health)
+	}
+}
+
+// TestReadersSeeOnlyThatItFails: who may read webhooks and not write them learns
+// that one fails, and not in which way.
+func TestReadersSeeOnlyThatItFails(t *testing.T) {
+	t.Parallel()
+	p := newHook(t)
+	p.engine.health[1] = delivery.Health{State: delivery.Failing, FailStreak: 7, LastStatus: 418, LastError: "connect"}
+	contoso, err := p.tenants.ByName("contoso")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fails := &event.Event{
+		ID: "e1", Pos: 1, Action: event.WebhookFailing, Registry: event.Registry{ID: contoso.ID},
+		Webhook: &event.Webhook{Name: "DeployHook", Condition: "failing", LastStatus: 418, LastError: "connect"},
+	}
+	happened := newFeed()
+	happened.entries = []arm.FeedEntry{{Event: fails, ACRBody: event.ACRBody(fails)}}
+	cfg := p.config
+	cfg.Feed = happened
+	p.Handler = arm.New(cfg)
+	for _, target := range []string{hook + "?expand=health", "/api/v1/registries/contoso/webhooks?expand=health", "/api/v1/registries/contoso/events"} {
+		for who, may := range map[string]func(action, scope string) bool{
+			"a reader": func(action, _ string) bool { return strings.HasSuffix(action, "/read") },
+			"an owner": func(string, string) bool { return true },
+		} {
+			w := p.as(may, "GET", target, "")
+			shown := w.Body.String()
+			told := strings.Contains(shown, "connect") && strings.Contains(shown, "418")
+			if w.Code != http.StatusOK || !strings.Contains(shown, "failing") || told != (who == "an owner") {
+				t.Errorf("%s, %s: %d %s", who, target, w.Code, shown)
+			}
+			if who == "a reader" && (strings.Contains(shown, "connect") || strings.Contains(shown, "418")) {
+				t.Errorf("%s, %s: %s", who, target, shown)
+			}
+		}
 	}
 }
 

@@ -65,11 +65,18 @@ type (
 	}
 )
 
-func feedToWire(e FeedEntry) feedEntry {
-	return feedEntry{
+func (c call) feedToWire(e FeedEntry) feedEntry {
+	entry := feedEntry{
 		Position: e.Event.Pos, Location: e.Event.Registry.Location, Actor: e.Event.Actor, Cause: e.Event.Cause, Sample: e.Event.Sample,
 		Event: e.ACRBody,
 	}
+	if e.Event.Webhook != nil && !c.seesFailures() {
+		shown, fares := *e.Event, *e.Event.Webhook
+		fares.LastStatus, fares.LastError = 0, ""
+		shown.Webhook = &fares
+		entry.Event = event.ACRBody(&shown)
+	}
+	return entry
 }
 
 // Bounds on what a client of the feed asks for.
@@ -215,7 +222,7 @@ func readFeed(a *api, c call) (answer, error) {
 	}
 	body := feedBody{Value: make([]feedEntry, len(page.Entries)), Next: page.Next}
 	for i, e := range page.Entries {
-		body.Value[i] = feedToWire(e)
+		body.Value[i] = c.feedToWire(e)
 	}
 	return answer{http.StatusOK, body}, nil
 }
@@ -226,7 +233,7 @@ func (a *api) streamFeed(c call, s *eventStream, page FeedPage, changed <-chan s
 	defer beat.Stop()
 	for {
 		for _, e := range page.Entries {
-			if s.send(strconv.FormatInt(e.Event.Pos, 10), string(e.Event.Action), feedToWire(e)) != nil {
+			if s.send(strconv.FormatInt(e.Event.Pos, 10), string(e.Event.Action), c.feedToWire(e)) != nil {
 				return
 			}
 		}

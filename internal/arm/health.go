@@ -99,7 +99,28 @@ func (a *api) withHealth(c call, w webhook.Webhook) (answer, error) {
 	if err := a.addHealth(c.Context(), []webhook.Webhook{w}, body); err != nil {
 		return answer{}, err
 	}
+	c.hideFailures(body)
 	return answer{http.StatusOK, body[0]}, nil
+}
+
+// seesFailures reports whether the caller is told in which way requests fail: only
+// whoever may write webhooks, for it says something of the networks that receivers
+// are in. Others see that they fail.
+func (c call) seesFailures() bool { return c.caller.May(aWebhook+"/write", c.registry.ResourceID()) }
+
+// hideFailures takes out of bodies what the caller is not told of failures.
+func (c call) hideFailures(bodies []webhookBody) {
+	if c.seesFailures() {
+		return
+	}
+	for i := range bodies {
+		if h := bodies[i].Health; h != nil {
+			h.LastStatus, h.LastError = 0, ""
+		}
+		if agreed := bodies[i].Properties.Consent; agreed != nil {
+			agreed.LastStatus, agreed.LastError, agreed.Reason = 0, "", ""
+		}
+	}
 }
 
 // pauseWebhook makes what the webhook is owed wait. One that is paused stays so.
