@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,9 +36,12 @@ import (
 // takes them. Flood: ten in a transaction, which is more than can be delivered.
 // CatchUp: all events wait for an endpoint that is resumed, so that nothing but
 // deliveries is measured. Beside the rates there is the processor time of both
-// ways, receiver included, which the load of the machine changes less.
+// ways, receiver included, which the load of the machine changes less. Both run
+// with the settings of the Go runtime that dockbell serve has.
 func BenchmarkDeliveryRate(b *testing.B) {
 	const events, workers = 60_000, 32
+	defer debug.SetGCPercent(debug.SetGCPercent(300))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 1))
 	for _, way := range []struct {
 		name string
 		run  func(*ringer, int) time.Duration
