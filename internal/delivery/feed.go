@@ -228,7 +228,7 @@ func (e *Engine) fed(ep *endpoint, f found, entries []outbox.Entry) {
 	sends := e.sends(ep)
 	if ep.gone || ep.emptying || !sends && len(f.owed) > 1 {
 		ep.feeding = false
-		e.schedule(ep)
+		e.kick(ep) // nothing is written that would
 		return
 	}
 	var inRows []*event.Event
