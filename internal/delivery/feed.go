@@ -308,7 +308,8 @@ func (e *Engine) rowsFor(ep *endpoint, heads []*event.Event, replay int64, due t
 	}
 	rows := make([]row, len(heads))
 	for i, head := range heads {
-		j := &job{ep: ep, pos: head.Pos, key: ep.orderKey(head), replay: replay, n: 1, expires: head.At.Add(ep.terms.TTL)}
+		j := ep.first(outbox.Entry{Event: head})
+		j.replay = replay
 		if replay > 0 {
 			j.key = replayKey(replay, j.key)
 			j.expires = latest(due, time.Now()).Add(ep.terms.TTL)
