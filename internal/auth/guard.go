@@ -137,9 +137,9 @@ func (g *guard) DeleteManifest(ctx context.Context, repo oci.Repository, dgst oc
 	return g.inner.DeleteManifest(ctx, repo, dgst)
 }
 
-func (g *guard) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) error {
+func (g *guard) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) (oci.Digest, error) {
 	if err := g.delete(repo); err != nil {
-		return err
+		return "", err
 	}
 	return g.inner.DeleteTag(ctx, repo, tag)
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
-// The error codes of Distribution 1.1, "Error Codes", and the two that Docker's
-// registries add and clients know.
+// The error codes of Distribution 1.1, "Error Codes", then the two that Docker's
+// registries add and clients know, and those that ACR adds.
 const (
 	CodeBlobUnknown         = "BLOB_UNKNOWN"          // code-1
 	CodeBlobUploadInvalid   = "BLOB_UPLOAD_INVALID"   // code-2
@@ -25,6 +25,8 @@ const (
 	CodeTooManyRequests     = "TOOMANYREQUESTS"       // code-14
 	CodeUnknown             = "UNKNOWN"
 	CodeUnavailable         = "UNAVAILABLE"
+	CodeTagUnknown          = "TAG_UNKNOWN"
+	CodeDisallowed          = "REGISTRY_DISALLOWED_OPERATION"
 )
 
 // NameInvalid says that name is no repository name, and why.
@@ -98,6 +100,20 @@ func ManifestUnknown(repo Repository, ref Reference) error {
 	}
 	return fault.New(fault.NotFound, "repository %s has no %s", repo, what).
 		WithCode(CodeManifestUnknown).WithDetail(map[string]string{"name": string(repo), "reference": ref.String()})
+}
+
+// TagUnknown says that the repository has no such tag, as ACR's metadata API has
+// it.
+func TagUnknown(repo Repository, tag Tag) error {
+	return fault.New(fault.NotFound, "repository %s has no tag %s", repo, tag).
+		WithCode(CodeTagUnknown).WithDetail(map[string]string{"name": string(repo), "tag": string(tag)})
+}
+
+// Disallowed says that an attribute of what, for example repository team/web or
+// tag v1 of team/web, is off which the operation needs: delete, write or read.
+func Disallowed(what, attribute string) error {
+	return fault.New(fault.Unsupported, "the operation is disallowed: %s is locked, %sEnabled is off (az acr repository update, or dockbell repository update, --%s-enabled true turns it on)",
+		what, attribute, attribute).WithCode(CodeDisallowed)
 }
 
 // ManifestInvalid says what is wrong with a manifest.

@@ -92,9 +92,9 @@ type Deleter interface {
 	// one delete event. It fails with MANIFEST_UNKNOWN.
 	DeleteManifest(ctx context.Context, repo Repository, dgst Digest) error
 
-	// DeleteTag removes a tag and leaves its manifest; nothing is raised. It
-	// fails with MANIFEST_UNKNOWN.
-	DeleteTag(ctx context.Context, repo Repository, tag Tag) error
+	// DeleteTag removes a tag, leaves its manifest and returns that one's
+	// digest; nothing is raised. It fails with MANIFEST_UNKNOWN.
+	DeleteTag(ctx context.Context, repo Repository, tag Tag) (Digest, error)
 }
 
 // Lister lists in byte order, a page at a time. An empty last starts at the

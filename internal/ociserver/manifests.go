@@ -73,11 +73,12 @@ func (c *call) deleteManifest() error {
 	if ref.Digest != "" {
 		err = c.registry.DeleteManifest(c.r.Context(), c.repo, ref.Digest)
 	} else {
-		err = c.registry.DeleteTag(c.r.Context(), c.repo, ref.Tag)
+		ref.Digest, err = c.registry.DeleteTag(c.r.Context(), c.repo, ref.Tag)
 	}
 	if err != nil {
 		return err
 	}
+	c.w.Header().Set("Docker-Content-Digest", string(ref.Digest))
 	return c.accept(http.StatusAccepted)
 }
 

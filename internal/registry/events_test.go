@@ -104,7 +104,7 @@ func TestEventsOfChanges(t *testing.T) {
 				_, err := r.PutManifest(bg, app, oci.ManifestPut{Data: data, Digest: oci.FromBytes(oci.SHA256, nil), Tags: []oci.Tag{"x"}})
 				return refusal(err)
 			}, nil},
-			{"untag", func() error { return r.DeleteTag(bg, app, "v2") }, nil},
+			{"untag", func() error { _, err := r.DeleteTag(bg, app, "v2"); return err }, nil},
 			{"mount", func() error {
 				_, err := r.MountBlob(bg, "other", oci.FromBytes(oci.SHA256, []byte("{}")), app)
 				return err

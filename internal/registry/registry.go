@@ -247,18 +247,19 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 }
 
 // DeleteTag implements oci.Deleter.
-func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) error {
-	return h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) (dgst oci.Digest, err error) {
+	err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
 		id, err := h.lock(tx, repo)
 		if err != nil {
 			return err
 		}
-		n, err := deleteTag(tx, id, tag)
-		if err == nil && n == 0 {
+		dgst, err = deleteTag(tx, id, tag)
+		if errors.Is(err, sqldb.ErrNoRow) {
 			err = oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
 		return err
 	})
+	return dgst, err
 }
 
 // Tags implements oci.Lister.

@@ -194,8 +194,11 @@ func moveTag(tx *sqldb.Tx, repository int64, tag oci.Tag, manifest int64) error 
 	return err
 }
 
-func deleteTag(tx *sqldb.Tx, repository int64, tag oci.Tag) (int64, error) {
-	return tx.Exec("DELETE FROM tag WHERE repository = $1 AND name = $2", repository, string(tag))
+// deleteTag returns the digest of the tag's manifest, or sqldb.ErrNoRow.
+func deleteTag(tx *sqldb.Tx, repository int64, tag oci.Tag) (dgst oci.Digest, err error) {
+	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING (SELECT digest FROM manifest WHERE id = tag.manifest)",
+		[]any{repository, string(tag)}, &dgst)
+	return dgst, err
 }
 
 func listTags(tx *sqldb.Tx, repository int64, last string, n int) ([]oci.Tag, error) {

@@ -280,9 +280,12 @@ func (c *client) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 	return err
 }
 
-func (c *client) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) error {
-	_, err := c.do(ctx, request{method: "DELETE", path: manifestPath(repo, oci.Reference{Tag: tag}), want: []int{202}})
-	return err
+func (c *client) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) (oci.Digest, error) {
+	res, err := c.do(ctx, request{method: "DELETE", path: manifestPath(repo, oci.Reference{Tag: tag}), want: []int{202}})
+	if err != nil {
+		return "", err
+	}
+	return oci.ParseDigest(res.header.Get("Docker-Content-Digest"))
 }
 
 func (c *client) Tags(ctx context.Context, repo oci.Repository, last string, n int) ([]oci.Tag, bool, error) {

@@ -203,13 +203,14 @@ var deleteTests = []test{
 		m := c.image("image")
 		s.push(here, c, "image")
 		s.put(here, m, "v1", "latest")
-		s.ok(s.DeleteTag(s.ctx, here, "v1"))
+		s.untags(here, "v1", m.Digest)
 		s.lacksManifest(here, byTag("v1"))
 		s.holdsManifest(here, byTag("latest"), m)
-		s.ok(s.DeleteTag(s.ctx, here, "latest"))
+		s.untags(here, "latest", m.Digest)
 		s.holdsManifest(here, byDigest(m.Digest), m)
 		s.tagsAre(here)
-		s.refused(s.DeleteTag(s.ctx, here, "v1"), fault.NotFound, oci.CodeManifestUnknown)
+		_, err := s.DeleteTag(s.ctx, here, "v1")
+		s.refused(err, fault.NotFound, oci.CodeManifestUnknown)
 	}},
 	{"everything, from the top", func(s *suite) {
 		c := everyType(s, oci.SHA256)
@@ -230,7 +231,8 @@ var deleteTests = []test{
 		for _, repo := range []oci.Repository{here, absent} {
 			s.refused(s.DeleteBlob(s.ctx, repo, nothing), fault.NotFound, oci.CodeBlobUnknown, oci.CodeNameUnknown)
 			s.refused(s.DeleteManifest(s.ctx, repo, nothing), fault.NotFound, oci.CodeManifestUnknown, oci.CodeNameUnknown)
-			s.refused(s.DeleteTag(s.ctx, repo, "latest"), fault.NotFound, oci.CodeManifestUnknown, oci.CodeNameUnknown)
+			_, err := s.DeleteTag(s.ctx, repo, "latest")
+			s.refused(err, fault.NotFound, oci.CodeManifestUnknown, oci.CodeNameUnknown)
 		}
 	}},
 }
@@ -299,5 +301,15 @@ func checkPages[T ~string](s *suite, list func(last string, n int) ([]T, bool, e
 		if !slices.Equal(got, want) {
 			s.Errorf("by pages of %d the list is %q: want %q", n, got, want)
 		}
+	}
+}
+
+// untags deletes a tag of the manifest dgst.
+func (s *suite) untags(repo oci.Repository, tag oci.Tag, dgst oci.Digest) {
+	s.Helper()
+	got, err := s.DeleteTag(s.ctx, repo, tag)
+	s.ok(err)
+	if got != dgst {
+		s.Errorf("deleting tag %s returned %q, not its manifest %s", tag, got, dgst)
 	}
 }

@@ -251,18 +251,19 @@ func (m *memory) DeleteManifest(_ context.Context, repo oci.Repository, dgst oci
 	return nil
 }
 
-func (m *memory) DeleteTag(_ context.Context, repo oci.Repository, tag oci.Tag) error {
+func (m *memory) DeleteTag(_ context.Context, repo oci.Repository, tag oci.Tag) (oci.Digest, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.repos[repo]
 	if r == nil {
-		return oci.NameUnknown(repo)
+		return "", oci.NameUnknown(repo)
 	}
-	if r.tags[tag] == "" {
-		return oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
+	dgst := r.tags[tag]
+	if dgst == "" {
+		return "", oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
 	}
 	delete(r.tags, tag)
-	return nil
+	return dgst, nil
 }
 
 func (m *memory) Tags(_ context.Context, repo oci.Repository, last string, n int) ([]oci.Tag, bool, error) {
