@@ -4,4 +4,5 @@
 set -eu
 
 sh scripts/docker.sh
+sh scripts/clients.sh
 sh scripts/az.sh

@@ -23,13 +23,25 @@ import (
 // to this machine. The outputs are those of az 2.45.0 and skopeo 1.9, which
 // Debian 12 has; others may word something differently.
 //
-// In the environment are SERVER, the URL of the server, and HOOK, that of a
-// receiver that answers 200; in the folder are password, the operator's,
+// In the environment are SERVER, the URL of the server, HOST, its host and port,
+// and HOOK, the URL of a receiver that answers 200; in the folder are password, the operator's,
 // certs/ca.crt, the authority, and image, an image for skopeo. The program await
 // repeats a command until it prints what matches.
 func TestRealAzureCLI(t *testing.T) {
 	forReal(t, "az", "skopeo")
-	files, err := filepath.Glob("testdata/real/az/*.txt")
+	play(t, "az")
+}
+
+// TestRealClients has the programs that push and pull do what the sessions in
+// testdata/real/clients show, in the same way.
+func TestRealClients(t *testing.T) {
+	forReal(t, "helm", "skopeo")
+	play(t, "clients")
+}
+
+// play plays the sessions in a folder of testdata/real.
+func play(t *testing.T, folder string) {
+	files, err := filepath.Glob("testdata/real/" + folder + "/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no sessions: %v", err)
 	}
@@ -51,8 +63,8 @@ func TestRealAzureCLI(t *testing.T) {
 			harness.Start(t, filepath.Join(dir, "data"), "--listen", listen, "--tls", "self-signed",
 				"--external-url", at, "--domain", "dockbell.localhost:"+port, "--allow-destinations", "127.0.0.0/8", "--log-level", "warn")
 			hook := receiverAt(t, freeAddress())
-			env := append(prepare(t, dir), "SERVER="+at, "HOOK=http://"+hook)
-			got := want.run(t, dir, env).masked(dir, "/home/ada", ":"+port, ":44300", hook, "127.0.0.1:29000")
+			env := append(prepare(t, dir), "SERVER="+at, "HOST=localhost:"+port, "HOOK=http://"+hook)
+			got := want.run(t, dir, env).masked(dir, "/home/ada", ":"+port, ":44300", "%3A"+port, "%3A44300", hook, "127.0.0.1:29000")
 			got.compare(t, file, want)
 		})
 	}
