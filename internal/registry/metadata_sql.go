@@ -112,10 +112,11 @@ func describeTags(tx *sqldb.Tx, repository int64, dgst oci.Digest, order oci.Ord
 		of = " AND manifest = (SELECT id FROM manifest WHERE repository = $1 AND digest = $4)"
 	}
 	behind, by, position := from.sequence(order, "name", "updated_at", len(args)+1)
+	_, outer, _ := from.sequence(order, "t.name", "t.updated_at", 0)
 	return sqldb.Select(tx, scanTag, `SELECT t.name, m.digest, t.created_at, t.updated_at, t.locks FROM
 		(SELECT name, manifest, created_at, updated_at, locks FROM tag
 			WHERE repository = $1 AND locks & $2 = 0`+of+` AND `+behind+` ORDER BY `+by+` LIMIT $3) t
-		JOIN manifest m ON m.id = t.manifest ORDER BY `+by, append(args, position...)...)
+		JOIN manifest m ON m.id = t.manifest ORDER BY `+outer, append(args, position...)...)
 }
 
 // manifestHead is a manifest without its bytes.
