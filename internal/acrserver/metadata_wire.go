@@ -142,7 +142,7 @@ func newAttributes(a oci.Attributes) attributes {
 // maxChange is the longest body of a PATCH, in bytes.
 const maxChange = 64 << 10
 
-// readChange reads the body of a PATCH.
+// readChange reads the body of a PATCH; one that is bad is no change.
 func (c *call) readChange() (oci.AttributesChange, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxChange))
 	var tooLarge *http.MaxBytesError
