@@ -115,7 +115,7 @@ func (h *handle) removeGivenUp(ctx context.Context) {
 	for {
 		var id int64
 		err := h.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-			id, err = anyRepository(tx, doomed(h.reg.ID))
+			id, err = anyGivenUp(tx, doomed(h.reg.ID))
 			return err
 		})
 		if errors.Is(err, sqldb.ErrNoRow) {

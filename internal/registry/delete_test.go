@@ -159,12 +159,15 @@ func TestLinksOfDeletedRepositories(t *testing.T) {
 		if left := whole(t, db); left != before {
 			t.Errorf("left:\n%s\nbefore:\n%s", left, before)
 		}
+		fill("purged")
+		before = whole(t, db)
 		fill("crashed")
 		err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error { // the process died after the last piece
 			for _, statement := range []string{
 				"DELETE FROM tag WHERE repository = (SELECT id FROM repository WHERE name = 'crashed')",
 				"DELETE FROM manifest WHERE repository = (SELECT id FROM repository WHERE name = 'crashed')",
 				"UPDATE repository SET registry = -registry, name = 'crashed~7' WHERE name = 'crashed'",
+				"UPDATE repository SET registry = -registry WHERE name = 'purged'", // the whole registry is on its way out
 			} {
 				if _, err := tx.Exec(statement); err != nil {
 					return err
@@ -180,6 +183,12 @@ func TestLinksOfDeletedRepositories(t *testing.T) {
 		}
 		if left := whole(t, db); left != before {
 			t.Errorf("after a crash there is left:\n%s\nbefore:\n%s", left, before)
+		}
+		if err := openStore(t, db, t.TempDir()).Purge(bg, contoso.ID); err != nil {
+			t.Fatal(err)
+		}
+		if left, want := whole(t, db), "repository 0, manifest 0, tag 0, blob_link 0, upload 0"; left != want {
+			t.Errorf("after the registry was deleted there is left:\n%s", left)
 		}
 	})
 }

@@ -202,6 +202,14 @@ func giveUpRepository(tx *sqldb.Tx, id, to int64) error {
 	return err
 }
 
+// anyGivenUp returns the id of a repository that was given up to a registry, or
+// sqldb.ErrNoRow. Others may be there that have manifests: those of a registry that
+// was deleted as a whole.
+func anyGivenUp(tx *sqldb.Tx, registry int64) (id int64, err error) {
+	err = tx.Get("SELECT id FROM repository WHERE registry = $1 AND name LIKE '%~%' LIMIT 1", []any{registry}, &id)
+	return id, err
+}
+
 // linksOf returns up to n digests of blobs that a repository links, from behind
 // after. It looks at every link there is.
 func linksOf(tx *sqldb.Tx, repository int64, after string, n int) ([]string, error) {
