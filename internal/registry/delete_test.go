@@ -79,6 +79,32 @@ func TestDeleteRepository(t *testing.T) {
 		}
 		slices.Sort(tags)
 
+		// A lock on what would be deleted last keeps all.
+		slices.Sort(digests)
+		last, full := oci.Digest(digests[len(digests)-1]), rows(t, db)
+		d, err := r.DescribeManifest(bg, "app", last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, set := range map[string]func(on bool) error{
+			"manifest":   func(on bool) error { return second(r.SetManifestAttributes(bg, "app", last, attribute("delete", on))) },
+			"tag":        func(on bool) error { return second(r.SetTagAttributes(bg, "app", d.Tags[0], attribute("write", on))) },
+			"repository": func(on bool) error { return second(r.SetRepositoryAttributes(bg, "app", attribute("delete", on))) },
+		} {
+			if err := set(false); err != nil {
+				t.Fatal(err)
+			}
+			if gone, err := r.DeleteRepository(bg, "app"); !isDisallowed(err) || gone.Manifests != nil {
+				t.Errorf("a %s is locked: %v, %v", what, gone, err)
+			}
+			if left := rows(t, db); left != full {
+				t.Errorf("a %s is locked: left %s of %s", what, left, full)
+			}
+			if err := set(true); err != nil {
+				t.Fatal(err)
+			}
+		}
+
 		ctx, cancel := context.WithCancel(bg)
 		stop.Store(&cancel)
 		partly, err := r.DeleteRepository(ctx, "app")
@@ -89,8 +115,7 @@ func TestDeleteRepository(t *testing.T) {
 		if got := deletions(t, db, "app"); !slices.Equal(got, texts(partly.Manifests)) {
 			t.Errorf("events %v of the deletion of %v", got, partly.Manifests)
 		}
-		d, err := r.DescribeRepository(bg, "app")
-		if err != nil || d.ManifestCount != 35 || d.TagCount != 35 {
+		if d, err := r.DescribeRepository(bg, "app"); err != nil || d.ManifestCount != 35 || d.TagCount != 35 {
 			t.Errorf("left: %+v, %v", d, err)
 		}
 		rest, err := r.DeleteRepository(bg, "app")
