@@ -90,7 +90,7 @@ func (s *server) metadata(w http.ResponseWriter, r *http.Request) error {
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
 	if p.resource == oneManifest && r.Method == http.MethodDelete {
-		return oci.Unsupported("a manifest is deleted by DELETE of /v2/%s/manifests/%.80s", p.repo, p.last)
+		return oci.Unsupported("a manifest is deleted by DELETE of /v2/%s/manifests/<digest>", p.repo)
 	}
 	return oci.Unsupported("method %.20q is not offered here: use %s", r.Method, allow)
 }
@@ -115,10 +115,6 @@ func (c *call) tag() (oci.Tag, error) {
 	return tag, nil
 }
 
-// The handlers of PATCH make their call also with a body that is bad, as a change
-// of nothing: who may not change anything is told that first. Azure's clients send
-// their first request without a body and without credentials, for the challenge.
-
 func (c *call) getRepository() error {
 	d, err := c.contents.DescribeRepository(c.r.Context(), c.repo)
 	if err != nil {
@@ -127,6 +123,10 @@ func (c *call) getRepository() error {
 	return c.write(http.StatusOK, newRepositoryAnswer(c.service, d))
 }
 
+// patchRepository, like the other handlers of PATCH, makes its call with a body that
+// is bad too, as a change of nothing: who may not change anything is told that
+// first. Azure's clients send their first request without a body and without
+// credentials, for the challenge.
 func (c *call) patchRepository() error {
 	change, bad := c.readChange()
 	d, err := c.contents.SetRepositoryAttributes(c.r.Context(), c.repo, change)

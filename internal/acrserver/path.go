@@ -51,14 +51,14 @@ func parsePath(escaped string) (path, error) {
 	switch {
 	case parts[n-1] == "":
 		return path{}, noResource(escaped)
+	case n > 1 && parts[n-2] == "_tags": // before the others: _tags is a tag too
+		p.resource, p.last, n = oneTag, parts[n-1], n-2
+	case n > 1 && parts[n-2] == "_manifests":
+		p.resource, p.last, n = oneManifest, parts[n-1], n-2
 	case parts[n-1] == "_tags":
 		p.resource, n = tags, n-1
 	case parts[n-1] == "_manifests":
 		p.resource, n = manifests, n-1
-	case n > 1 && parts[n-2] == "_tags":
-		p.resource, p.last, n = oneTag, parts[n-1], n-2
-	case n > 1 && parts[n-2] == "_manifests":
-		p.resource, p.last, n = oneManifest, parts[n-1], n-2
 	}
 	for _, part := range parts[:n] {
 		if strings.HasPrefix(part, "_") {

@@ -65,8 +65,8 @@ type Metadata interface {
 type Attributes struct {
 	Delete bool // it may be deleted
 	Write  bool // it may be changed: pushed to, overwritten, and deleted as well
-	Read   bool // it may be pulled; its metadata always can be read
-	List   bool // it is in lists
+	Read   bool // it may be pulled; its metadata always can be read. A mount finds no blob in a repository where this is off
+	List   bool // it is in lists: a repository in the catalog, a tag in those of tags, a manifest in those of manifests and referrers
 }
 
 // AttributesChange is the attributes that get another value; nil stays.
