@@ -1,17 +1,21 @@
 // Package acrserver serves the parts of the data plane that are Azure Container
-// Registry's own: the registry token service under /oauth2.
+// Registry's own: the registry token service under /oauth2, and the metadata of
+// repositories, tags and manifests under /acr/v1.
 //
 // It owns the parsing of these requests and the writing of their answers; who
-// may have which token is decided by package auth. Invariant: every answer that
+// may have which token is decided by package auth, and what is known of contents
+// by the oci.Contents that Config.Open returns. Invariants: every answer that
 // is no success has the registry error body, {"errors":[…]}, and one to wrong
-// credentials has a challenge.
+// credentials has a challenge; nothing under /acr is ever redirected.
 package acrserver
 
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/dockbell/dockbell/internal/auth"
+	"github.com/dockbell/dockbell/internal/oci"
 )
 
 // Config is what the handler needs.
@@ -21,11 +25,17 @@ type Config struct {
 
 	Authority *auth.Authority
 
+	// Open picks the registry (by Host) and the caller (by credentials) of a
+	// request to the metadata API, whose path is known to be well formed. The
+	// handle is used for this request only.
+	Open func(*http.Request) (oci.Contents, error)
+
 	// Log receives the causes of internal errors. Nil means slog.Default().
 	Log *slog.Logger
 }
 
-// New returns a handler for /oauth2/token and /oauth2/exchange.
+// New returns a handler for /oauth2/token, /oauth2/exchange, and everything below
+// /acr/.
 func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -38,7 +48,17 @@ func New(cfg Config) http.Handler {
 	mux.Handle("/oauth2/token", s.handle(wrongMethod("GET, POST")))
 	mux.Handle("/oauth2/exchange", s.handle(wrongMethod("POST")))
 	mux.Handle("/", s.handle(notFound))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/acr/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		// Not through the mux, which would redirect to cleaned paths.
+		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+		if err := s.metadata(w, r); err != nil {
+			s.writeError(w, r, err)
+		}
+	})
 }
 
 type server struct {

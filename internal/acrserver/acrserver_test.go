@@ -16,6 +16,7 @@ import (
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
+	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -40,6 +41,7 @@ type service struct {
 	handler   http.Handler
 	authority *auth.Authority
 	log       *bytes.Buffer
+	store     oci.Contents // what contoso holds, for whom nothing is forbidden
 }
 
 func newService(t testing.TB) *service {
@@ -72,6 +74,7 @@ func newService(t testing.TB) *service {
 			return auth.Registry{}, fault.New(fault.NotFound, "no registry is called %s", r.Host)
 		},
 		Authority: s.authority,
+		Open:      s.contents(registry.Options{DB: db}),
 		Log:       slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	return s

@@ -1,6 +1,7 @@
 package acrserver
 
 import (
+	"log/slog"
 	"net/http"
 
 	"github.com/dockbell/dockbell/internal/auth"
@@ -11,9 +12,14 @@ import (
 // writeError answers with err, and logs what only the operator may know.
 func (s *server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Cache-Control", "no-store")
-	if oci.WriteError(w, err) >= http.StatusInternalServerError {
-		s.Log.ErrorContext(r.Context(), "a request could not be answered", "method", r.Method, "path", r.URL.Path, "error", err)
+	if oci.WriteError(w, err) < http.StatusInternalServerError {
+		return
 	}
+	level := slog.LevelError
+	if r.Context().Err() != nil {
+		level = slog.LevelDebug // the client left, and whatever ran for it was stopped
+	}
+	s.Log.Log(r.Context(), level, "a request could not be answered", "method", r.Method, "path", r.URL.Path, "error", err)
 }
 
 // writeJSON answers 200 with a document that nobody may keep: it has a token.

@@ -26,8 +26,11 @@ import (
 
 // handler is the site map: every face on its path.
 func (s *Server) handler() http.Handler {
-	images := ociserver.New(ociserver.Config{Open: s.openRegistry, MaxManifestSize: int64(s.cfg.MaxManifestSize), Log: s.log})
-	tokens := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Log: s.log})
+	images := ociserver.New(ociserver.Config{
+		Open:            func(r *http.Request) (oci.Registry, error) { return s.openRegistry(r) },
+		MaxManifestSize: int64(s.cfg.MaxManifestSize), Log: s.log,
+	})
+	acr := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Open: s.openRegistry, Log: s.log})
 	control := arm.New(arm.Config{
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
@@ -39,7 +42,7 @@ func (s *Server) handler() http.Handler {
 		Suffix: func() string { return "." + s.domain() },
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/oauth2/", tokens)
+	mux.Handle("/oauth2/", acr)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -69,6 +72,11 @@ func (s *Server) handler() http.Handler {
 		// Not through the mux, which would redirect uploads to cleaned paths.
 		if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 			images.ServeHTTP(w, r)
+			return
+		}
+		// Nor these, for their names have escaped slashes.
+		if strings.HasPrefix(r.URL.Path, "/acr/") {
+			acr.ServeHTTP(w, r)
 			return
 		}
 		// Nor these: no pattern tells a tenant's path from another face's.
@@ -204,9 +212,9 @@ func (s *Server) trusted(addr netip.Addr) bool {
 	return false
 }
 
-// openRegistry is whose request it is and which registry it means, as package
-// ociserver asks.
-func (s *Server) openRegistry(r *http.Request) (oci.Registry, error) {
+// openRegistry is whose request it is and which registry it means, as packages
+// ociserver and acrserver ask.
+func (s *Server) openRegistry(r *http.Request) (oci.Contents, error) {
 	reg, err := s.hosts.Resolve(r.Host)
 	if err != nil {
 		return nil, err

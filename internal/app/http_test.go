@@ -185,8 +185,11 @@ func TestNothingIsAnonymous(t *testing.T) {
 		} {
 			paths = append(paths, "/v2/"+repo+"/"+rest)
 		}
+		for _, rest := range []string{"", "/_tags", "/_tags?digest=" + digest, "/_tags/v1", "/_tags/v2", "/_manifests", "/_manifests/" + digest} {
+			paths = append(paths, "/acr/v1/"+repo+rest, "/acr/v1/"+strings.ReplaceAll(repo, "/", "%2F")+rest)
+		}
 	}
-	paths = append(paths, "/v2/", "/v2", "/v2/_catalog", "/v2/_catalog?n=1", "/api/", "/api/v1", "/nowhere", "/acr/v1/_catalog", "/metrics", "/debug/pprof/")
+	paths = append(paths, "/v2/", "/v2", "/v2/_catalog", "/v2/_catalog?n=1", "/api/", "/api/v1", "/nowhere", "/acr/v1/_catalog", "/acr/v1/_deleted/_catalog", "/acr/", "/metrics", "/debug/pprof/")
 	for _, registry := range []string{"dockbell", "other", "DOCKBELL"} {
 		for _, hook := range []string{"deployhook", "otherhook"} {
 			for _, rest := range []string{"", "/ping", "/getCallbackConfig", "/listEvents", "/listEvents?$skiptoken=1", "/operationStatuses/1",
@@ -247,7 +250,7 @@ func TestNothingIsAnonymous(t *testing.T) {
 				default:
 					t.Errorf("%s %s with %s: %d %s", method, path, what, status, answer)
 				}
-				for _, secret := range []string{s.Password, "127.0.0.1:1/hook", "s3cret", `"repositories"`, `"tags"`, `"layers"`, `"value"`} {
+				for _, secret := range []string{s.Password, "127.0.0.1:1/hook", "s3cret", `"repositories"`, `"tags"`, `"imageName"`, `"layers"`, `"value"`} {
 					if strings.Contains(string(answer), secret) {
 						t.Errorf("%s %s with %s tells %q: %s", method, path, what, secret, answer)
 					}
@@ -260,6 +263,9 @@ func TestNothingIsAnonymous(t *testing.T) {
 		for is, isNot := range map[string]string{
 			"/v2/secret/app/manifests/v1":                              "/v2/secret/app/manifests/v2",
 			"/v2/secret/app/tags/list":                                 "/v2/secret/abc/tags/list",
+			"/acr/v1/secret/app":                                       "/acr/v1/secret/abc",
+			"/acr/v1/secret/app/_tags/v1":                              "/acr/v1/secret/app/_tags/v2",
+			"/acr/v1/secret/app/_manifests/" + digest:                  "/acr/v1/secret/abc/_manifests/" + digest,
 			"/v2/secret/app/blobs/" + blob:                             "/v2/secret/abc/blobs/" + blob,
 			"/api/v1/registries/dockbell/webhooks/deployhook":          "/api/v1/registries/contoso/webhooks/otherhook",
 			"/api/v1/registries/dockbell/webhooks/deployhook/ping":     "/api/v1/registries/dockbell/webhooks/otherhook/ping",

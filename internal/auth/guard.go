@@ -10,17 +10,19 @@ import (
 // Guard returns inner as the identity may use it. What it may not do fails as
 // Identity.Require says, before inner hears of it.
 //
-// Rights by method: OpenBlob, StatBlob, GetManifest, Tags and Referrers need
-// pull on the repository; uploads and PutManifest pull and push; MountBlob these
-// and pull on the source; deletions delete; Repositories registry:catalog:*.
-func Guard(inner oci.Registry, id Identity, registry Registry) oci.Registry {
+// Rights by method: OpenBlob, StatBlob, GetManifest and Referrers need pull on
+// the repository; Tags pull or metadata_read; uploads and PutManifest pull and
+// push; MountBlob these and pull on the source; deletions delete; descriptions
+// metadata_read; changes of attributes metadata_write and metadata_read;
+// Repositories registry:catalog:*.
+func Guard(inner oci.Contents, id Identity, registry Registry) oci.Contents {
 	return &guard{inner, id, registry}
 }
 
-// guard embeds nothing: a method that oci.Registry gains has to be taught here
+// guard embeds nothing: a method that oci.Contents gains has to be taught here
 // before this compiles.
 type guard struct {
-	inner    oci.Registry
+	inner    oci.Contents
 	id       Identity
 	registry Registry
 }
@@ -35,6 +37,14 @@ func (g *guard) push(repo oci.Repository) error {
 
 func (g *guard) delete(repo oci.Repository) error {
 	return g.id.Require(g.registry, ToRepository(repo, Delete))
+}
+
+func (g *guard) readMetadata(repo oci.Repository) error {
+	return g.id.Require(g.registry, ToRepository(repo, MetadataRead))
+}
+
+func (g *guard) writeMetadata(repo oci.Repository) error {
+	return g.id.Require(g.registry, ToRepository(repo, MetadataWrite, MetadataRead))
 }
 
 func (g *guard) Ping(ctx context.Context) error {
@@ -144,8 +154,9 @@ func (g *guard) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag)
 	return g.inner.DeleteTag(ctx, repo, tag)
 }
 
+// Tags tells no more than DescribeTags, so who may have that may have this.
 func (g *guard) Tags(ctx context.Context, repo oci.Repository, last string, n int) ([]oci.Tag, bool, error) {
-	if err := g.pull(repo); err != nil {
+	if err := g.id.requireOne(g.registry, ToRepository(repo, Pull), ToRepository(repo, MetadataRead)); err != nil {
 		return nil, false, err
 	}
 	return g.inner.Tags(ctx, repo, last, n)
@@ -163,4 +174,67 @@ func (g *guard) Referrers(ctx context.Context, repo oci.Repository, dgst oci.Dig
 		return nil, false, err
 	}
 	return g.inner.Referrers(ctx, repo, dgst, artifactType, last, n)
+}
+
+func (g *guard) DescribeRepository(ctx context.Context, repo oci.Repository) (oci.RepositoryDetails, error) {
+	if err := g.readMetadata(repo); err != nil {
+		return oci.RepositoryDetails{}, err
+	}
+	return g.inner.DescribeRepository(ctx, repo)
+}
+
+func (g *guard) DescribeTag(ctx context.Context, repo oci.Repository, tag oci.Tag) (oci.TagDetails, error) {
+	if err := g.readMetadata(repo); err != nil {
+		return oci.TagDetails{}, err
+	}
+	return g.inner.DescribeTag(ctx, repo, tag)
+}
+
+func (g *guard) DescribeManifest(ctx context.Context, repo oci.Repository, dgst oci.Digest) (oci.ManifestDetails, error) {
+	if err := g.readMetadata(repo); err != nil {
+		return oci.ManifestDetails{}, err
+	}
+	return g.inner.DescribeManifest(ctx, repo, dgst)
+}
+
+func (g *guard) DescribeTags(ctx context.Context, repo oci.Repository, dgst oci.Digest, p oci.DetailsPage) ([]oci.TagDetails, bool, error) {
+	if err := g.readMetadata(repo); err != nil {
+		return nil, false, err
+	}
+	return g.inner.DescribeTags(ctx, repo, dgst, p)
+}
+
+func (g *guard) DescribeManifests(ctx context.Context, repo oci.Repository, p oci.DetailsPage) ([]oci.ManifestDetails, bool, error) {
+	if err := g.readMetadata(repo); err != nil {
+		return nil, false, err
+	}
+	return g.inner.DescribeManifests(ctx, repo, p)
+}
+
+func (g *guard) SetRepositoryAttributes(ctx context.Context, repo oci.Repository, change oci.AttributesChange) (oci.RepositoryDetails, error) {
+	if err := g.writeMetadata(repo); err != nil {
+		return oci.RepositoryDetails{}, err
+	}
+	return g.inner.SetRepositoryAttributes(ctx, repo, change)
+}
+
+func (g *guard) SetTagAttributes(ctx context.Context, repo oci.Repository, tag oci.Tag, change oci.AttributesChange) (oci.TagDetails, error) {
+	if err := g.writeMetadata(repo); err != nil {
+		return oci.TagDetails{}, err
+	}
+	return g.inner.SetTagAttributes(ctx, repo, tag, change)
+}
+
+func (g *guard) SetManifestAttributes(ctx context.Context, repo oci.Repository, dgst oci.Digest, change oci.AttributesChange) (oci.ManifestDetails, error) {
+	if err := g.writeMetadata(repo); err != nil {
+		return oci.ManifestDetails{}, err
+	}
+	return g.inner.SetManifestAttributes(ctx, repo, dgst, change)
+}
+
+func (g *guard) DeleteRepository(ctx context.Context, repo oci.Repository) (oci.Deleted, error) {
+	if err := g.delete(repo); err != nil {
+		return oci.Deleted{}, err
+	}
+	return g.inner.DeleteRepository(ctx, repo)
 }

@@ -101,6 +101,17 @@ func (id Identity) Require(registry Registry, wanted ...Access) error {
 	return &refusal{f, challenge(registry, problem, wanted...)}
 }
 
+// requireOne is Require of whichever of the alternatives the identity may do; a
+// refusal asks for the first.
+func (id Identity) requireOne(registry Registry, first Access, others ...Access) error {
+	for _, other := range others {
+		if id.Require(registry, other) == nil {
+			return nil
+		}
+	}
+	return id.Require(registry, first)
+}
+
 func (id Identity) mayAll(registry Registry, wanted []Access) bool {
 	for _, w := range wanted {
 		if len(w.Actions) == 0 {

@@ -7,13 +7,16 @@ import (
 	"strings"
 )
 
-// The manifest media types taken (Image 1.1 and Docker schema 2).
+// The manifest media types taken (Image 1.1 and Docker schema 2), and those of
+// contents that have a meaning here.
 const (
 	MediaTypeImageManifest      = "application/vnd.oci.image.manifest.v1+json"
 	MediaTypeImageIndex         = "application/vnd.oci.image.index.v1+json"
 	MediaTypeArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 	MediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 	MediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	MediaTypeImageConfig        = "application/vnd.oci.image.config.v1+json"
+	MediaTypeDockerConfig       = "application/vnd.docker.container.image.v1+json"
 	MediaTypeOctetStream        = "application/octet-stream"
 	MediaTypeEmptyJSON          = "application/vnd.oci.empty.v1+json"
 )

@@ -37,6 +37,7 @@ type Metadata interface {
 
 	// DescribeManifests lists the manifests of a repository that are to be
 	// listed. It fails with NAME_UNKNOWN.
+	// A page may be shorter than asked for where manifests are large.
 	DescribeManifests(ctx context.Context, repo Repository, p DetailsPage) (manifests []ManifestDetails, more bool, err error)
 
 	// SetRepositoryAttributes changes those that are given, and returns what
@@ -51,9 +52,11 @@ type Metadata interface {
 
 	// DeleteRepository removes a repository with everything in it, and records
 	// one delete event per manifest. It goes in pieces: after an error some of
-	// them may be done, each with its events, and the caller asks again. It
-	// fails with NAME_UNKNOWN, or, having done nothing, when an attribute of the
-	// repository or of anything in it forbids it.
+	// them may be done, each with its events, and the caller asks again. What is
+	// pushed meanwhile stays, in a repository of that name. It fails with
+	// NAME_UNKNOWN, or, having done nothing, when an attribute of the repository
+	// or of anything in it forbids it; an attribute that is turned off meanwhile
+	// ends it where it is.
 	DeleteRepository(ctx context.Context, repo Repository) (Deleted, error)
 }
 
@@ -62,8 +65,8 @@ type Metadata interface {
 type Attributes struct {
 	Delete bool // it may be deleted
 	Write  bool // it may be changed: pushed to, overwritten, and deleted as well
-	Read   bool // it may be pulled; its metadata always can be read
-	List   bool // it is in lists
+	Read   bool // it may be pulled; its metadata always can be read. A mount finds no blob in a repository where this is off
+	List   bool // it is in lists: a repository in the catalog, a tag in those of tags, a manifest in those of manifests and referrers
 }
 
 // AttributesChange is the attributes that get another value; nil stays.
@@ -119,6 +122,12 @@ type DetailsPage struct {
 	Last  string // the tag or digest after which to go on; empty: from the start
 	N     int    // at most so many; less than 1: a page of the implementation's size
 	Order Order
+
+	// LastTime is the UpdatedAt of Last as it was listed, for the orders of time:
+	// the page goes on there, whatever became of Last since. Zero means the time
+	// that Last has now; a list whose Last is gone then begins anew, so that
+	// nothing is left out where a client deletes what it lists.
+	LastTime time.Time
 }
 
 // Order is what a list of details is sorted by.

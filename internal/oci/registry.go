@@ -11,6 +11,8 @@ import (
 //
 // Every method returns faults (package fault) whose Code is one of the codes of
 // this package; the constructors in errors.go are the only place they are made.
+// What an attribute forbids (see Metadata) fails with
+// REGISTRY_DISALLOWED_OPERATION, beside the errors named.
 // Repository names, digests and tags passed in are valid: their types can only
 // be made by parsing.
 type Registry interface {

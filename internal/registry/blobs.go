@@ -103,7 +103,9 @@ func (h *handle) MountBlob(ctx context.Context, repo oci.Repository, dgst oci.Di
 		} else {
 			size, err = statBlob(tx, h.reg.ID, from, dgst)
 		}
-		if errors.Is(err, sqldb.ErrNoRow) {
+		// A source that is locked against reading is no failure of the push: the
+		// client has the bytes, or cannot get them here.
+		if errors.Is(err, sqldb.ErrNoRow) || disallowed(err) {
 			return oci.BlobUnknown(cmp.Or(from, repo), dgst)
 		}
 		if err != nil {
@@ -160,18 +162,20 @@ func (h *handle) uploadName(id oci.UploadID, repo oci.Repository) (string, error
 }
 
 // loadUpload returns the session as it is stored: empty if it has no bytes yet.
-func (h *handle) loadUpload(ctx context.Context, repo oci.Repository, name string) (u uploadRow, stored bool, err error) {
+// It fails if a lock of the repository forbids what is needed.
+func (h *handle) loadUpload(ctx context.Context, repo oci.Repository, name string, needs locks) (u uploadRow, stored bool, err error) {
 	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		u, err = readUpload(tx, name)
-		return err
+		var locked locks
+		u, stored, locked, err = readUpload(tx, h.reg.ID, repo, name)
+		if err != nil {
+			return err
+		}
+		return locked.allow(needs, thing{repo: repo})
 	})
-	switch {
-	case errors.Is(err, sqldb.ErrNoRow):
-		return uploadRow{id: name, registry: h.reg.ID, repository: repo}, false, nil
-	case err == nil && u.cancelled:
-		return u, true, oci.UploadUnknown(repo)
+	if err == nil && u.cancelled {
+		err = oci.UploadUnknown(repo)
 	}
-	return u, true, err
+	return u, stored, err
 }
 
 // UploadOffset implements oci.Writer.
@@ -180,7 +184,7 @@ func (h *handle) UploadOffset(ctx context.Context, repo oci.Repository, id oci.U
 	if err != nil {
 		return 0, err
 	}
-	u, _, err := h.loadUpload(ctx, repo, name)
+	u, _, err := h.loadUpload(ctx, repo, name, 0)
 	return u.size, err
 }
 
@@ -195,7 +199,7 @@ func (h *handle) CancelUpload(ctx context.Context, repo oci.Repository, id oci.U
 		return oci.UploadBusy(repo)
 	}
 	defer h.uploads.leave(name)
-	u, _, err := h.loadUpload(ctx, repo, name)
+	u, _, err := h.loadUpload(ctx, repo, name, 0)
 	if err != nil {
 		return err
 	}
@@ -235,7 +239,7 @@ func (h *handle) AppendUpload(ctx context.Context, repo oci.Repository, id oci.U
 		return 0, oci.UploadBusy(repo)
 	}
 	defer h.uploads.leave(name)
-	u, _, err := h.loadUpload(ctx, repo, name)
+	u, _, err := h.loadUpload(ctx, repo, name, lockWrite)
 	if err != nil {
 		return 0, err
 	}
@@ -281,7 +285,7 @@ func (h *handle) CommitUpload(ctx context.Context, repo oci.Repository, id oci.U
 		return oci.Descriptor{}, oci.UploadBusy(repo)
 	}
 	defer h.uploads.leave(name)
-	u, stored, err := h.loadUpload(ctx, repo, name)
+	u, stored, err := h.loadUpload(ctx, repo, name, lockWrite)
 	if err != nil {
 		return oci.Descriptor{}, err
 	}

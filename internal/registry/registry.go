@@ -8,6 +8,7 @@
 //   - A manifest in the tables had all it refers to in its repository when it
 //     was committed.
 //   - A row that names a file is written after the file is durable.
+//   - What an attribute forbids that was off when a request began does not happen.
 package registry
 
 import (
@@ -59,7 +60,7 @@ type Caller struct {
 }
 
 // For returns one hosted registry as the given caller's requests change it.
-func (s *Store) For(reg event.Registry, caller Caller) oci.Registry {
+func (s *Store) For(reg event.Registry, caller Caller) oci.Contents {
 	return &handle{s, reg, caller}
 }
 
@@ -70,7 +71,7 @@ type handle struct {
 	caller Caller
 }
 
-var _ oci.Registry = (*handle)(nil)
+var _ oci.Contents = (*handle)(nil)
 
 // Ping implements oci.Registry: a registry that exists answers.
 func (h *handle) Ping(context.Context) error { return nil }
@@ -110,27 +111,36 @@ func (h *handle) GetManifest(ctx context.Context, repo oci.Repository, ref oci.R
 // missing says which is the truth about something that was not found: the
 // repository is unknown, or what was looked for in it is.
 func (h *handle) missing(tx *sqldb.Tx, repo oci.Repository, unknown error) error {
-	switch _, err := repositoryID(tx, h.reg.ID, repo); {
-	case errors.Is(err, sqldb.ErrNoRow):
-		return oci.NameUnknown(repo)
-	case err != nil:
+	if _, err := h.find(tx, repo); err != nil {
 		return err
 	}
 	return unknown
 }
 
-// touch returns the id of a repository that is to be changed, making it if need
+// find returns the id of a repository that is only looked at.
+func (h *handle) find(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
+	id, _, err := repositoryID(tx, h.reg.ID, repo)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		err = oci.NameUnknown(repo)
+	}
+	return id, err
+}
+
+// touch returns the id of a repository that is to be written to, making it if need
 // be, and marks it as changed.
 func (h *handle) touch(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
 	key := repositoryKey{h.reg.ID, repo}
 	if id, ok := h.known.get(key); ok {
-		if there, err := touchKnown(tx, h.reg.ID, id); there || err != nil {
+		if there, err := touchKnown(tx, h.reg.ID, id, repo); there || err != nil {
 			return id, err
 		}
 	}
-	id, err := touchRepository(tx, h.reg.ID, repo)
+	id, locked, err := touchRepository(tx, h.reg.ID, repo)
 	if errors.Is(err, sqldb.ErrNoRow) {
 		return 0, oci.NameUnknown(repo) // the registry was deleted meanwhile
+	}
+	if err == nil {
+		err = locked.allow(lockWrite, thing{repo: repo})
 	}
 	if err == nil {
 		tx.AfterCommit(func() { h.known.put(key, id) })
@@ -138,11 +148,14 @@ func (h *handle) touch(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
 	return id, err
 }
 
-// lock returns the id of a repository that is to be changed.
+// lock returns the id of a repository that something is to be deleted from.
 func (h *handle) lock(tx *sqldb.Tx, repo oci.Repository) (int64, error) {
-	id, err := lockRepository(tx, h.reg.ID, repo)
+	id, locked, err := lockRepository(tx, h.reg.ID, repo)
 	if errors.Is(err, sqldb.ErrNoRow) {
-		err = oci.NameUnknown(repo)
+		return 0, oci.NameUnknown(repo)
+	}
+	if err == nil {
+		err = locked.allow(lockAnyDelete, thing{repo: repo})
 	}
 	return id, err
 }
@@ -171,12 +184,12 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		if err := checkReferences(tx, repo, id, m.References); err != nil {
 			return err
 		}
-		manifest, err := putManifest(tx, id, row)
+		manifest, err := putManifest(tx, repo, id, row)
 		if err != nil {
 			return err
 		}
 		for _, tag := range put.Tags {
-			if err := moveTag(tx, id, tag, manifest); err != nil {
+			if err := moveTag(tx, repo, id, tag, manifest); err != nil {
 				return err
 			}
 		}
@@ -233,16 +246,20 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 		if err != nil {
 			return err
 		}
-		mediaType, artifactType, err := deleteManifest(tx, id, dgst)
+		row, _, err := deleteManifest(tx, repo, id, dgst)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			return oci.ManifestUnknown(repo, oci.Reference{Digest: dgst})
 		}
 		if err != nil {
 			return err
 		}
-		return h.Outbox.Append(tx, h.event(event.Delete, event.Target{
-			MediaType: mediaType, ArtifactType: artifactType, Digest: string(dgst), Repository: string(repo),
-		}))
+		return h.Outbox.Append(tx, h.deleteEvent(repo, row))
+	})
+}
+
+func (h *handle) deleteEvent(repo oci.Repository, m manifestRow) *outbox.Draft {
+	return h.event(event.Delete, event.Target{
+		MediaType: m.mediaType, ArtifactType: m.artifactType, Digest: string(m.digest), Repository: string(repo),
 	})
 }
 
@@ -253,7 +270,7 @@ func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag
 		if err != nil {
 			return err
 		}
-		dgst, err = deleteTag(tx, id, tag)
+		dgst, err = deleteTag(tx, repo, id, tag)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			err = oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
@@ -266,10 +283,7 @@ func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag
 func (h *handle) Tags(ctx context.Context, repo oci.Repository, last string, n int) (tags []oci.Tag, more bool, err error) {
 	n = limit(n)
 	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		id, err := repositoryID(tx, h.reg.ID, repo)
-		if errors.Is(err, sqldb.ErrNoRow) {
-			return oci.NameUnknown(repo)
-		}
+		id, err := h.find(tx, repo)
 		if err != nil {
 			return err
 		}
@@ -295,8 +309,8 @@ func (h *handle) Repositories(ctx context.Context, last string, n int) (repos []
 func (h *handle) Referrers(ctx context.Context, repo oci.Repository, dgst oci.Digest, artifactType, last string, n int) (refs []oci.Descriptor, more bool, err error) {
 	n = limit(n)
 	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		id, err := repositoryID(tx, h.reg.ID, repo)
-		if errors.Is(err, sqldb.ErrNoRow) {
+		id, locked, err := repositoryID(tx, h.reg.ID, repo)
+		if errors.Is(err, sqldb.ErrNoRow) || locked&lockRead != 0 {
 			return nil // nothing refers to it here
 		}
 		if err != nil {
