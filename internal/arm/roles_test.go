@@ -158,9 +158,14 @@ func (s *real) fill() {
 	at := s.here(registry)
 	s.must("PATCH", at+version, `{"properties":{"adminUserEnabled":true}}`, nil)
 	s.must("PUT", at+"/replications/eastus"+version, bodies["PUT /replications/{}"], nil)
+	s.must("PUT", at+"/scopeMaps/app-pull"+version, bodies["PUT /scopeMaps/{}"], nil)
+	s.must("PUT", at+"/tokens/ci-push"+version, s.here(bodies["PUT /tokens/{}"]), nil)
 	s.must("PUT", at+"/webhooks/DeployHook"+version, s.here(create), nil)
 	var replay struct{ ID json.Number }
 	s.must("POST", at+"/webhooks/DeployHook/replays"+version, `{}`, &replay)
+	if s.listener != "" { // there may be a hundred
+		s.must("DELETE", at+"/listeners/"+s.listener+version, "", nil)
+	}
 	var listener struct{ Name string }
 	s.must("POST", at+"/listeners"+version, "", &listener)
 	s.replay, s.listener = replay.ID.String(), listener.Name
@@ -267,6 +272,7 @@ var accountsOfEveryRole = []struct {
 var handsOutSecrets = []string{
 	"Microsoft.ContainerRegistry/registries/webhooks/getCallbackConfig/action", "Microsoft.ContainerRegistry/registries/webhooks/rotateSecret/action",
 	"Microsoft.ContainerRegistry/registries/listCredentials/action", "Microsoft.ContainerRegistry/registries/regenerateCredential/action",
+	"Microsoft.ContainerRegistry/registries/generateCredentials/action",
 }
 
 var valueOfPassword = regexp.MustCompile(`"value":"([^"]+)"`)

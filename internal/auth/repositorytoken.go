@@ -282,7 +282,7 @@ func findToken(tx *sqldb.Tx, reg TokenRegistry, name string) (RepositoryToken, e
 		token, err = selectToken(tx, reg.ID, nameKey(name))
 	}
 	if errors.Is(err, sqldb.ErrNoRow) {
-		err = fault.New(fault.NotFound, "registry %s has no token %.80q: list its tokens to see those it has", reg.Name, name).WithCode("ResourceNotFound")
+		err = fault.New(fault.NotFound, "registry %s has no token %.80q: dockbell token list -r %[1]s shows those it has", reg.Name, name).WithCode("ResourceNotFound")
 	}
 	return token, err
 }
@@ -304,7 +304,7 @@ func (t *RepositoryTokens) checkTokenName(reg TokenRegistry, name string) error 
 	default:
 		return nil
 	}
-	return fault.New(fault.Invalid, "token name %.80q is not valid: %s, for example ci-pull", name, why).WithCode("InvalidResourceName")
+	return fault.New(fault.Invalid, "token name %.80q is not valid: %s; ci-pull would be one", name, why).WithCode("InvalidResourceName")
 }
 
 // tokenAccounts returns an account for each password of an enabled token that is

@@ -236,7 +236,7 @@ func findScopeMap(tx *sqldb.Tx, reg TokenRegistry, name string) (ScopeMap, error
 		m, err = selectScopeMap(tx, reg.ID, nameKey(name))
 	}
 	if errors.Is(err, sqldb.ErrNoRow) {
-		err = fault.New(fault.NotFound, "registry %s has no scope map %.80q: list its scope maps to see those it has", reg.Name, name).WithCode("ResourceNotFound")
+		err = fault.New(fault.NotFound, "registry %s has no scope map %.80q: dockbell scope-map list -r %[1]s shows those it has", reg.Name, name).WithCode("ResourceNotFound")
 	}
 	return m, err
 }
@@ -315,7 +315,7 @@ func checkMapName(name string) error {
 	default:
 		return nil
 	}
-	return fault.New(fault.Invalid, "scope map name %.80q is not valid: %s, for example team-pull", name, why).WithCode("InvalidResourceName")
+	return fault.New(fault.Invalid, "scope map name %.80q is not valid: %s; team-pull would be one", name, why).WithCode("InvalidResourceName")
 }
 
 func errBuiltIn(name string) error {
