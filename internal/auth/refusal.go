@@ -87,14 +87,17 @@ func (id Identity) Require(registry Registry, wanted ...Access) error {
 		f.Detail = detail
 	}
 	problem := noProblem
-	switch {
-	case !id.expires.IsZero() && len(wanted) > 0: // came with a token
+	if !id.expires.IsZero() && len(wanted) > 0 { // came with a token
 		problem = insufficientScope
-		if id.Name != "" {
+	}
+	if id.account != nil && id.actsOn(registry) {
+		whole := id
+		whole.Access = nil
+		if len(wanted) > 0 && whole.mayAll(registry, wanted) {
 			f.Message = fmt.Sprintf("authentication required: the token of %s does not allow %s: get one for that scope", id.Name, scopesText(wanted))
+		} else {
+			f.Message = "authentication required: " + id.account.lacks(registry, wanted)
 		}
-	case id.account != nil && id.actsOn(registry):
-		f.Message = "authentication required: " + id.account.lacks(registry, wanted)
 	}
 	return &refusal{f, challenge(registry, problem, wanted...)}
 }

@@ -249,10 +249,10 @@ func (t RepositoryToken) keep(wanted []TokenPassword) ([]TokenPassword, error) {
 		name, ok := tokenPassword(w.Name)
 		i := slices.IndexFunc(t.Passwords, func(p TokenPassword) bool { return p.Name == name })
 		if !ok || i < 0 {
-			return nil, fault.New(fault.Invalid, "token %s has no password %.80q: the operation generateCredentials makes password1 and password2", t.Name, w.Name).WithCode("InvalidParameter")
+			return nil, fault.New(fault.Invalid, "token %s has no password %.80q: dockbell token credential generate -n %[1]s makes password1 and password2", t.Name, w.Name).WithCode("InvalidParameter")
 		}
 		if p := t.Passwords[i]; !w.ExpiresAt.IsZero() && w.ExpiresAt.Unix() != p.ExpiresAt.Unix() {
-			return nil, fault.New(fault.Invalid, "the time when %s of token %s expires cannot be changed: make the password anew with generateCredentials", name, t.Name).
+			return nil, fault.New(fault.Invalid, "the time when %s of token %s expires cannot be changed: make the password anew, with dockbell token credential generate -n %[2]s", name, t.Name).
 				WithCode("InvalidParameter")
 		}
 		stays[name] = true

@@ -264,7 +264,13 @@ func TestRightsOfATokenInARegistry(t *testing.T) {
 	if err != nil || !id.mayPullAll(contoso) || id.mayPullAll(fabrikam) {
 		t.Errorf("may not pull everything, %v", err)
 	}
+	narrow, err := authenticate(a, contoso, "Bearer "+issue(t, a, id, contoso, "repository:x:pull,push"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for want, err := range map[string]error{
+		"the token of ci-pull does not allow repository:y:pull: get one for that scope":      narrow.Require(contoso, ToRepository("y", Pull)),
+		"the scope map of ci-pull does not allow repository:x:push in registry contoso":      narrow.Require(contoso, ToRepository("x", Push)),
 		"the scope map of ci-pull does not allow repository:x:pull,push in registry contoso": id.Require(contoso, ToRepository("x", Pull, Push)),
 		"the scope map of ci-pull does not allow registry:catalog:* in registry contoso":     id.Require(contoso, Catalog),
 	} {
