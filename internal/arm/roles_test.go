@@ -397,6 +397,12 @@ func TestRoles(t *testing.T) {
 	owner := s.create("another-owner", "Owner", "")
 	forRegistries := s.token(owner, "https://containerregistry.azure.net")
 	reader := s.token(s.create("another-reader", "Reader", ""), s.URL())
+	_, answer := s.do(basic(s.Operator(), s.Password), "POST", s.here(registry)+"/generateCredentials"+version, s.here(bodies["POST /generateCredentials"]))
+	known := len(secrets)
+	if learn(answer); len(secrets) != known+2 {
+		t.Fatalf("no passwords of the repository-scoped token: %s", answer)
+	}
+	ofToken := secrets[known]
 	parts, ofOwner := strings.Split(reader, "."), strings.Split(s.token(owner, s.URL()), ".")
 	secrets = append(secrets, gone.Password, renewed.Password, owner.Password, foreign.Password, tokenOfGone, tokenOfRenewed, forRegistries, reader)
 	for _, who := range []caller{
@@ -414,6 +420,7 @@ func TestRoles(t *testing.T) {
 		{"the operator's name with a wrong password", basic(s.Operator(), foreign.Password)},
 		{"no account", basic("somebody", "something")},
 		{"the admin user", basic("contoso", adminPassword())},
+		{"a repository-scoped token", basic("ci-push", ofToken)},
 	} {
 		var first string
 		for _, rt := range arm.RoutesForTest() {
