@@ -88,7 +88,7 @@ func (r Registry) checkAnonymousPull(old Registry) error {
 // (ResourceGroupNotFound); fault.Conflict for a name that is taken in another
 // group (AlreadyInUse), for another location than the registry has
 // (InvalidResourceLocation), and for a tier below what the registry has
-// (QuotaExceeded, kind fault.Quota).
+// (AnonymousPullNotSupported; QuotaExceeded, kind fault.Quota).
 func (s *Store) Put(ctx context.Context, group, name string, def Definition, by Actor) (r Registry, created bool, err error) {
 	name, err = ParseName(name)
 	if err != nil {
