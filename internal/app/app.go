@@ -142,6 +142,7 @@ func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
 		Webhooks: func(tx *sqldb.Tx, registry int64, location string) ([]string, error) {
 			return s.webhooks.NamesIn(tx, registry, location)
 		},
+		Tokens: s.authority.RepositoryTokens().Count,
 	})
 	if err != nil {
 		return err

@@ -58,6 +58,9 @@ func (s *Server) purgeDoomed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := s.authority.RepositoryTokens().Purge(ctx, id); err != nil {
+			return err
+		}
 		if err := s.registry.Purge(ctx, id); err != nil {
 			return err
 		}

@@ -82,6 +82,8 @@ func (s *opened) left(registry int64) string {
 			"SELECT count(*) FROM endpoint WHERE registry = $1",
 			"SELECT count(*) FROM replication WHERE registry = $1",
 			"SELECT count(*) FROM registry_admin WHERE registry = $1",
+			"SELECT count(*) FROM scope_map WHERE registry = $1",
+			"SELECT count(*) FROM repository_token_password WHERE registry = $1",
 		} {
 			var n int
 			if err := tx.Get(query, []any{registry}, &n); err != nil {
@@ -130,7 +132,17 @@ func TestRegistryComesAndGoes(t *testing.T) {
 		s.operate("PUT", "/contoso/webhooks/"+name, fmt.Sprintf(`{"location":%q,"properties":{"serviceUri":"http://127.0.0.1:9/x","actions":["push"],"status":"enabled"}}`, location))
 	}
 	s.operate("POST", "/contoso/listeners", "")
-	if got := s.left(id); got != "1 3 3 1 1" {
+	s.operate("PUT", "/contoso/scopeMaps/app-push", `{"properties":{"actions":["repositories/app/content/read","repositories/app/content/write"]}}`)
+	s.operate("PUT", "/contoso/tokens/ci-push", `{"properties":{"scopeMapId":"/api/v1/registries/contoso/scopeMaps/app-push"}}`)
+	var generated struct{ Passwords []struct{ Value string } }
+	if err := json.Unmarshal(s.operate("POST", "/contoso/generateCredentials", `{"tokenId":"/api/v1/registries/contoso/tokens/ci-push"}`), &generated); err != nil || len(generated.Passwords) != 2 {
+		t.Fatalf("%+v, %v", generated, err)
+	}
+	ci := generated.Passwords[0].Value
+	if code := s.push("ci-push", ci, "contoso"); code != http.StatusCreated {
+		t.Errorf("push with a token: %d", code)
+	}
+	if got := s.left(id); got != "1 3 3 1 1 1 2" {
 		t.Errorf("there is %s", got)
 	}
 	// What is pushed here happens at home alone.
@@ -158,7 +170,7 @@ func TestRegistryComesAndGoes(t *testing.T) {
 	if err := s.purgeDoomed(stopped); err == nil {
 		t.Error("a purge that is stopped tells so")
 	}
-	if got := s.left(id); got != "1 3 3 0 0" {
+	if got := s.left(id); got != "1 3 3 0 0 1 2" {
 		t.Errorf("right after it was deleted there is %s", got)
 	}
 	for _, path := range []string{"/v2/", "/v2/app/tags/list"} {
@@ -171,6 +183,9 @@ func TestRegistryComesAndGoes(t *testing.T) {
 	if code := s.push("contoso", admin, "contoso"); code != http.StatusUnauthorized {
 		t.Errorf("the old password: %d", code)
 	}
+	if code := s.push("ci-push", ci, "contoso"); code != http.StatusUnauthorized {
+		t.Errorf("the old token: %d", code)
+	}
 	if w := s.do(s.Operator(), s.Password, "GET", "contoso", "/v2/_catalog", ""); !bytes.Contains(w.Body.Bytes(), []byte(`"repositories":[]`)) {
 		t.Errorf("the new registry has %s", w.Body)
 	}
@@ -182,7 +197,7 @@ func TestRegistryComesAndGoes(t *testing.T) {
 	if err := s.purgeDoomed(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.left(id); got != "0 0 0 0 0" {
+	if got := s.left(id); got != "0 0 0 0 0 0 0" {
 		t.Errorf("after a restart there is %s", got)
 	}
 	if r, err := s.tenants.ByName("contoso"); err != nil || r.ID == id {

@@ -72,10 +72,10 @@ func count[T any](t *testing.T, p *runtime.Pager[T], in func(T) int) (n int) {
 	return n
 }
 
-// TestAzureSDK has Azure's own client do, over TLS, what a program for ACR does.
-func TestAzureSDK(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
+// startForSDK starts a server over TLS, and Azure's own clients of it, who are the
+// operator.
+func startForSDK(t *testing.T) (*running, *armcontainerregistry.ClientFactory) {
+	t.Helper()
 	donor := httptest.NewUnstartedServer(nil)
 	donor.StartTLS()
 	pair, pool := donor.TLS.Certificates[0], x509.NewCertPool()
@@ -92,10 +92,6 @@ func TestAzureSDK(t *testing.T) {
 	}
 	s := start(t, settings(t.TempDir(), func(c *config.Config) { c.TLSCert, c.TLSKey = file, file }))
 	s.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
-	rang := make(chan struct{}, 8)
-	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { rang <- struct{}{} }))
-	defer receiver.Close()
-
 	options := &arm.ClientOptions{ClientOptions: policy.ClientOptions{
 		Cloud: cloud.Configuration{
 			ActiveDirectoryAuthorityHost: s.URL() + "/",
@@ -115,6 +111,17 @@ func TestAzureSDK(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, clients
+}
+
+// TestAzureSDK has Azure's own client do, over TLS, what a program for ACR does.
+func TestAzureSDK(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, clients := startForSDK(t)
+	rang := make(chan struct{}, 8)
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { rang <- struct{}{} }))
+	defer receiver.Close()
 	registries, hooks, replications := clients.NewRegistriesClient(), clients.NewWebhooksClient(), clients.NewReplicationsClient()
 	const group, name = "dockbell", "contoso"
 

@@ -5,10 +5,12 @@
 //
 // It owns paths, wire models and the table from fault kinds to statuses and
 // codes. What a webhook may be is for package webhook, what was delivered for
-// package delivery, what a registry may be for package tenant, who is asking and
-// what they may do for whoever gives Authenticate. Invariants: no answer but
-// getCallbackConfig's holds a service URI or a custom header's value, none but
-// listCredentials' and regenerateCredential's a password of an admin user;
+// package delivery, what a registry may be for package tenant, scope maps and
+// repository-scoped tokens for package auth, who is asking and what they may do for
+// whoever gives Authenticate. Invariants: no answer but getCallbackConfig's holds a
+// service URI or a custom header's value, none but listCredentials' and
+// regenerateCredential's a password of an admin user, none but
+// generateCredentials' one of a token;
 // only the Authorization header authenticates, and no answer consents to
 // requests from other origins.
 //
@@ -30,6 +32,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -118,6 +121,7 @@ type Config struct {
 	Deliveries Deliveries
 	Feed       Feed
 	Listeners  *listen.Hub
+	Tokens     *auth.RepositoryTokens
 
 	// Stopping is closed when the server is about to stop: whoever waits for
 	// something to happen is answered then. Nil means that it never stops.

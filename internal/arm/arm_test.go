@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -114,6 +115,10 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	authority, err := auth.Open(ctx, auth.Options{DB: db, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request) (arm.Caller, error) { return caller{name: "dockbell"}, nil }}
 	p.config = arm.Config{
 		Tenants:      registries,
@@ -121,6 +126,7 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 		Deliveries:   &p.engine,
 		Authenticate: func(r *http.Request) (arm.Caller, error) { return p.auth(r) },
 		Admins:       admins{},
+		Tokens:       authority.RepositoryTokens(),
 		Size:         func(context.Context, int64) (int64, error) { return 12345, nil },
 		Purge:        func() { p.purges++ },
 		Directory:    "00000000-0000-0000-0000-000000000002",

@@ -46,6 +46,19 @@ func badSkipToken(text string) error {
 	return fault.New(fault.Invalid, skipToken+" %q is not from a nextLink of this list: start again without it", clip(text))
 }
 
+// namesPerPage is how many of what is listed by name are in a page.
+const namesPerPage = 100
+
+// nameToken returns the name behind which a page of names begins, which is empty
+// for the first. It is one that a next link has: of letters, digits, - and _.
+func nameToken(c call) (string, error) {
+	after := c.URL.Query().Get(skipToken)
+	if strings.Trim(after, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return "", badSkipToken(after)
+	}
+	return after, nil
+}
+
 // nextLink returns the absolute URL of the page of what r asked for that begins
 // at token.
 func nextLink(r *http.Request, token string) string {

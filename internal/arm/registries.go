@@ -147,8 +147,8 @@ func checkName(a *api, c call) (answer, error) {
 	return answer{http.StatusOK, availabilityBody{name.Available, name.Reason, name.Message}}, nil
 }
 
-// listUsages shows how much of what a tier allows a registry has, as far as Azure
-// lists it for the tier.
+// listUsages shows how much of what a tier allows a registry has, in Azure's
+// order.
 func listUsages(a *api, c call) (answer, error) {
 	r := c.registry
 	hooks, err := a.Webhooks.List(c.Context(), hooksOf(r))
@@ -165,6 +165,10 @@ func listUsages(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	maps, tokens, err := a.Tokens.Usage(c.Context(), r.ID)
+	if err != nil {
+		return answer{}, err
+	}
 	const count = "Count"
 	list := listBody[usageBody]{Value: []usageBody{
 		{"Size", r.SKU.IncludedStorage(), size, "Bytes"},
@@ -177,10 +181,12 @@ func listUsages(a *api, c call) (answer, error) {
 			usageBody{"IPRules", 200, 0, count},
 			usageBody{"VNetRules", 100, 0, count},
 			usageBody{"PrivateEndpointConnections", 200, 0, count},
-			usageBody{"ScopeMaps", 50000, 0, count},
-			usageBody{"Tokens", 50000, 0, count},
 		)
 	}
+	list.Value = append(list.Value,
+		usageBody{"ScopeMaps", int64(r.SKU.TokenLimit()), int64(maps), count},
+		usageBody{"Tokens", int64(r.SKU.TokenLimit()), int64(tokens), count},
+	)
 	return answer{http.StatusOK, list}, nil
 }
 

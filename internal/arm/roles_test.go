@@ -158,9 +158,14 @@ func (s *real) fill() {
 	at := s.here(registry)
 	s.must("PATCH", at+version, `{"properties":{"adminUserEnabled":true}}`, nil)
 	s.must("PUT", at+"/replications/eastus"+version, bodies["PUT /replications/{}"], nil)
+	s.must("PUT", at+"/scopeMaps/app-pull"+version, bodies["PUT /scopeMaps/{}"], nil)
+	s.must("PUT", at+"/tokens/ci-push"+version, s.here(bodies["PUT /tokens/{}"]), nil)
 	s.must("PUT", at+"/webhooks/DeployHook"+version, s.here(create), nil)
 	var replay struct{ ID json.Number }
 	s.must("POST", at+"/webhooks/DeployHook/replays"+version, `{}`, &replay)
+	if s.listener != "" { // there may be a hundred
+		s.must("DELETE", at+"/listeners/"+s.listener+version, "", nil)
+	}
 	var listener struct{ Name string }
 	s.must("POST", at+"/listeners"+version, "", &listener)
 	s.replay, s.listener = replay.ID.String(), listener.Name
@@ -267,6 +272,7 @@ var accountsOfEveryRole = []struct {
 var handsOutSecrets = []string{
 	"Microsoft.ContainerRegistry/registries/webhooks/getCallbackConfig/action", "Microsoft.ContainerRegistry/registries/webhooks/rotateSecret/action",
 	"Microsoft.ContainerRegistry/registries/listCredentials/action", "Microsoft.ContainerRegistry/registries/regenerateCredential/action",
+	"Microsoft.ContainerRegistry/registries/generateCredentials/action",
 }
 
 var valueOfPassword = regexp.MustCompile(`"value":"([^"]+)"`)
@@ -391,6 +397,12 @@ func TestRoles(t *testing.T) {
 	owner := s.create("another-owner", "Owner", "")
 	forRegistries := s.token(owner, "https://containerregistry.azure.net")
 	reader := s.token(s.create("another-reader", "Reader", ""), s.URL())
+	_, answer := s.do(basic(s.Operator(), s.Password), "POST", s.here(registry)+"/generateCredentials"+version, s.here(bodies["POST /generateCredentials"]))
+	known := len(secrets)
+	if learn(answer); len(secrets) != known+2 {
+		t.Fatalf("no passwords of the repository-scoped token: %s", answer)
+	}
+	ofToken := secrets[known]
 	parts, ofOwner := strings.Split(reader, "."), strings.Split(s.token(owner, s.URL()), ".")
 	secrets = append(secrets, gone.Password, renewed.Password, owner.Password, foreign.Password, tokenOfGone, tokenOfRenewed, forRegistries, reader)
 	for _, who := range []caller{
@@ -408,6 +420,7 @@ func TestRoles(t *testing.T) {
 		{"the operator's name with a wrong password", basic(s.Operator(), foreign.Password)},
 		{"no account", basic("somebody", "something")},
 		{"the admin user", basic("contoso", adminPassword())},
+		{"a repository-scoped token", basic("ci-push", ofToken)},
 	} {
 		var first string
 		for _, rt := range arm.RoutesForTest() {

@@ -48,6 +48,8 @@ const (
 	aRegistry     = provider + "/registries"
 	aWebhook      = aRegistry + "/webhooks"
 	aReplication  = aRegistry + "/replications"
+	aScopeMap     = aRegistry + "/scopeMaps"
+	aToken        = aRegistry + "/tokens"
 	aListener     = aRegistry + "/listeners" // not Azure's
 	aSubscription = "Microsoft.Resources/subscriptions"
 	aGroup        = aSubscription + "/resourceGroups"
@@ -94,6 +96,7 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodGet, []string{"listUsages"}, aRegistry + "/listUsages/read", false, listUsages},
 		{ofRegistry, http.MethodPost, []string{"listCredentials"}, aRegistry + "/listCredentials/action", false, listCredentials},
 		{ofRegistry, http.MethodPost, []string{"regenerateCredential"}, aRegistry + "/regenerateCredential/action", false, regenerateCredential},
+		{ofRegistry, http.MethodPost, []string{"generateCredentials"}, aRegistry + "/generateCredentials/action", false, generateCredentials},
 		{ofRegistry, http.MethodGet, []string{"events"}, aRegistry + "/events/read", false, readFeed},
 		{ofRegistry, http.MethodPost, []string{"listeners"}, aListener + "/write", false, createListener},
 		{ofRegistry, http.MethodGet, []string{"listeners", "*", "deliveries"}, aListener + "/listen/action", false, listenToDeliveries},
@@ -104,6 +107,16 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodPatch, []string{"replications", "*"}, aReplication + "/write", false, patchReplication},
 		{ofRegistry, http.MethodDelete, []string{"replications", "*"}, aReplication + "/delete", false, deleteReplication},
 		{ofRegistry, http.MethodGet, []string{"replications", "*"}, aReplication + "/read", false, getReplication},
+		{ofRegistry, http.MethodGet, []string{"scopeMaps"}, aScopeMap + "/read", false, listScopeMaps},
+		{ofRegistry, http.MethodPut, []string{"scopeMaps", "*"}, aScopeMap + "/write", false, putScopeMap},
+		{ofRegistry, http.MethodPatch, []string{"scopeMaps", "*"}, aScopeMap + "/write", false, patchScopeMap},
+		{ofRegistry, http.MethodDelete, []string{"scopeMaps", "*"}, aScopeMap + "/delete", false, deleteScopeMap},
+		{ofRegistry, http.MethodGet, []string{"scopeMaps", "*"}, aScopeMap + "/read", false, getScopeMap},
+		{ofRegistry, http.MethodGet, []string{"tokens"}, aToken + "/read", false, listTokens},
+		{ofRegistry, http.MethodPut, []string{"tokens", "*"}, aToken + "/write", false, putToken},
+		{ofRegistry, http.MethodPatch, []string{"tokens", "*"}, aToken + "/write", false, patchToken},
+		{ofRegistry, http.MethodDelete, []string{"tokens", "*"}, aToken + "/delete", false, deleteToken},
+		{ofRegistry, http.MethodGet, []string{"tokens", "*"}, aToken + "/read", false, getToken},
 		{ofRegistry, http.MethodGet, []string{"webhooks"}, readWebhook, false, listWebhooks},
 		{ofRegistry, http.MethodPut, []string{"webhooks", "*"}, aWebhook + "/write", false, putWebhook},
 		{ofRegistry, http.MethodPatch, []string{"webhooks", "*"}, aWebhook + "/write", false, patchWebhook},

@@ -30,6 +30,11 @@ var bodies = map[string]string{
 	"PUT ":                                `{"location":"westeurope","sku":{"name":"Premium"}}`,
 	"PATCH ":                              `{"tags":{"a":"b"}}`,
 	"POST /regenerateCredential":          `{"name":"password2"}`,
+	"POST /generateCredentials":           `{"tokenId":"` + registry + `/tokens/ci-push"}`,
+	"PUT /scopeMaps/{}":                   `{"properties":{"actions":["repositories/app/content/read"]}}`,
+	"PATCH /scopeMaps/{}":                 `{"properties":{"description":"what ci may"}}`,
+	"PUT /tokens/{}":                      `{"properties":{"scopeMapId":"` + registry + `/scopeMaps/_repositories_push"}}`,
+	"PATCH /tokens/{}":                    `{"properties":{"status":"disabled"}}`,
 	"PUT /replications/{}":                `{"location":"eastus"}`,
 	"PATCH /replications/{}":              `{"tags":{"a":"b"}}`,
 	"PUT /webhooks/{}":                    create,
@@ -57,6 +62,10 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 		name = listener
 	case strings.HasPrefix(rt.Path, "/replications"):
 		name = "eastus"
+	case strings.HasPrefix(rt.Path, "/scopeMaps"):
+		name = "app-pull"
+	case strings.HasPrefix(rt.Path, "/tokens"):
+		name = "ci-push"
 	case strings.HasPrefix(rt.Path, "/providers/{}"):
 		name = "Microsoft.ContainerRegistry"
 	}
@@ -95,6 +104,9 @@ func filled(t *testing.T) (p *plane, listener string) {
 		{"PUT", registry + "/replications/eastus" + version, `{"location":"eastus"}`},
 		{"PATCH", registry + version, `{"properties":{"adminUserEnabled":true}}`},
 		{"POST", registry + "/webhooks/DeployHook/replays" + version, `{}`},
+		{"PUT", registry + "/scopeMaps/app-pull" + version, bodies["PUT /scopeMaps/{}"]},
+		{"PUT", registry + "/tokens/ci-push" + version, bodies["PUT /tokens/{}"]},
+		{"POST", registry + "/generateCredentials" + version, bodies["POST /generateCredentials"]},
 	} {
 		if w := p.do(x.method, x.target, x.body); w.Code > 202 {
 			t.Fatalf("%s %s: %d %s", x.method, x.target, w.Code, w.Body)
@@ -420,6 +432,8 @@ func TestEnvelopes(t *testing.T) {
 		{"PUT", inTeam + "/acrtest02" + version, `{"location":"eastus","sku":{"name":"Classic"}}`},
 		{"PUT", inTeam + "/acr-dash1" + version, `{"location":"eastus","sku":{"name":"Basic"}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"anonymousPullEnabled":true}}`},
+		{"PATCH", inTeam + "/acrtest01" + version, `{"sku":{"name":"Basic"}}`},
+		{"PATCH", arm.Root + "/fabrikam", `{"properties":{"anonymousPullEnabled":true}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"policies":{"quarantinePolicy":{"status":"enabled"}}}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"policies":[]}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"networkRuleSet":{"defaultAction":"Allow","ipRules":[{"value":"10.0.0.0/8"}]}}}`},

@@ -391,7 +391,9 @@ func TestFindRoute(t *testing.T) {
 		{"GET", "webhooks/MyHook1/ping", [2]string{}, "POST", fault.Unsupported},
 		{"POST", "webhooks/MyHook1", [2]string{}, "DELETE, GET, PATCH, PUT", fault.Unsupported},
 		{"GET", "replications/eastus", [2]string{"eastus"}, "", fault.Internal},
-		{"GET", "scopeMaps", [2]string{}, "", fault.NotFound},
+		{"GET", "pipelineRuns", [2]string{}, "", fault.NotFound},
+		{"patch", "tokens/ci-pull", [2]string{}, "DELETE, GET, PATCH, PUT", fault.Unsupported},
+		{"PATCH", "TOKENS/ci-pull", [2]string{"ci-pull"}, "", fault.Internal},
 		{"GET", "webhooks/a/b/c", [2]string{}, "", fault.NotFound},
 		{"GET", "webhooks/a/b/c/d/e", [2]string{}, "", fault.NotFound},
 	} {

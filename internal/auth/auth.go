@@ -1,18 +1,22 @@
 // Package auth knows who makes a request and what they may do, in a registry and
 // in the control plane.
 //
-// It owns the accounts and their passwords, the roles and who has them, the
-// tokens that a registry's token service and the identity authority hand out,
-// the key that signs them, and Guard, the wrapper that lets through only what
-// the caller may do. Serving the token endpoints is for packages acrserver and
-// identityserver; which registry a request means is decided by package app.
+// It owns the accounts and their passwords, the roles and who has them, scope
+// maps and the accounts that ACR calls tokens, the tokens that a registry's token
+// service and the identity authority hand out, the key that signs those, and
+// Guard, the wrapper that lets through only what the caller may do. Serving the
+// token endpoints is for packages acrserver and identityserver; which registry a
+// request means is decided by package app; how scope maps look in the control
+// plane, by package arm.
 //
-// There are three kinds of accounts: the operator, who is Owner of everything;
+// There are four kinds of accounts: the operator, who is Owner of everything;
 // the admin user of each registry that has it enabled, who owns what is in that
-// one; and service principals, who may what their roles allow. Nothing is
-// anonymous. Operator and admin users are held in memory; a service principal is
-// read from the database with each request, so that what ends there ends at once
-// and on every node.
+// one; service principals, who may what their roles allow; and repository-scoped
+// tokens, who may in one registry what their scope map allows. Without an account
+// one may pull from registries that have anonymous pull, with a token that anyone
+// is given. Operator and admin users are held in memory; the others are read from
+// the database with each request, so that what ends there ends at once and on
+// every node.
 //
 // There are two kinds of tokens, signed by one key. A registry's are good for
 // that registry's contents. A bearer token of the identity authority is good for
@@ -25,9 +29,10 @@
 //     been taught.
 //   - A registry's token is good for one registry. No token allows more than its
 //     account may at that moment, or than what it was made from; none outlives
-//     what it was made from, and all end with the password of their account.
-//   - The database holds the operator's password and the keys only sealed, and
-//     service principals' passwords not at all.
+//     what it was made from, and all end with the password of their account, or,
+//     where they have none, with anonymous pull.
+//   - The database holds the operator's password and the keys only sealed, and the
+//     passwords of service principals and repository-scoped tokens not at all.
 //
 // Wrong passwords. A check costs microseconds, so there is nothing to protect
 // but the password itself. After ten different wrong passwords in a row for one
@@ -140,6 +145,10 @@ type Registry struct {
 	// RegistryTokensOnly: bearer tokens for the control plane are not exchanged
 	// here, as Azure's policy azureADAuthenticationAsArmPolicy has it.
 	RegistryTokensOnly bool
+
+	// AnonymousPull: whoever comes is given tokens to pull from every repository,
+	// to read metadata and to list repositories.
+	AnonymousPull bool
 }
 
 // host is what this caller calls it, as docker login wants it.
@@ -150,8 +159,8 @@ func (r Registry) host() string {
 
 // Identity is who makes a request to a registry. The zero Identity is Anonymous.
 type Identity struct {
-	// Name is the operator's user name, or the display name of a service
-	// principal; empty for an anonymous caller.
+	// Name is the operator's, admin user's or repository-scoped token's user name,
+	// or the display name of a service principal; empty for an anonymous caller.
 	Name string
 
 	// Registry is the id of the only registry it may act on; 0 for any.
@@ -172,19 +181,38 @@ func (id Identity) actsOn(registry Registry) bool {
 	return id.Registry == 0 || id.Registry == registry.ID
 }
 
+// rights returns what the identity's account, or without one whoever comes, may do
+// in the registry now.
+func (id Identity) rights(registry Registry) rights {
+	switch {
+	case !id.actsOn(registry):
+		return rights{}
+	case id.account != nil:
+		return id.account.rights
+	case registry.AnonymousPull:
+		return anyone
+	}
+	return rights{}
+}
+
 // known reports whether the identity is someone who may do anything at all with
-// the registry's contents.
+// the registry's contents. Anonymous never is: where anyone may pull, it takes a
+// token for that, so that clients who have a password are asked for it.
 func (id Identity) known(registry Registry) bool {
-	return id.actsOn(registry) && id.account != nil && slices.ContainsFunc(dataRights, func(right dataRight) bool {
-		return id.account.may(right.permission, registry.ResourceID)
+	if id.account == nil && id.Access == nil {
+		return false
+	}
+	rights := id.rights(registry)
+	return slices.ContainsFunc([]string{Pull, Push, Delete, MetadataRead, MetadataWrite}, func(action string) bool {
+		return rights.someRepository(registry, action)
 	})
 }
 
 // may reports whether the identity may do an action in the registry: its account
-// may now, and its token allows it.
+// may now, and its token allows it. Of Anonymous it says what a token may be had
+// for.
 func (id Identity) may(registry Registry, kind, name, action string) bool {
-	permission := permission(kind, name, action)
-	if permission == "" || id.account == nil || !id.actsOn(registry) || !id.account.may(permission, registry.ResourceID) {
+	if !id.rights(registry).allow(registry, kind, name, action) {
 		return false
 	}
 	return id.Access == nil || slices.ContainsFunc(id.Access, func(a Access) bool { return a.allows(kind, name, action) })
@@ -192,7 +220,7 @@ func (id Identity) may(registry Registry, kind, name, action string) bool {
 
 // mayPullAll reports whether the identity may read every repository.
 func (id Identity) mayPullAll(registry Registry) bool {
-	return id.Access == nil && id.account != nil && id.actsOn(registry) && id.account.may(pullRead, registry.ResourceID)
+	return id.known(registry) && id.Access == nil && id.rights(registry).everyRepository(registry, Pull)
 }
 
 // account is someone who can log in, as a request finds it.
@@ -202,35 +230,12 @@ type account struct {
 	registry int64             // the only one it counts in; 0: any, and the control plane
 	program  bool              // a service principal
 	mac      [sha256.Size]byte // of id and password
-	roles    []Assignment
+	expires  time.Time         // of the password; zero: never
+	rights   rights
 }
-
-func (acc *account) may(action, scope string) bool {
-	return slices.ContainsFunc(acc.roles, func(as Assignment) bool { return as.allows(action, scope) })
-}
-
-// dataRight is what one may do with a registry's contents, as an action and in
-// the words of ACR's refresh tokens.
-type dataRight struct{ permission, word string }
-
-var dataRights = []dataRight{{pullRead, "read"}, {pushWrite, "write"}, {artifactsDelete, "delete"}}
-
-// dataActions returns the words for what the account may do with contents of the
-// registry.
-func (acc *account) dataActions(registry Registry) (words []string) {
-	for _, right := range dataRights {
-		if acc.may(right.permission, registry.ResourceID) {
-			words = append(words, right.word)
-		}
-	}
-	return words
-}
-
-// everywhere is the operator's roles.
-var everywhere = []Assignment{{owner, "/"}}
 
 func (a *Authority) newOperator(name, password string) *account {
-	return &account{id: name, name: name, mac: a.mac(name, password), roles: everywhere}
+	return &account{id: name, name: name, mac: a.mac(name, password), rights: everywhere}
 }
 
 // mac makes of a password what is compared in its place: of one length, telling
@@ -250,8 +255,8 @@ func (acc *account) credential() string {
 }
 
 // accounts returns those that log in with id to a registry, or with 0 to the
-// control plane: the operator, the registry's admin user, once for each of its
-// passwords, or a service principal.
+// control plane: the operator; the registry's admin user, once for each of its
+// passwords; a service principal; a repository-scoped token, likewise.
 func (a *Authority) accounts(ctx context.Context, registry int64, id string) (found []*account, err error) {
 	if op := a.operator.Load(); op != nil && op.id == id {
 		found = append(found, op)
@@ -262,7 +267,10 @@ func (a *Authority) accounts(ctx context.Context, registry int64, id string) (fo
 		}
 	}
 	if _, ok := parseAppID(id); !ok {
-		return found, nil
+		if len(found) > 0 || registry == 0 { // these names are not tokens', and there are none in the control plane
+			return found, nil
+		}
+		return a.tokenAccounts(ctx, registry, id)
 	}
 	acc := &account{program: true}
 	err = a.db.Read(ctx, func(tx *sqldb.Tx) error {
@@ -270,7 +278,7 @@ func (a *Authority) accounts(ctx context.Context, registry int64, id string) (fo
 		if err != nil {
 			return err
 		}
-		acc.id, acc.name, acc.roles = p.AppID, p.DisplayName, p.Assignments
+		acc.id, acc.name, acc.rights.roles = p.AppID, p.DisplayName, p.Assignments
 		if copy(acc.mac[:], mac) != len(acc.mac) {
 			return fmt.Errorf("auth: the password of service principal %s has %d bytes", p.AppID, len(mac))
 		}

@@ -84,7 +84,7 @@ func (a *Authority) check(ctx context.Context, registry int64, client, user, pas
 			"the password of service principal %s is wrong, or there is none of this id: dockbell service-principal list shows them, reset makes a new password", appID)
 	}
 	return nil, fault.New(fault.Unauthenticated,
-		"the user name or the password is wrong: the operator's are in the file admin-credentials of the server's data folder, a service principal's user name is its appId")
+		"the user name or the password is wrong: the operator's are in the file admin-credentials of the server's data folder, a service principal's user name is its appId; a token's password may have expired, or the token be disabled")
 }
 
 // Refresh returns who a refresh token stands for. Errors as Authenticate.

@@ -74,7 +74,7 @@ func (p Principal) Kind() string {
 // a subscription, a resource group, a registry or what lies below it. Case does
 // not matter in either.
 func (p Principal) May(action, scope string) bool {
-	return p.account != nil && p.account.may(action, scope)
+	return p.account != nil && p.account.rights.control(action, scope)
 }
 
 // AuthenticateControl returns who makes a request to the control plane. It takes

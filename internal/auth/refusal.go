@@ -87,16 +87,17 @@ func (id Identity) Require(registry Registry, wanted ...Access) error {
 		f.Detail = detail
 	}
 	problem := noProblem
-	switch {
-	case !id.expires.IsZero() && len(wanted) > 0: // came with a token
+	if !id.expires.IsZero() && len(wanted) > 0 { // came with a token
 		problem = insufficientScope
-		if id.Name != "" {
+	}
+	if id.account != nil && id.actsOn(registry) {
+		whole := id
+		whole.Access = nil
+		if len(wanted) > 0 && whole.mayAll(registry, wanted) {
 			f.Message = fmt.Sprintf("authentication required: the token of %s does not allow %s: get one for that scope", id.Name, scopesText(wanted))
+		} else {
+			f.Message = "authentication required: " + id.account.lacks(registry, wanted)
 		}
-	case id.Name != "" && id.actsOn(registry) && len(wanted) > 0:
-		f.Message = fmt.Sprintf("authentication required: the roles of %s do not allow %s in registry %s", id.Name, scopesText(wanted), registry.Name)
-	case id.Name != "" && id.actsOn(registry):
-		f.Message = fmt.Sprintf("authentication required: %s has no role in registry %s that lets it pull, push or delete", id.Name, registry.Name)
 	}
 	return &refusal{f, challenge(registry, problem, wanted...)}
 }
@@ -110,6 +111,21 @@ func (id Identity) requireOne(registry Registry, first Access, others ...Access)
 		}
 	}
 	return id.Require(registry, first)
+}
+
+// lacks says that the account may not do what is wanted in the registry, or without
+// anything wanted, nothing there.
+func (acc *account) lacks(registry Registry, wanted []Access) string {
+	mapped := acc.rights.rules != nil // which come from a scope map
+	switch {
+	case len(wanted) > 0 && mapped:
+		return fmt.Sprintf("the scope map of %s does not allow %s in registry %s", acc.name, scopesText(wanted), registry.Name)
+	case len(wanted) > 0:
+		return fmt.Sprintf("the roles of %s do not allow %s in registry %s", acc.name, scopesText(wanted), registry.Name)
+	case mapped:
+		return fmt.Sprintf("the scope map of %s allows nothing in registry %s", acc.name, registry.Name)
+	}
+	return fmt.Sprintf("%s has no role in registry %s that lets it pull, push or delete", acc.name, registry.Name)
 }
 
 func (id Identity) mayAll(registry Registry, wanted []Access) bool {

@@ -75,7 +75,8 @@ const (
 
 // Issue returns an access token for the registry that allows what of the wanted
 // access the identity may have; possibly nothing, also for Anonymous. It is good
-// for AccessTokenLife, or until the token that the identity came with expires.
+// for AccessTokenLife, or until the password or token that the identity came with
+// expires.
 func (a *Authority) Issue(id Identity, registry Registry, wanted []Access) (string, error) {
 	return a.issue(id, registry, AccessTokenLife, claims{
 		GrantType: accessToken,
@@ -85,9 +86,9 @@ func (a *Authority) Issue(id Identity, registry Registry, wanted []Access) (stri
 
 // IssueRefresh returns a refresh token: whoever holds it may have access tokens
 // for the registry in the identity's name. It is good for RefreshTokenLife, or
-// until the token that the identity came with expires. An access token, Anonymous
-// and an account without a role in the registry get none: it fails as
-// Identity.Require.
+// until the password or token that the identity came with expires. An access
+// token, Anonymous and an account without rights in the registry get none: it
+// fails as Identity.Require.
 func (a *Authority) IssueRefresh(id Identity, registry Registry) (string, error) {
 	if id.Access != nil || id.account == nil {
 		return "", Anonymous.Require(registry)
@@ -97,7 +98,7 @@ func (a *Authority) IssueRefresh(id Identity, registry Registry) (string, error)
 	}
 	return a.issue(id, registry, RefreshTokenLife, claims{
 		GrantType:   refreshToken,
-		Permissions: &permissions{Actions: id.account.dataActions(registry), NotActions: []string{}},
+		Permissions: &permissions{Actions: id.account.rights.words(registry), NotActions: []string{}},
 	})
 }
 
@@ -105,8 +106,14 @@ func (a *Authority) IssueRefresh(id Identity, registry Registry) (string, error)
 func (a *Authority) issue(id Identity, registry Registry, life time.Duration, c claims) (string, error) {
 	now := time.Now()
 	expires := now.Add(life)
-	if !id.expires.IsZero() && id.expires.Before(expires) {
-		expires = id.expires
+	ends := []time.Time{id.expires}
+	if id.account != nil {
+		ends = append(ends, id.account.expires)
+	}
+	for _, end := range ends {
+		if !end.IsZero() && end.Before(expires) {
+			expires = end
+		}
 	}
 	c.ID = uuid.NewString()
 	c.NotBefore, c.IssuedAt, c.Expires = now.Unix(), now.Unix(), expires.Unix()

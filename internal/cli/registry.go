@@ -276,6 +276,10 @@ func heldWords(usages []controlclient.Usage) string {
 			words = append(words, "1 webhook")
 		case u.Name == "Webhooks":
 			words = append(words, strconv.FormatInt(u.CurrentValue, 10)+" webhooks")
+		case u.Name == "Tokens" && u.CurrentValue == 1:
+			words = append(words, "1 token")
+		case u.Name == "Tokens" && u.CurrentValue > 1:
+			words = append(words, strconv.FormatInt(u.CurrentValue, 10)+" tokens")
 		}
 	}
 	return strings.Join(words, " and ")

@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -65,10 +66,22 @@ func TestRegistryJSON(t *testing.T) {
 // TestDeleteAsks gives a person a chance to keep a registry.
 func TestDeleteAsks(t *testing.T) {
 	t.Parallel()
-	sh := newServer(t).shell(t)
+	s := newServer(t)
+	sh := s.shell(t)
 	sh.terminal = true
 	sh.ask = func() (string, error) { return "", nil } // there is a terminal
 	sh.run("registry", "create", "-n", "resolved", "--sku", "Basic")
+	token := strings.NewReader(`{"properties":{"scopeMapId":"/api/v1/registries/resolved/scopeMaps/_repositories_pull"}}`)
+	req, err := http.NewRequest(http.MethodPut, s.URL+"/api/v1/registries/resolved/tokens/ci-pull", token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("dockbell", "s3cret")
+	res, err := s.Client().Do(req)
+	if err != nil || res.StatusCode != http.StatusCreated {
+		t.Fatal(res, err)
+	}
+	res.Body.Close()
 	for _, tt := range []struct {
 		typed string
 		code  int
@@ -76,7 +89,7 @@ func TestDeleteAsks(t *testing.T) {
 	}{{"", 1, true}, {"n\n", 1, true}, {"maybe\n", 1, true}, {" YES \n", 0, false}} {
 		sh.stdin = tt.typed
 		got := sh.run("registry", "delete", "-n", "resolved")
-		if got.code != tt.code || !strings.Contains(got.err, "registry resolved holds 3.0 MiB and 0 webhooks. Delete it with that? [y/N]") {
+		if got.code != tt.code || !strings.Contains(got.err, "registry resolved holds 3.0 MiB and 0 webhooks and 1 token. Delete it with that? [y/N]") {
 			t.Errorf("%q: exit %d, %s", tt.typed, got.code, got.err)
 		}
 		if still := sh.run("registry", "show", "-n", "resolved").code == 0; still != tt.still {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -85,9 +86,14 @@ func newServer(t *testing.T, registries ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	authority, err := auth.Open(ctx, auth.Options{DB: db, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
 	control := arm.New(arm.Config{
 		Tenants:    tenants,
 		Webhooks:   hooks,
+		Tokens:     authority.RepositoryTokens(),
 		Deliveries: s,
 		Log:        slog.New(slog.DiscardHandler),
 		Authenticate: func(r *http.Request) (arm.Caller, error) {

@@ -169,6 +169,7 @@ type mask struct {
 var masks = []mask{
 	{regexp.MustCompile(`eyJ[\w-]+\.[\w-]+\.[\w-]+`), "TOKEN"},
 	{regexp.MustCompile(`\b[a-z2-7]{32}\b`), "passwordpasswordpasswordpassword"},
+	{regexp.MustCompile(`\b[a-z2-7]{40}\b`), "passwordpasswordpasswordpasswordpassword"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d`), "2026-11-21T10:00:00"},
 	{regexp.MustCompile(`(2026-11-21T10:00:00)\.\d+`), "$1.0"},
 	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?`), "2026-11-21 10:00:00"},

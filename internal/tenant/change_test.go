@@ -334,6 +334,51 @@ func testLowerTier(t *testing.T, w *world) {
 	if r, err := w.Patch(ctx, "contoso", Change{SKU: &sku}, ada); err != nil || r.SKU != Standard {
 		t.Errorf("%+v, %v", r, err)
 	}
+	// Two more kinds are counted.
+	maps, tokens := 101, 100
+	w.Tokens = func(*sqldb.Tx, int64) (int, int, error) { return maps, tokens, nil }
+	w.hooks["eastus"] = nil
+	basic := "Basic"
+	_, err = w.Patch(ctx, "contoso", Change{SKU: &basic}, ada)
+	fails(t, err, fault.Quota, "QuotaExceeded", "it has 101 scope maps, 1 more than that tier allows; delete")
+	maps, tokens = 100, 102
+	_, err = w.Patch(ctx, "contoso", Change{SKU: &basic}, ada)
+	fails(t, err, fault.Quota, "QuotaExceeded", "it has 102 tokens, 2 more than that tier allows; delete")
+	tokens = 100
+	if r, err := w.Patch(ctx, "contoso", Change{SKU: &basic}, ada); err != nil || r.SKU != Basic {
+		t.Errorf("%+v, %v", r, err)
+	}
+	w.settled()
+}
+
+// TestAnonymousPull is for Standard and Premium.
+func TestAnonymousPull(t *testing.T) { onEach(t, testAnonymousPull) }
+
+func testAnonymousPull(t *testing.T, w *world) {
+	ctx := t.Context()
+	on := map[string]string{"anonymousPullEnabled": "true"}
+	_, _, err := w.Put(ctx, "", "contoso", Definition{Location: "eastus", SKU: "basic", Settings: on}, ada)
+	fails(t, err, fault.Invalid, "InvalidParameter", "tier Basic", "Standard and Premium")
+	r, _, err := w.Put(ctx, "", "contoso", Definition{Location: "eastus", SKU: "Basic"}, ada)
+	if err != nil || r.AnonymousPull() {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	_, err = w.Patch(ctx, "contoso", Change{Settings: on}, ada)
+	fails(t, err, fault.Invalid, "InvalidParameter", "tier Basic")
+	basic, standard := "Basic", "Standard"
+	if r, err = w.Patch(ctx, "contoso", Change{SKU: &standard, Settings: on}, ada); err != nil || !r.AnonymousPull() {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	w.settled()
+	_, err = w.Patch(ctx, "contoso", Change{SKU: &basic}, ada)
+	fails(t, err, fault.Conflict, "AnonymousPullNotSupported", "contoso cannot become Basic while it has anonymous pull")
+	if r, err := w.ByName("contoso"); err != nil || r.SKU != Standard || !r.AnonymousPull() {
+		t.Errorf("after a refusal: %+v, %v", r, err)
+	}
+	r, err = w.Patch(ctx, "contoso", Change{SKU: &basic, Settings: map[string]string{"anonymousPullEnabled": "false"}}, ada)
+	if err != nil || r.SKU != Basic || r.AnonymousPull() {
+		t.Errorf("both at once: %+v, %v", r, err)
+	}
 	w.settled()
 }
 

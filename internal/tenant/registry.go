@@ -61,8 +61,23 @@ func (c Change) of(old Registry) (r Registry, err error) {
 	if c.AdminEnabled != nil {
 		r.AdminEnabled = *c.AdminEnabled
 	}
-	r.Settings, err = old.Settings.with(c.Settings)
-	return r, err
+	if r.Settings, err = old.Settings.with(c.Settings); err != nil {
+		return r, err
+	}
+	return r, r.checkAnonymousPull(old)
+}
+
+// checkAnonymousPull fails if r, which was old, has anonymous pull in a tier that
+// does not.
+func (r Registry) checkAnonymousPull(old Registry) error {
+	if r.SKU != Basic || !r.AnonymousPull() {
+		return nil
+	}
+	if old.AnonymousPull() {
+		return fault.New(fault.Conflict, "registry %s cannot become Basic while it has anonymous pull, which Standard and Premium have: set properties.%s to false first, or with the tier", old.Name, anonymousPull).
+			WithCode("AnonymousPullNotSupported")
+	}
+	return fault.New(fault.Invalid, "properties.%s cannot be true in a registry of tier Basic: Standard and Premium have it", anonymousPull).WithCode("InvalidParameter")
 }
 
 // Put creates a registry in a resource group, or replaces what is settled of the
@@ -73,7 +88,7 @@ func (c Change) of(old Registry) (r Registry, err error) {
 // (ResourceGroupNotFound); fault.Conflict for a name that is taken in another
 // group (AlreadyInUse), for another location than the registry has
 // (InvalidResourceLocation), and for a tier below what the registry has
-// (QuotaExceeded, kind fault.Quota).
+// (AnonymousPullNotSupported; QuotaExceeded, kind fault.Quota).
 func (s *Store) Put(ctx context.Context, group, name string, def Definition, by Actor) (r Registry, created bool, err error) {
 	name, err = ParseName(name)
 	if err != nil {
@@ -212,6 +227,20 @@ func (s *Store) checkTier(tx *sqldb.Tx, r Registry, sku SKU) error {
 		}
 		if n := len(hooks) - sku.WebhookLimit(); n > 0 {
 			over = append(over, fmt.Sprintf("%d webhooks, %d more than that tier allows", len(hooks), n))
+		}
+	}
+	if s.Tokens != nil {
+		maps, tokens, err := s.Tokens(tx, r.ID)
+		if err != nil {
+			return err
+		}
+		for _, x := range []struct {
+			have int
+			what string
+		}{{maps, "scope maps"}, {tokens, "tokens"}} {
+			if n := x.have - sku.TokenLimit(); n > 0 {
+				over = append(over, fmt.Sprintf("%d %s, %d more than that tier allows", x.have, x.what, n))
+			}
 		}
 	}
 	if n := len(r.Locations()) - 1; n > 0 && sku != Premium {

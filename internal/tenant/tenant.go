@@ -51,6 +51,19 @@ func (s SKU) WebhookLimit() int {
 	}
 }
 
+// TokenLimit returns how many repository-scoped tokens a registry of the tier may
+// have, and how many scope maps.
+func (s SKU) TokenLimit() int {
+	switch s {
+	case Premium:
+		return 50_000
+	case Standard:
+		return 500
+	default:
+		return 100
+	}
+}
+
 // IncludedStorage returns how much a registry of the tier is meant to hold, in
 // bytes. As with Azure's, more is not refused.
 func (s SKU) IncludedStorage() int64 {
@@ -111,6 +124,9 @@ type Registry struct {
 	replications []Replication // stored ones, by name
 }
 
+// AnonymousPull reports whether whoever comes may pull from the registry.
+func (r Registry) AnonymousPull() bool { return r.Settings.Get(anonymousPull) == "true" }
+
 // ResourceID returns the ARM id.
 func (r Registry) ResourceID() string {
 	return GroupID(r.Subscription, r.ResourceGroup) + "/providers/Microsoft.ContainerRegistry/registries/" + r.Name
@@ -167,6 +183,10 @@ type Options struct {
 	// Webhooks returns the names of a registry's webhooks in a location, or of
 	// all for an empty one. Nil stands for no webhooks.
 	Webhooks func(tx *sqldb.Tx, registry int64, location string) ([]string, error)
+
+	// Tokens returns how many scope maps and repository-scoped tokens were made in
+	// a registry. Nil stands for none.
+	Tokens func(tx *sqldb.Tx, registry int64) (scopeMaps, tokens int, err error)
 }
 
 // Admins are the admin users of registries, and those who have roles in them.
