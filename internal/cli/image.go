@@ -44,7 +44,7 @@ func parseImage(text string) (image, error) {
 		_, err = oci.ParseRepository(i.repository)
 	}
 	if err != nil {
-		return image{}, Usage("%q is no image: %s; write name:tag or name@sha256:…", text, sentence(err))
+		return image{}, Usage("%s", sentence(err))
 	}
 	return i, nil
 }

@@ -40,7 +40,7 @@ func manifestCommand(env Env) *cobra.Command {
 		RunE:    runGroup,
 	}
 	first.AddCommand(m.showMetadata("show"), m.listMetadata("list"), m.updateMetadata("update"))
-	group.AddCommand(first)
+	group.AddCommand(first, softDelete("list-deleted"), softDelete("list-deleted-tags"), softDelete("restore"))
 	return group
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/registryclient"
 )
 
@@ -27,22 +28,39 @@ func repositoryCommand(env Env) *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
 	}
-	group.AddCommand(r.list(), r.show(), r.showTags(), r.showManifests(), r.update(), r.untag(), r.delete())
+	group.AddCommand(r.list(), r.show(), r.showTags(), r.showManifests(), r.update(), r.untag(), r.delete(), softDelete("list-deleted"))
 	return group
+}
+
+// softDelete is a command of az that is refused: whoever types it expects that
+// something can be had back.
+func softDelete(use string) *cobra.Command {
+	return &cobra.Command{
+		Use:                use,
+		Short:              "Refused: there is no soft delete.",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(*cobra.Command, []string) error {
+			return fault.New(fault.Unsupported, "there is no soft delete here: what was deleted is gone, and nothing of it can be listed or restored")
+		},
+	}
 }
 
 // registryFlags names the registry.
 func (r *repositories) registryFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&r.registry, "name", "n", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
-	flags.StringVarP(&r.registry, "registry", "r", "", "the same, as other commands have it")
+	flags.StringVarP(&r.registry, "registry", "r", "", "the same `name`, as other commands have it")
 	azFlags(cmd)
 }
 
 // azFlags takes what command lines written for az may have and nothing here needs.
 func azFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	resourceGroupFlag(cmd)
-	cmd.Flags().String("suffix", "", "tenant `suffix`: taken for command lines written for az, and not needed")
+	flags.String("suffix", "", "tenant suffix: taken for command lines written for az, and not needed")
+	flags.Lookup("resource-group").Hidden = true
+	flags.Lookup("suffix").Hidden = true
 }
 
 // ofRepository names a repository.

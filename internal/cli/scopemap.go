@@ -43,10 +43,8 @@ func (l *ruleList) String() string { return "" }
 // Type returns the word for the value in help.
 func (l *ruleList) Type() string { return listType }
 
-// flag adds the flag to a set.
-func (l *ruleList) flag(flags *pflag.FlagSet, name, usage string) {
-	flags.Var(l, name, usage+", as `repository action…`, once per repository; actions are "+strings.Join(repositoryActions, " ")+"; team/* is all repositories below team")
-}
+// ruleForm is how help shows the value of such a flag.
+var ruleForm = "as `repository action...`, once per repository: " + strings.Join(repositoryActions, " ") + "; team/* is all below team"
 
 // gateways is a list flag that is refused.
 type gateways struct{ ruleList }
@@ -90,7 +88,7 @@ func (m *scopeMaps) create() *cobra.Command {
 			"  dockbell scope-map create -r contoso -n audit --repository '*' content/read metadata/read --description \"Reads everything.\"",
 	}
 	define := func(cmd *cobra.Command) {
-		rules.flag(cmd.Flags(), "repository", "what is allowed")
+		cmd.Flags().Var(&rules, "repository", "what is allowed, "+ruleForm)
 		cmd.Flags().StringVar(&description, "description", "", "`text` for people, up to 256 characters")
 		gatewayFlags(cmd.Flags(), "gateway")
 	}
@@ -145,8 +143,8 @@ func (m *scopeMaps) update() *cobra.Command {
 	define := func(cmd *cobra.Command) {
 		flags := cmd.Flags()
 		alias(flags, map[string]string{"add": "add-repository", "add-repo": "add-repository", "remove": "remove-repository", "remove-repo": "remove-repository"})
-		add.flag(flags, "add-repository", "what is allowed, too")
-		remove.flag(flags, "remove-repository", "what is allowed no more")
+		flags.Var(&add, "add-repository", "what is allowed, too, "+ruleForm)
+		flags.Var(&remove, "remove-repository", "what is allowed no more, as `repository action...`")
 		flags.StringVar(&description, "description", "", "`text` for people, up to 256 characters")
 		gatewayFlags(flags, "add-gateway", "remove-gateway")
 	}

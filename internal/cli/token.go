@@ -88,7 +88,7 @@ func (t *tokens) create() *cobra.Command {
 	define := func(cmd *cobra.Command) {
 		flags := cmd.Flags()
 		flags.StringVar(&scopeMap, "scope-map", "", "`name` of the scope map that says what it may do")
-		rules.flag(flags, "repository", "what it may do, in place of --scope-map")
+		flags.Var(&rules, "repository", "what it may do, in place of --scope-map, "+ruleForm)
 		flags.Var(&status, "status", "whether it may log in")
 		noPasswords.flag(flags, "no-passwords", "make no passwords; dockbell token credential generate does")
 		until.flags(cmd)
@@ -129,9 +129,7 @@ func (t *tokens) create() *cobra.Command {
 		if f := fault.As(err); f != nil {
 			return fault.Wrap(err, f.Kind, "token %s was made, without passwords: %s; then dockbell token credential generate -r %s -n %s", made.Name, f.Message, registry, made.Name)
 		}
-		if credentials, ok := view["credentials"].(map[string]any); ok {
-			credentials["username"], credentials["passwords"] = generated.Username, credentialsView(generated)["passwords"]
-		}
+		view["credentials"] = map[string]any{"certificates": nil, "passwords": credentialsView(generated)["passwords"], "username": generated.Username}
 		t.warnOfPasswords(in, generated)
 		return t.out.print(view, credentialTable(generated))
 	})
