@@ -121,7 +121,11 @@ func (c *Client) refused(a exchange.Answer) error {
 	if err != nil || body.Error.Message == "" {
 		return exchange.Refused(c.server, a)
 	}
-	return fault.New(a.Kind(), "%s", body.Error.Message).WithCode(body.Error.Code)
+	kind := a.Kind()
+	if kind == fault.Unauthenticated && c.username != "" && strings.Contains(a.Header.Get("WWW-Authenticate"), "scope=") {
+		kind = fault.Denied // who is known and lacks a right is told which, with a 401
+	}
+	return fault.New(kind, "%s", body.Error.Message).WithCode(body.Error.Code)
 }
 
 // decode reads an answer, or a part of one.
