@@ -5,8 +5,17 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/dockbell/dockbell/internal/fault"
 )
+
+// assent is the flag by which a command that cannot be undone does not ask.
+type assent struct{ yes bool }
+
+func (a *assent) flags(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&a.yes, "yes", "y", false, "do not ask")
+}
 
 // confirm asks a person whether to do what cannot be undone. told says what goes,
 // act what is done on yes, as an order, and kept what holds on no, which is an

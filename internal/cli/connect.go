@@ -128,7 +128,7 @@ func (c *connected) explain(err error) error {
 	if c.username == "" {
 		return fault.Wrap(err, fault.Unauthenticated, "no credentials: dockbell login %s -u dockbell (the password is in dockbell-data/admin-credentials)", c.server)
 	}
-	return fault.Wrap(err, fault.Unauthenticated, "%s does not know this user and password: dockbell login %s -u dockbell (the password is in dockbell-data/admin-credentials)", c.server, c.server)
+	return fault.Wrap(err, fault.Unauthenticated, "%s does not know user %s with this password: dockbell login %s -u dockbell (whose password is in dockbell-data/admin-credentials)", c.server, c.username, c.server)
 }
 
 // command completes a command with the flags for its output and its server, which

@@ -35,7 +35,7 @@ func TestLogin(t *testing.T) {
 	if got := sh.run("webhook", "list"); got.code != 0 || got.out != "[]\n" {
 		t.Errorf("after login: %+v", got)
 	}
-	if got := sh.run("webhook", "list", "-p", "wrong"); got.code != 1 || !strings.Contains(got.err, "does not know this user and password: dockbell login "+srv.URL) {
+	if got := sh.run("webhook", "list", "-p", "wrong"); got.code != 1 || !strings.Contains(got.err, "does not know user dockbell with this password: dockbell login "+srv.URL) {
 		t.Errorf("another password: %+v", got)
 	}
 	if got := sh.run("logout"); got != (result{}) {

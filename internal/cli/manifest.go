@@ -52,8 +52,7 @@ func (m *manifests) ofManifest(cmd *cobra.Command, define func(*cobra.Command), 
 
 // ofRepository completes a command about the manifests of a repository.
 func (m *manifests) ofRepository(cmd *cobra.Command, l *listing, run func(context.Context, *registryclient.Client) error) *cobra.Command {
-	define := func(cmd *cobra.Command) { l.flags(cmd.Flags()) }
-	return m.about(cmd, "REPOSITORY", "`name` of the repository", parseRepository, define, nil, run)
+	return m.about(cmd, "REPOSITORY", "`name` of the repository", parseRepository, l.flags, nil, run)
 }
 
 func (m *manifests) about(cmd *cobra.Command, what, usage string, parse func(string) (image, error), define func(*cobra.Command), read func() error, run func(context.Context, *registryclient.Client) error) *cobra.Command {
@@ -168,15 +167,14 @@ func (o *output) contentTable(contents ...[]byte) table {
 }
 
 func (m *manifests) delete() *cobra.Command {
-	var yes bool
+	var sure assent
 	cmd := &cobra.Command{
 		Use:     "delete",
 		Short:   "Delete a manifest, and with it all tags that name it.",
 		Example: "  dockbell manifest delete -r contoso -n team/web:1.0\n  dockbell manifest delete contoso.azurecr.io/team/web:1.0 --yes",
 	}
-	define := func(cmd *cobra.Command) { yesFlag(cmd, &yes) }
-	return m.ofManifest(cmd, define, nil, func(ctx context.Context, c *registryclient.Client) error {
-		return m.deleteManifest(ctx, c, m.of, yes)
+	return m.ofManifest(cmd, sure.flags, nil, func(ctx context.Context, c *registryclient.Client) error {
+		return m.deleteManifest(ctx, c, m.of, sure.yes)
 	})
 }
 

@@ -40,10 +40,10 @@ type listing struct {
 	order choiceValue
 }
 
-func (l *listing) flags(flags *pflag.FlagSet) {
+func (l *listing) flags(cmd *cobra.Command) {
 	l.order.allowed = []string{"time_asc", "time_desc"}
-	topFlag(flags, &l.top)
-	flags.Var(&l.order, "orderby", "by the time of the last change; else by name")
+	topFlag(cmd.Flags(), &l.top)
+	cmd.Flags().Var(&l.order, "orderby", "by the time of the last change; else by name")
 }
 
 func topFlag(flags *pflag.FlagSet, top *number[int]) {

@@ -208,17 +208,14 @@ func (r *registries) update() *cobra.Command {
 }
 
 func (r *registries) delete() *cobra.Command {
-	var yes bool
+	var sure assent
 	cmd := &cobra.Command{
 		Use:     "delete",
 		Short:   "Delete a registry with its images and webhooks.",
 		Example: "  dockbell registry delete -n contoso\n  dockbell registry delete -n contoso --yes",
 	}
-	define := func(cmd *cobra.Command) {
-		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	}
-	return r.one(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, name string) error {
-		if !yes {
+	return r.one(cmd, []string{"name"}, sure.flags, func(ctx context.Context, c *connected, name string) error {
+		if !sure.yes {
 			if err := r.confirm(ctx, c, name); err != nil {
 				return err
 			}

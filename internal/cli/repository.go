@@ -165,7 +165,7 @@ func (r *repositories) showTags() *cobra.Command {
 		Example: "  dockbell repository show-tags -n contoso --repository team/web\n  dockbell repository show-tags -n contoso --repository team/web --top 10 --orderby time_desc --detail",
 	}
 	define := func(cmd *cobra.Command) {
-		l.flags(cmd.Flags())
+		l.flags(cmd)
 		cmd.Flags().BoolVar(&detail, "detail", false, "all that is known of each, not only its name")
 	}
 	return r.command(cmd, r.ofRepository, define, r.readRepository(cmd), func(ctx context.Context, c *registryclient.Client) error {
@@ -195,7 +195,7 @@ func (r *repositories) showManifests() *cobra.Command {
 			"  dockbell repository show-manifests -n contoso --repository team/web --query '[?!tags].digest' -o tsv",
 	}
 	define := func(cmd *cobra.Command) {
-		l.flags(cmd.Flags())
+		l.flags(cmd)
 		cmd.Flags().BoolVar(&detail, "detail", false, "all that is known of each, not only digest, tags and time")
 	}
 	return r.command(cmd, r.ofRepository, define, r.readRepository(cmd), func(ctx context.Context, c *registryclient.Client) error {
@@ -246,7 +246,7 @@ func (r *repositories) untag() *cobra.Command {
 }
 
 func (r *repositories) delete() *cobra.Command {
-	var yes bool
+	var sure assent
 	cmd := &cobra.Command{
 		Use:   "delete",
 		Short: "Delete an image with all its tags, or a repository with everything in it.",
@@ -256,17 +256,12 @@ func (r *repositories) delete() *cobra.Command {
 			"  dockbell repository delete -n contoso --image team/web@sha256:50b8560ad574c779908da71f7ce370c0a2471c098d44d1c8f6b513c5a55eeeb1\n" +
 			"  dockbell repository delete -n contoso --repository team/web --yes",
 	}
-	define := func(cmd *cobra.Command) { yesFlag(cmd, &yes) }
-	return r.command(cmd, r.ofEither, define, r.readEither, func(ctx context.Context, c *registryclient.Client) error {
+	return r.command(cmd, r.ofEither, sure.flags, r.readEither, func(ctx context.Context, c *registryclient.Client) error {
 		if r.image != "" {
-			return r.deleteManifest(ctx, c, r.of, yes)
+			return r.deleteManifest(ctx, c, r.of, sure.yes)
 		}
-		return r.deleteRepository(ctx, c, r.of.repository, yes)
+		return r.deleteRepository(ctx, c, r.of.repository, sure.yes)
 	})
-}
-
-func yesFlag(cmd *cobra.Command, yes *bool) {
-	cmd.Flags().BoolVarP(yes, "yes", "y", false, "do not ask")
 }
 
 // deleteManifest deletes the manifest that a tag or digest names, after it was said

@@ -98,7 +98,7 @@ func TestDeletesAsk(t *testing.T) {
 			"repository team/web was not deleted", "DELETE /acr/v1/team/web"},
 		{"token delete -r contoso -n web-ci", "whoever logs in to registry contoso with token web-ci will be refused. Delete it? [y/N]",
 			"token web-ci was not deleted", "DELETE /api/v1/registries/contoso/tokens/web-ci"},
-		{"scope-map delete -r contoso -n web", "what scope map web of registry contoso allows is allowed no more to the tokens that have it. Delete it? [y/N]",
+		{"scope-map delete -r contoso -n web", "this deletes scope map web of registry contoso. Go on? [y/N]",
 			"scope map web was not deleted", "DELETE /api/v1/registries/contoso/scopeMaps/web"},
 	} {
 		c := newContract(t)
@@ -144,7 +144,7 @@ func TestWhoseImages(t *testing.T) {
 		{"a token without a registry's name", "repository list -u web-ci -p made-1" + top, operator,
 			"GET /api/v1/registries as web-ci", " as web-ci at (the server)", ""},
 		{"a wrong password", "repository list -n contoso -u web-ci -p wrong" + top, operator,
-			"GET /api/v1/registries/contoso as web-ci\nGET /metadata/endpoints?api-version=2019-05-01 as web-ci", " as web-ci", "does not know this user and password"},
+			"GET /api/v1/registries/contoso as web-ci\nGET /metadata/endpoints?api-version=2019-05-01 as web-ci", " as web-ci", "does not know user web-ci with this password"},
 		{"no password", "repository list -n contoso" + top, map[string]string{"DOCKBELL_SERVER": c.URL},
 			"GET /api/v1/registries/contoso as \nGET /metadata/endpoints?api-version=2019-05-01 as", " as ", "no credentials: dockbell login"},
 		{"by login server", "manifest show contoso.azurecr.example/team/web:1.0 -o none", operator, "GET /api/v1/registries/contoso", "", ""},

@@ -192,17 +192,15 @@ func (m *scopeMaps) changed(current, add, remove []string) ([]string, error) {
 }
 
 func (m *scopeMaps) delete() *cobra.Command {
-	var yes bool
+	var sure assent
 	cmd := &cobra.Command{
 		Use:     "delete",
-		Short:   "Delete a scope map.",
+		Short:   "Delete a scope map that no token has.",
 		Example: "  dockbell scope-map delete -r contoso -n web-ci\n  dockbell scope-map delete -r contoso -n web-ci --yes",
 	}
-	define := func(cmd *cobra.Command) { yesFlag(cmd, &yes) }
-	return m.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
-		if !yes {
-			told := "what scope map " + m.name + " of registry " + registry + " allows is allowed no more to the tokens that have it"
-			if err := m.env.confirm(told, "delete it", "scope map "+m.name+" was not deleted"); err != nil {
+	return m.command(cmd, []string{"name"}, sure.flags, func(ctx context.Context, c *connected, registry string) error {
+		if !sure.yes {
+			if err := m.env.confirm("this deletes scope map "+m.name+" of registry "+registry, "go on", "scope map "+m.name+" was not deleted"); err != nil {
 				return err
 			}
 		}

@@ -215,15 +215,14 @@ func (t *tokens) update() *cobra.Command {
 }
 
 func (t *tokens) delete() *cobra.Command {
-	var yes bool
+	var sure assent
 	cmd := &cobra.Command{
 		Use:     "delete",
 		Short:   "Delete a token; its passwords are refused from then on.",
 		Example: "  dockbell token delete -r contoso -n web-ci\n  dockbell token delete -r contoso -n web-ci --yes",
 	}
-	define := func(cmd *cobra.Command) { yesFlag(cmd, &yes) }
-	return t.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
-		if !yes {
+	return t.command(cmd, []string{"name"}, sure.flags, func(ctx context.Context, c *connected, registry string) error {
+		if !sure.yes {
 			told := "whoever logs in to registry " + registry + " with token " + t.name + " will be refused"
 			if err := t.env.confirm(told, "delete it", "token "+t.name+" was not deleted"); err != nil {
 				return err
