@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -90,7 +91,7 @@ func (env Env) trusting(ca string) (*http.Client, error) {
 }
 
 // connect finds server and credentials. A stored password is used for the server
-// and user it was stored for only.
+// and user it was stored for only; a person who names a user is asked for one.
 func (c *connection) connect() (*connected, error) {
 	f, err := c.find()
 	if err != nil {
@@ -102,6 +103,11 @@ func (c *connection) connect() (*connected, error) {
 	if stored.Server != "" && (username == "" || username == stored.Username) {
 		username = stored.Username
 		password = firstOf(password, stored.Password)
+	}
+	if username != "" && password == "" && c.env.ReadPassword != nil {
+		if password, err = c.env.ReadPassword(); err != nil {
+			return nil, fmt.Errorf("the password cannot be read: %w", err)
+		}
 	}
 	switch {
 	case username != "" && password == "":

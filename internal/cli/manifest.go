@@ -47,16 +47,27 @@ func manifestCommand(env Env) *cobra.Command {
 // ofManifest completes a command about one manifest: run is called with the
 // registry, after read (nil for nothing to read).
 func (m *manifests) ofManifest(cmd *cobra.Command, define func(*cobra.Command), read func() error, run func(context.Context, *registryclient.Client) error) *cobra.Command {
-	return m.about(cmd, "ARTIFACT", "the artifact, as `name:tag`, name@digest, or name for its tag latest", parseImage, define, read, run)
+	return m.about(cmd, artifact, define, read, run)
 }
 
 // ofRepository completes a command about the manifests of a repository.
 func (m *manifests) ofRepository(cmd *cobra.Command, l *listing, run func(context.Context, *registryclient.Client) error) *cobra.Command {
-	return m.about(cmd, "REPOSITORY", "`name` of the repository", parseRepository, l.flags, nil, run)
+	return m.about(cmd, wholeRepository, l.flags, nil, run)
 }
 
-func (m *manifests) about(cmd *cobra.Command, what, usage string, parse func(string) (image, error), define func(*cobra.Command), read func() error, run func(context.Context, *registryclient.Client) error) *cobra.Command {
-	cmd.Use += " [LOGIN-SERVER/" + what + "]"
+// target is what --name or the argument of a command stands for.
+type target struct {
+	argument, usage string // in help
+	parse           func(string) (image, error)
+}
+
+var (
+	artifact        = target{"ARTIFACT", "the artifact, as `name:tag`, name@digest, or name for its tag latest", parseImage}
+	wholeRepository = target{"REPOSITORY", "`name` of the repository", parseRepository}
+)
+
+func (m *manifests) about(cmd *cobra.Command, what target, define func(*cobra.Command), read func() error, run func(context.Context, *registryclient.Client) error) *cobra.Command {
+	cmd.Use += " [LOGIN-SERVER/" + what.argument + "]"
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 1 {
 			return Usage("%s takes one argument, and %q is the second", cmd.CommandPath(), args[1])
@@ -65,7 +76,7 @@ func (m *manifests) about(cmd *cobra.Command, what, usage string, parse func(str
 	}
 	which := func(cmd *cobra.Command) {
 		flags := cmd.Flags()
-		flags.StringVarP(&m.name, "name", "n", "", usage)
+		flags.StringVarP(&m.name, "name", "n", "", what.usage)
 		registryFlag(flags, &m.registry)
 		azFlags(cmd)
 	}
@@ -79,7 +90,7 @@ func (m *manifests) about(cmd *cobra.Command, what, usage string, parse func(str
 				return err
 			}
 		}
-		if m.of, err = parse(name); err == nil && read != nil {
+		if m.of, err = what.parse(name); err == nil && read != nil {
 			err = read()
 		}
 		return err

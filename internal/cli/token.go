@@ -129,7 +129,12 @@ func (t *tokens) create() *cobra.Command {
 		if f := fault.As(err); f != nil {
 			return fault.Wrap(err, f.Kind, "token %s was made, without passwords: %s; then dockbell token credential generate -r %s -n %s", made.Name, f.Message, registry, made.Name)
 		}
-		view["credentials"] = map[string]any{"certificates": nil, "passwords": credentialsView(generated)["passwords"], "username": generated.Username}
+		credentials, ok := view["credentials"].(map[string]any)
+		if !ok {
+			credentials = map[string]any{"certificates": nil}
+			view["credentials"] = credentials
+		}
+		credentials["passwords"], credentials["username"] = credentialsView(generated)["passwords"], generated.Username
 		t.warnOfPasswords(in, generated)
 		return t.out.print(view, credentialTable(generated))
 	})
