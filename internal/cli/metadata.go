@@ -78,6 +78,34 @@ func (o *contents) lock(ctx context.Context, c *registryclient.Client, of image,
 	return o.printRepository(c.SetRepositoryAttributes(ctx, of.repository, a))
 }
 
+// deleteManifest deletes the manifest that a tag or digest names, after it was said
+// what goes with it.
+func (o *contents) deleteManifest(ctx context.Context, c *registryclient.Client, of image, yes bool) (err error) {
+	if of.digest == "" {
+		if of.digest, err = c.Digest(ctx, of.repository, of.tag); err != nil {
+			return err
+		}
+	}
+	tags, err := c.TagsOf(ctx, of.repository, of.digest)
+	if err != nil {
+		return err
+	}
+	told := "this deletes manifest " + of.digest
+	if len(tags) > 0 {
+		names := make([]string, len(tags))
+		for i, t := range tags {
+			names[i] = image{repository: of.repository, tag: t.Name}.String()
+		}
+		told += " and all the following images: " + strings.Join(names, ", ")
+	}
+	if yes {
+		o.env.warn("%s", told)
+	} else if err := o.env.confirm(told, "go on", "manifest "+of.digest+" was not deleted"); err != nil {
+		return err
+	}
+	return c.DeleteManifest(ctx, of.repository, of.digest)
+}
+
 func (o *contents) printRepository(r registryclient.Repository, err error) error {
 	if err != nil {
 		return err

@@ -2,9 +2,10 @@
 // of /api/v1 for the command line and for tests.
 //
 // It owns the requests and the following of pages. What the answers look like on
-// a screen is for package cli; how a request is sent, for package exchange. Invariant: credentials go to the one server the client was
-// made for, and nowhere else: no redirect is followed, and of a link to a next
-// page only path and query are used.
+// a screen is for package cli; how a request is sent, for package exchange.
+// Invariant: credentials go to the one server the client was made for, and
+// nowhere else: no redirect is followed, and of a link to a next page only path
+// and query are used.
 //
 // Every method fails with a *fault.Error. What the server refused comes with the
 // server's code and sentence.
