@@ -66,7 +66,7 @@ func gatewayFlags(flags *pflag.FlagSet, names ...string) {
 type scopeMaps struct{ resources }
 
 func scopeMapCommand(env Env) *cobra.Command {
-	m := &scopeMaps{ofRegistry(env, "scope map", "`name` of the scope map")}
+	m := &scopeMaps{ofRegistry(env, "scope map", "`name` of the scope map, 5 to 50 letters, digits, dashes and underscores")}
 	group := &cobra.Command{
 		Use:     "scope-map",
 		Short:   "Say what tokens may do with which repositories.",

@@ -18,7 +18,7 @@ var tokenStatuses = []string{"enabled", "disabled"}
 type tokens struct{ resources }
 
 func tokenCommand(env Env) *cobra.Command {
-	t := &tokens{ofRegistry(env, "token", "`name` of the token, which is its user name")}
+	t := &tokens{ofRegistry(env, "token", "`name` of the token, 5 to 50 letters, digits and dashes, which is its user name")}
 	group := &cobra.Command{
 		Use:     "token",
 		Short:   "Make and end logins for some repositories only.",
