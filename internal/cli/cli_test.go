@@ -122,6 +122,44 @@ func TestWrongUsage(t *testing.T) {
 		{"webhook dead-letters redrive -r contoso -n deployhook --ids 4 --all", `error: say which dead letters: either --ids, as dead-letters list shows them, or --all`},
 		{"webhook dead-letters redrive -r contoso -n deployhook --ids four", `error: --ids: "four" is no number from 1 on`},
 		{"webhook dead-letters redrive -r contoso -n deployhook --ids=", `error: --ids: name at least one`},
+		{"repository show -n contoso", `error: say either which image, with --image, or which repository, with --repository`},
+		{"repository show -n contoso --image a --repository a", `error: say either which image, with --image, or which repository, with --repository`},
+		{"repository show -n contoso --image Team/Web", `error: repository name "Team/Web" is not valid: each part between slashes needs lower-case letters and digits, with single '.', '_', '__' or dashes between them`},
+		{"repository show -n contoso --image web:a:b", `error: tag "a:b" is not valid: use 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'`},
+		{"repository show -n contoso --image web@sha256:abc123", `error: digest "sha256:abc123" is not valid: its value has the wrong length for sha256`},
+		{"repository show -n contoso --image web:1@" + webDigest, `error: "web:1@` + webDigest + `" has both a tag and a digest: write name:tag or name@sha256:…`},
+		{"repository show -n contoso --repository web:1", `error: "web:1" is no repository: leave out the tag or digest`},
+		{"repository show-tags -n contoso", `error: dockbell repository show-tags needs --repository: see dockbell repository show-tags --help`},
+		{"repository show-tags -n contoso --repository web --orderby name", `error: --orderby: "name" is not one of time_asc, time_desc`},
+		{"repository show-tags -n contoso --repository web --top 0", `error: --top: "0" is no whole number from 1 on`},
+		{"repository update -n contoso --image web", `error: say what is to change: --delete-enabled, --list-enabled, --read-enabled or --write-enabled, each true or false`},
+		{"repository update -n contoso --image web --write-enabled=no", `error: --write-enabled: "no" is not one of true, false`},
+		{"repository update -n contoso --image web --write-enabled no", `error: "no" belongs to no flag of dockbell repository update: see dockbell repository update --help`},
+		{"repository untag -n contoso", `error: dockbell repository untag needs --image/-t: see dockbell repository untag --help`},
+		{"repository untag -n contoso -t web@" + webDigest, `error: web@` + webDigest + ` has no tag to remove: write name:tag, or delete the manifest with dockbell repository delete`},
+		{"manifest show -r contoso", `error: say what the command is for once: as an argument like contoso.azurecr.io/hello-world, or with -r contoso -n hello-world`},
+		{"manifest show contoso.azurecr.io/web -n web", `error: say what the command is for once: as an argument like contoso.azurecr.io/hello-world, or with -r contoso -n hello-world`},
+		{"manifest show web:contoso", `error: "web:contoso" does not begin with a login server: write it like contoso.azurecr.io/hello-world:latest, or use -r and -n`},
+		{"manifest show contoso/web", `error: "contoso/web" does not begin with a login server: write it like contoso.azurecr.io/hello-world:latest, or use -r and -n`},
+		{"manifest show contoso.azurecr.io/", `error: "contoso.azurecr.io/" does not begin with a login server: write it like contoso.azurecr.io/hello-world:latest, or use -r and -n`},
+		{"manifest show contoso.azurecr.io/a contoso.azurecr.io/b", `error: dockbell manifest show takes one argument, and "contoso.azurecr.io/b" is the second`},
+		{"manifest list -r contoso -n web:1.0", `error: "web:1.0" is no repository: leave out the tag or digest`},
+		{"manifest update-metadata -r contoso -n web", `error: say what is to change: --delete-enabled, --list-enabled, --read-enabled or --write-enabled, each true or false`},
+		{"scope-map create -r contoso -n web", `error: dockbell scope-map create needs --repository: see dockbell scope-map create --help`},
+		{"scope-map create -r contoso -n web --repository hello", `error: --repository: name a repository and then what is allowed with it: hello-world content/read, of content/delete, content/read, content/write, metadata/read, metadata/write`},
+		{"scope-map create -r contoso -n web --repository hello content/pull", `error: --repository: "content/pull" is not one of content/delete, content/read, content/write, metadata/read, metadata/write, did you mean content/read?`},
+		{"scope-map create -r contoso -n web --repository a content/read --gateway edge config/read", `error: --gateway: gateway actions are for connected registries, which this server does not have: leave it out`},
+		{"scope-map update -r contoso -n web", `error: say what is to change: --add-repository, --remove-repository or --description`},
+		{"token create -r contoso -n ci", `error: say what the token may do: either with --scope-map, or with --repository`},
+		{"token create -r contoso -n ci --scope-map web --repository a content/read", `error: say what the token may do: either with --scope-map, or with --repository`},
+		{"token create -r contoso -n ci --scope-map web --no-passwords --expiration-in-days 3", `error: --no-passwords leaves nothing to expire: leave out the expiration`},
+		{"token create -r contoso -n ci --scope-map web --expiration 2030-12-31 --expiration-in-days 3", `error: give the end of the passwords once: with --expiration or with --expiration-in-days`},
+		{"token create -r contoso -n ci --scope-map web --expiration tomorrow", `error: --expiration: "tomorrow" is no time: use a date like 2030-12-31, or 2030-12-31T12:59:59Z`},
+		{"token create -r contoso -n ci --scope-map web --expiration-in-days 0", `error: --expiration-in-days: "0" is no whole number from 1 on`},
+		{"token create -r contoso -n ci --scope-map web --expiration-in-days 4000000", `error: --expiration-in-days 4000000 is too far away: leave it out for passwords without an end`},
+		{"token update -r contoso -n ci", `error: say what is to change: --scope-map or --status`},
+		{"token update -r contoso -n ci --status on", `error: --status: "on" is not one of enabled, disabled`},
+		{"token credential delete -r contoso -n ci", `error: say which password is to go: --password1, --password2, or both`},
 		{"login", `error: login needs one address: dockbell login http://localhost:5000 -u dockbell`},
 		{"login localhost:5000", `error: login needs a user name: dockbell login http://localhost:5000 -u dockbell`},
 		{"login localhost:5000 -u dockbell", `error: login needs a password: with --password-stdin, -p or DOCKBELL_PASSWORD`},
@@ -144,11 +182,27 @@ func TestHelp(t *testing.T) {
 	s := newShell(t)
 	for _, line := range []string{"--help", "", "webhook", "webhook --help", "webhook create --help", "webhook update --help", "webhook list-events -h", "events", "events list --help", "events tail --help", "listen --help", "apply --help", "webhook rotate-secret -h", "webhook verify -h", "webhook test -h", "webhook pause -h", "webhook resume -h",
 		"webhook redeliver -h", "webhook replay -h", "webhook replays", "webhook replays list -h", "webhook replays show -h", "webhook replays cancel -h",
-		"webhook dead-letters -h", "webhook dead-letters list -h", "webhook dead-letters redrive -h", "webhook dead-letters purge -h", "registry list --help", "login --help", "help webhook ping"} {
+		"webhook dead-letters -h", "webhook dead-letters list -h", "webhook dead-letters redrive -h", "webhook dead-letters purge -h", "registry list --help", "login --help", "help webhook ping",
+		"repository", "repository list -h", "repository show -h", "repository show-tags -h", "repository show-manifests -h", "repository update -h", "repository untag -h", "repository delete -h",
+		"manifest", "manifest show -h", "manifest list -h", "manifest delete -h", "manifest list-referrers -h", "manifest show-metadata -h", "manifest list-metadata -h", "manifest update-metadata -h", "manifest metadata -h",
+		"scope-map", "scope-map create -h", "scope-map list -h", "scope-map show -h", "scope-map update -h", "scope-map delete -h",
+		"token", "token create -h", "token list -h", "token show -h", "token update -h", "token delete -h", "token credential", "token credential generate -h", "token credential delete -h"} {
 		got := s.run(strings.Fields(line)...)
 		t.Logf("$ dockbell %s\n%s", line, got.out)
 		if got.code != 0 || got.err != "" || !strings.Contains(got.out, "\nExample:\n  dockbell ") {
 			t.Errorf("dockbell %s: exit %d\n%s%s", line, got.code, got.out, got.err)
+		}
+	}
+}
+
+// TestSoftDelete: what az has for soft delete is refused with the reason, whatever
+// its flags.
+func TestSoftDelete(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"repository list-deleted -n contoso", "manifest list-deleted -r contoso -n web", "manifest list-deleted-tags contoso.azurecr.io/web", "manifest restore -r contoso -n web:1 -d sha256:abc -f"} {
+		got := newShell(t).run(strings.Fields(line)...)
+		if got != (result{err: "error: there is no soft delete here: what was deleted is gone, and nothing of it can be listed or restored\n", code: 1}) {
+			t.Errorf("dockbell %s: %+v", line, got)
 		}
 	}
 }

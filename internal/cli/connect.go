@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,9 +32,11 @@ func (c *connection) flags(flags *pflag.FlagSet) {
 // connected is a connection that knows its server.
 type connected struct {
 	*controlclient.Client
-	env       Env
-	server    *url.URL
-	anonymous bool
+	env                Env
+	server             *url.URL
+	http               *http.Client
+	username, password string // no username: no credentials
+	stored             login  // the login stored for this server, or none
 }
 
 // found is a server, before anyone asks it anything.
@@ -88,7 +91,7 @@ func (env Env) trusting(ca string) (*http.Client, error) {
 }
 
 // connect finds server and credentials. A stored password is used for the server
-// and user it was stored for only.
+// and user it was stored for only; a person who names a user is asked for one.
 func (c *connection) connect() (*connected, error) {
 	f, err := c.find()
 	if err != nil {
@@ -101,6 +104,11 @@ func (c *connection) connect() (*connected, error) {
 		username = stored.Username
 		password = firstOf(password, stored.Password)
 	}
+	if username != "" && password == "" && c.env.ReadPassword != nil {
+		if password, err = c.env.ReadPassword(); err != nil {
+			return nil, fmt.Errorf("the password cannot be read: %w", err)
+		}
+	}
 	switch {
 	case username != "" && password == "":
 		return nil, Usage("there is no password for user %s at %s: use DOCKBELL_PASSWORD, --password, or dockbell login", username, server)
@@ -108,10 +116,13 @@ func (c *connection) connect() (*connected, error) {
 		return nil, Usage("the password has no user name: use --username or DOCKBELL_USERNAME")
 	}
 	return &connected{
-		Client:    controlclient.New(server, username, password, f.http),
-		env:       c.env,
-		server:    server,
-		anonymous: username == "",
+		Client:   controlclient.New(server, username, password, f.http),
+		env:      c.env,
+		server:   server,
+		http:     f.http,
+		username: username,
+		password: password,
+		stored:   stored,
 	}, nil
 }
 
@@ -120,18 +131,20 @@ func (c *connected) explain(err error) error {
 	if !fault.Is(err, fault.Unauthenticated) {
 		return err
 	}
-	if c.anonymous {
+	if c.username == "" {
 		return fault.Wrap(err, fault.Unauthenticated, "no credentials: dockbell login %s -u dockbell (the password is in dockbell-data/admin-credentials)", c.server)
 	}
-	return fault.Wrap(err, fault.Unauthenticated, "%s does not know this user and password: dockbell login %s -u dockbell (the password is in dockbell-data/admin-credentials)", c.server, c.server)
+	return fault.Wrap(err, fault.Unauthenticated, "%s does not know user %s with this password: dockbell login %s -u dockbell (whose password is in dockbell-data/admin-credentials)", c.server, c.username, c.server)
 }
 
 // command completes a command with the flags for its output and its server, which
-// run is called with.
+// run is called with. It takes no arguments unless it says which.
 func (conn *connection) command(cmd *cobra.Command, out *output, required []string, run func(context.Context, *connected) error) *cobra.Command {
 	out.flags(cmd.Flags())
 	conn.flags(cmd.Flags())
-	cmd.Args = NoArgs
+	if cmd.Args == nil {
+		cmd.Args = NoArgs
+	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := require(cmd, required...); err != nil {
 			return err
@@ -156,27 +169,44 @@ func within(flag *string, run func(context.Context, *connected, string) error) f
 	}
 }
 
+// registryFlag names the registry that a command is for, as registryName says.
+func registryFlag(flags *pflag.FlagSet, registry *string) {
+	flags.StringVarP(registry, "registry", "r", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
+}
+
 // registryName returns the registry a command is for: the one given, without the
 // suffix of a login server, else DOCKBELL_REGISTRY, else the only one there is.
 func (c *connected) registryName(ctx context.Context, given string) (string, error) {
-	given = firstOf(given, c.env.Getenv("DOCKBELL_REGISTRY"))
-	if name, suffix, ok := strings.Cut(given, "."); ok {
-		c.env.warn("the login server suffix .%s is not part of the registry's name: using %s", suffix, name)
-		given = name
-	}
-	if given != "" {
-		return given, nil
+	if name := c.named(given); name != "" {
+		return name, nil
 	}
 	all, err := c.Registries(ctx)
 	if err != nil {
 		return "", c.explain(err)
 	}
+	only, err := c.only(all)
+	return only.Name, err
+}
+
+// named returns the name of the registry that is given, or that the environment
+// says; none if neither does.
+func (c *connected) named(given string) string {
+	given = firstOf(given, c.env.Getenv("DOCKBELL_REGISTRY"))
+	name, suffix, ok := strings.Cut(given, ".")
+	if ok {
+		c.env.warn("the login server suffix .%s is not part of the registry's name: using %s", suffix, name)
+	}
+	return name
+}
+
+// only returns the registry there is, if there is one.
+func (c *connected) only(all []controlclient.Registry) (controlclient.Registry, error) {
 	if len(all) == 1 {
-		return all[0].Name, nil
+		return all[0], nil
 	}
 	var names []string
 	for _, r := range all {
 		names = append(names, r.Name)
 	}
-	return "", Usage("%s has several registries: choose one of %s with --registry or DOCKBELL_REGISTRY", c.server, strings.Join(names, ", "))
+	return controlclient.Registry{}, Usage("%s has several registries: choose one of %s with --registry or DOCKBELL_REGISTRY", c.server, strings.Join(names, ", "))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
 )
@@ -47,7 +46,8 @@ type choice struct {
 	all bool
 }
 
-func (c *choice) flags(flags *pflag.FlagSet) {
+func (c *choice) flags(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.Var(&c.ids, "ids", "these, by the ids that dead-letters list shows, separated by blanks")
 	flags.BoolVar(&c.all, "all", false, "all there are")
 	Group(flags, "Which dead letters")
@@ -70,7 +70,7 @@ func (h *webhooks) redrive() *cobra.Command {
 		Example: "  dockbell webhook dead-letters redrive -r contoso -n deployhook --all\n  dockbell webhook dead-letters redrive -r contoso -n deployhook --ids 4 7 --max-per-minute 60",
 	}
 	define := func(cmd *cobra.Command) {
-		which.flags(cmd.Flags())
+		which.flags(cmd)
 		p.flags(cmd.Flags())
 	}
 	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
@@ -89,8 +89,7 @@ func (h *webhooks) purge() *cobra.Command {
 		Short:   "Forget dead letters; the log of their attempts stays.",
 		Example: "  dockbell webhook dead-letters purge -r contoso -n deployhook --ids 4",
 	}
-	define := func(cmd *cobra.Command) { which.flags(cmd.Flags()) }
-	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
+	return h.command(cmd, []string{"name"}, which.flags, func(ctx context.Context, c *connected, registry string) error {
 		ids, err := which.chosen()
 		if err != nil {
 			return err

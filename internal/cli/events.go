@@ -24,7 +24,7 @@ type inRegistry struct {
 }
 
 func (r *inRegistry) flags(flags *pflag.FlagSet) {
-	flags.StringVarP(&r.registry, "registry", "r", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
+	registryFlag(flags, &r.registry)
 	Group(flags, "Which registry")
 }
 

@@ -101,7 +101,8 @@ func (l *numberList) String() string { return "" }
 func (l *numberList) Type() string { return listType }
 
 // gather joins the arguments that follow a list flag of cmd into one, up to the
-// next flag, as az takes them.
+// next flag, and true or false to the flag that they are the value of, as az takes
+// them.
 func gather(cmd *cobra.Command, args []string) ([]string, error) {
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {
@@ -114,6 +115,11 @@ func gather(cmd *cobra.Command, args []string) ([]string, error) {
 		}
 		flag := lookup(cmd, name)
 		if flag == nil || flag.Value.Type() != listType {
+			if flag != nil && flag.Value.Type() == truthType && values == nil && i+1 < len(args) && isTruth(args[i+1]) {
+				i++
+				out = append(out, name+"="+args[i])
+				continue
+			}
 			out = append(out, args[i])
 			if flag != nil && flag.NoOptDefVal == "" && values == nil && i+1 < len(args) {
 				i++ // its value, whatever it looks like
@@ -170,16 +176,45 @@ func (c *choiceValue) String() string { return c.value }
 // Type returns the word for the value in help.
 func (c *choiceValue) Type() string { return strings.Join(c.allowed, "|") }
 
-// number is a flag whose value is a whole number from 0 on.
+// truth is a flag whose value is true or false, in any case; alone it is true.
+type truth struct{ value *bool } // nil while the flag was not given
+
+const truthType = "true|false" // what Type returns for such a flag
+
+// flag adds the flag to a set.
+func (t *truth) flag(flags *pflag.FlagSet, name, usage string) {
+	flags.VarPF(t, name, "", usage).NoOptDefVal = "true"
+}
+
+// Set takes true or false.
+func (t *truth) Set(s string) error {
+	if !isTruth(s) {
+		return Usage("%q is not one of true, false", s)
+	}
+	t.value = new(strings.EqualFold(s, "true"))
+	return nil
+}
+
+// String returns nothing, which is the default that help shows.
+func (t *truth) String() string { return "" }
+
+// Type returns the word for the value in help.
+func (t *truth) Type() string { return truthType }
+
+// isTruth tells the value of a truth from an argument that only follows it.
+func isTruth(s string) bool { return strings.EqualFold(s, "true") || strings.EqualFold(s, "false") }
+
+// number is a flag whose value is a whole number.
 type number[T int | int64] struct {
 	value *T // nil while the flag was not given
+	from  T  // the least there may be, 0 or more
 }
 
 // Set takes a number.
 func (n *number[T]) Set(s string) error {
 	v, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || v < 0 || int64(T(v)) != v {
-		return Usage("%q is no whole number from 0 on", s)
+	if err != nil || v < int64(n.from) || int64(T(v)) != v {
+		return Usage("%q is no whole number from %d on", s, n.from)
 	}
 	n.value = new(T(v))
 	return nil
@@ -229,6 +264,13 @@ func chooseAll(texts, allowed []string) ([]string, error) {
 		return nil, Usage("choose at least one of %s", strings.Join(allowed, ", "))
 	}
 	return chosen, nil
+}
+
+// alias has a set of flags know some by other names, too.
+func alias(flags *pflag.FlagSet, names map[string]string) {
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(firstOf(names[name], name))
+	})
 }
 
 // flagError turns what the flag parser says into an error of ours.

@@ -32,6 +32,7 @@ func listCommand() (cmd *cobra.Command, actions, headers *rawList) {
 	cmd.Flags().Var(headers, "headers", "")
 	cmd.Flags().StringP("name", "n", "", "")
 	cmd.Flags().Bool("force", false, "")
+	new(truth).flag(cmd.Flags(), "enabled", "")
 	return cmd, actions, headers
 }
 
@@ -61,6 +62,13 @@ func TestGather(t *testing.T) {
 		{"--name=x|--actions|push", "push", nothing, "--name=x"},
 		{"--|--actions|push", nothing, nothing, "--|--actions|push"},
 		{"--unknown|x|--actions|push", "push", nothing, "--unknown|x"},
+		{"--enabled|true|--actions|push", "push", nothing, "--enabled=true"},
+		{"--enabled|FALSE", nothing, nothing, "--enabled=FALSE"},
+		{"--enabled|-n|hook", nothing, nothing, "--enabled|-n|hook"}, // alone it is true
+		{"--enabled", nothing, nothing, "--enabled"},
+		{"--enabled|maybe", nothing, nothing, "--enabled|maybe"}, // belongs to no flag
+		{"--enabled=false|true", nothing, nothing, "--enabled=false|true"},
+		{"--force|true", nothing, nothing, "--force|true"}, // of az's kind that takes no value
 	} {
 		cmd, actions, headers := listCommand()
 		args, err := gather(cmd, strings.Split(tt.args, "|"))

@@ -10,6 +10,21 @@ import (
 	"testing"
 )
 
+// TestPasswordIsAskedFor: a password on the command line can be seen by others.
+func TestPasswordIsAskedFor(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	sh := newShell(t)
+	sh.ask = func() (string, error) { return "s3cret", nil }
+	if got := sh.run("registry", "list", "--server", srv.URL, "-u", "dockbell", "-o", "none"); got != (result{}) {
+		t.Errorf("%+v", got)
+	}
+	sh.ask = func() (string, error) { return "", errors.New("no more input") }
+	if got := sh.run("registry", "list", "--server", srv.URL, "-u", "dockbell"); got.code != 1 || got.err != "error: the password cannot be read: no more input\n" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	srv := newServer(t)
@@ -35,7 +50,7 @@ func TestLogin(t *testing.T) {
 	if got := sh.run("webhook", "list"); got.code != 0 || got.out != "[]\n" {
 		t.Errorf("after login: %+v", got)
 	}
-	if got := sh.run("webhook", "list", "-p", "wrong"); got.code != 1 || !strings.Contains(got.err, "does not know this user and password: dockbell login "+srv.URL) {
+	if got := sh.run("webhook", "list", "-p", "wrong"); got.code != 1 || !strings.Contains(got.err, "does not know user dockbell with this password: dockbell login "+srv.URL) {
 		t.Errorf("another password: %+v", got)
 	}
 	if got := sh.run("logout"); got != (result{}) {

@@ -38,6 +38,31 @@ func (m *moment) String() string { return m.text }
 // Type returns the word for the value in help.
 func (m *moment) Type() string { return "time" }
 
+// deadline is a flag whose value is a time to come: a date or RFC 3339.
+type deadline struct {
+	time.Time // zero while the flag was not given
+	text      string
+}
+
+// Set takes a time; a date is its first moment in UTC.
+func (d *deadline) Set(s string) error {
+	d.text = s
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			d.Time = t.UTC()
+			return nil
+		}
+	}
+	return Usage("%q is no time: use a date like 2030-12-31, or 2030-12-31T12:59:59Z", s)
+}
+
+// String returns what was given; nothing at first, which is the default that help
+// shows.
+func (d *deadline) String() string { return d.text }
+
+// Type returns the word for the value in help.
+func (d *deadline) Type() string { return "time" }
+
 // span is a flag whose value is a length of time.
 type span struct{ time.Duration }
 

@@ -1,24 +1,19 @@
 package cli
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
-	"github.com/dockbell/dockbell/internal/fault"
 )
 
-// What flags of registries may say.
-var (
-	tiers   = []string{"Basic", "Standard", "Premium"}
-	trueFal = []string{"true", "false"}
-)
+// tiers are those that a registry can have.
+var tiers = []string{"Basic", "Standard", "Premium"}
 
 // registries is what the registry commands share: the flags that all have.
 type registries struct {
@@ -55,38 +50,39 @@ func (r *registries) command(cmd *cobra.Command, required []string, define func(
 
 // one is a command about one registry that exists.
 func (r *registries) one(cmd *cobra.Command, required []string, define func(*cobra.Command), run func(context.Context, *connected, string) error) *cobra.Command {
-	cmd.Flags().StringVarP(&r.name, "name", "n", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
+	usage := "registry `name`"
+	if !slices.Contains(required, "name") {
+		usage += "; else DOCKBELL_REGISTRY, else the only one there is"
+	}
+	cmd.Flags().StringVarP(&r.name, "name", "n", "", usage)
 	resourceGroupFlag(cmd)
-	return r.command(cmd, required, define, func(ctx context.Context, c *connected) error {
-		name, err := c.registryName(ctx, r.name)
-		if err != nil {
-			return err
-		}
-		return run(ctx, c, name)
-	})
+	return r.command(cmd, required, define, within(&r.name, run))
 }
 
 // registrySettings are the flags that say what a registry is to be.
 type registrySettings struct {
-	sku, admin choiceValue
-	tags       pairList
+	sku       choiceValue
+	admin     truth
+	anonymous truth
+	tags      pairList
 }
 
 func (s *registrySettings) flags(cmd *cobra.Command) {
-	s.sku.allowed, s.admin.allowed = tiers, trueFal
+	s.sku.allowed = tiers
 	cmd.Flags().Var(&s.sku, "sku", "tier, which limits the number of webhooks (2, 10, 500) and replications (Premium)")
-	cmd.Flags().Var(&s.admin, "admin-enabled", "whether the admin user may log in, see dockbell credential show")
+	s.admin.flag(cmd.Flags(), "admin-enabled", "whether the admin user may log in, see dockbell credential show")
+	s.anonymous.flag(cmd.Flags(), "anonymous-pull-enabled", "whether everyone may pull, without credentials")
 	cmd.Flags().Var(&s.tags, "tags", "labels, as `name=value`; \"\" clears")
 }
 
 // body returns what was given.
 func (s *registrySettings) body() controlclient.RegistryWrite {
-	w := controlclient.RegistryWrite{Tags: s.tags.pairs}
+	w := controlclient.RegistryWrite{
+		Tags:       s.tags.pairs,
+		Properties: controlclient.RegistryProperties{AdminUserEnabled: s.admin.value, AnonymousPullEnabled: s.anonymous.value},
+	}
 	if s.sku.value != "" {
 		w.SKU = &controlclient.SKU{Name: s.sku.value}
-	}
-	if s.admin.value != "" {
-		w.Properties.AdminUserEnabled = new(s.admin.value == "true")
 	}
 	return w
 }
@@ -212,23 +208,14 @@ func (r *registries) update() *cobra.Command {
 }
 
 func (r *registries) delete() *cobra.Command {
-	var yes bool
+	var sure assent
 	cmd := &cobra.Command{
 		Use:     "delete",
 		Short:   "Delete a registry with its images and webhooks.",
 		Example: "  dockbell registry delete -n contoso\n  dockbell registry delete -n contoso --yes",
 	}
-	cmd.Flags().StringVarP(&r.name, "name", "n", "", "registry `name`")
-	resourceGroupFlag(cmd)
-	define := func(cmd *cobra.Command) {
-		cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	}
-	return r.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected) error {
-		name, err := c.registryName(ctx, r.name)
-		if err != nil {
-			return err
-		}
-		if !yes {
+	return r.one(cmd, []string{"name"}, sure.flags, func(ctx context.Context, c *connected, name string) error {
+		if !sure.yes {
 			if err := r.confirm(ctx, c, name); err != nil {
 				return err
 			}
@@ -252,17 +239,7 @@ func (r *registries) confirm(ctx context.Context, c *connected, name string) err
 	if err != nil {
 		return err
 	}
-	held := "registry " + name + " holds " + heldWords(usages)
-	if r.env.ReadPassword == nil { // no terminal to ask on
-		return Usage("%s: add --yes to delete it with that", held)
-	}
-	fmt.Fprintf(r.env.Stderr, "%s. Delete it with that? [y/N] ", held)
-	line, _ := bufio.NewReader(r.env.Stdin).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(line)) {
-	case "y", "yes":
-		return nil
-	}
-	return fault.New(fault.Conflict, "registry %s was not deleted", name)
+	return r.env.confirm("registry "+name+" holds "+heldWords(usages), "delete it with that", "registry "+name+" was not deleted")
 }
 
 // heldWords says what a registry holds.

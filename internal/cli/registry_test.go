@@ -63,6 +63,25 @@ func TestRegistryJSON(t *testing.T) {
 	))
 }
 
+// TestRegistrySettings compares what is sent: a flag that may be true or false can
+// stand alone.
+func TestRegistrySettings(t *testing.T) {
+	t.Parallel()
+	srv := newServer(t)
+	sh := srv.shell(t)
+	for line, want := range map[string]string{
+		"--anonymous-pull-enabled":                            `PATCH {"properties":{"anonymousPullEnabled":true}}`,
+		"--anonymous-pull-enabled FALSE --sku premium":        `PATCH {"sku":{"name":"Premium"},"properties":{"anonymousPullEnabled":false}}`,
+		"--admin-enabled=true --anonymous-pull-enabled=false": `PATCH {"properties":{"adminUserEnabled":true,"anonymousPullEnabled":false}}`,
+	} {
+		srv.sent = nil
+		sh.run(strings.Fields("registry update -n contoso " + line)...)
+		if len(srv.sent) != 1 || srv.sent[0] != want {
+			t.Errorf("%s sends %q, want %q", line, srv.sent, want)
+		}
+	}
+}
+
 // TestDeleteAsks gives a person a chance to keep a registry.
 func TestDeleteAsks(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -11,15 +10,10 @@ import (
 )
 
 // replications is what the replication commands share.
-type replications struct {
-	env            Env
-	conn           connection
-	out            output
-	registry, name string
-}
+type replications struct{ resources }
 
 func replicationCommand(env Env) *cobra.Command {
-	r := &replications{env: env, conn: connection{env: env}, out: output{env: env}}
+	r := &replications{ofRegistry(env, "replication", "replication `name`")}
 	group := &cobra.Command{
 		Use:     "replication",
 		Short:   "Say in which locations a Premium registry is to be.",
@@ -31,42 +25,19 @@ func replicationCommand(env Env) *cobra.Command {
 	return group
 }
 
-// command completes a replication command: run is called with the server and the
-// registry.
-func (r *replications) command(cmd *cobra.Command, required []string, define func(*cobra.Command), run func(context.Context, *connected, string) error) *cobra.Command {
-	flags := cmd.Flags()
-	flags.SortFlags = false
-	flags.StringVarP(&r.registry, "registry", "r", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
-	if slices.Contains(required, "name") {
-		flags.StringVarP(&r.name, "name", "n", "", "replication `name`")
-	}
-	resourceGroupFlag(cmd)
-	Group(flags, "Which replication")
-	if define != nil {
-		define(cmd)
-		Group(flags, "What it does")
-	}
-	return r.conn.command(cmd, &r.out, required, within(&r.registry, run))
-}
-
 // replicationSettings are the flags that say what a replication is to be.
 type replicationSettings struct {
-	endpoint choiceValue
+	endpoint truth
 	tags     pairList
 }
 
 func (s *replicationSettings) flags(cmd *cobra.Command) {
-	s.endpoint.allowed = trueFal
-	cmd.Flags().Var(&s.endpoint, "region-endpoint-enabled", "whether requests may be routed there")
+	s.endpoint.flag(cmd.Flags(), "region-endpoint-enabled", "whether requests may be routed there")
 	cmd.Flags().Var(&s.tags, "tags", "labels, as `name=value`; \"\" clears")
 }
 
 func (s *replicationSettings) body() controlclient.ReplicationWrite {
-	w := controlclient.ReplicationWrite{Tags: s.tags.pairs}
-	if s.endpoint.value != "" {
-		w.Properties.RegionEndpointEnabled = new(s.endpoint.value == "true")
-	}
-	return w
+	return controlclient.ReplicationWrite{Tags: s.tags.pairs, Properties: controlclient.ReplicationProperties{RegionEndpointEnabled: s.endpoint.value}}
 }
 
 func (r *replications) create() *cobra.Command {
@@ -145,11 +116,7 @@ func (r *replications) delete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if existed {
-			r.env.hint("deleted replication %s of registry %s", r.name, registry)
-		} else {
-			r.env.hint("registry %s had no replication %s: nothing was deleted", registry, r.name)
-		}
+		r.deleted(registry, existed)
 		return nil
 	})
 }

@@ -112,12 +112,17 @@ func withNulls(parent map[string]any, member string, keys ...string) map[string]
 	if !ok {
 		return nil
 	}
+	addNulls(object, keys...)
+	return object
+}
+
+// addNulls gives an object the keys it lacks, as nulls.
+func addNulls(object map[string]any, keys ...string) {
 	for _, k := range keys {
 		if _, ok := object[k]; !ok {
 			object[k] = nil
 		}
 	}
-	return object
 }
 
 func views[T any](list []T, view func(T) map[string]any) []any {

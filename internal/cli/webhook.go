@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -21,16 +20,11 @@ var (
 	handshakes      = []string{"cloudevents", "none"}
 )
 
-// webhooks is what the webhook commands share: the flags that all of them have.
-type webhooks struct {
-	env            Env
-	conn           connection
-	out            output
-	registry, name string
-}
+// webhooks is what the webhook commands share.
+type webhooks struct{ resources }
 
 func webhookCommand(env Env) *cobra.Command {
-	h := &webhooks{env: env, conn: connection{env: env}, out: output{env: env}}
+	h := &webhooks{ofRegistry(env, "webhook", "webhook `name`, 5 to 50 letters and digits")}
 	group := &cobra.Command{
 		Use:     "webhook",
 		Short:   "Make, change and watch the webhooks of a registry.",
@@ -61,37 +55,11 @@ func webhookCommand(env Env) *cobra.Command {
 	return group
 }
 
-// command completes a webhook command: it adds the shared flags, --name if that
-// is among the required ones, and those define adds (nil for none); run is called
-// with the server and the registry.
-func (h *webhooks) command(cmd *cobra.Command, required []string, define func(*cobra.Command), run func(context.Context, *connected, string) error) *cobra.Command {
-	flags := cmd.Flags()
-	flags.SortFlags = false
-	h.whichFlags(cmd, slices.Contains(required, "name"))
-	if define != nil {
-		define(cmd)
-		Group(flags, "What it does")
-	}
-	return h.conn.command(cmd, &h.out, required, within(&h.registry, run))
-}
-
 // warnOfScope says what a scope without a tag means, which surprises.
 func (env Env) warnOfScope(scope string) {
 	if scope != "" && !strings.Contains(scope, ":") {
 		env.warn("scope %s means %s:latest: for every tag of the repository use %s:*", scope, scope, scope)
 	}
-}
-
-// whichFlags adds the flags that say which webhook, or which registry's webhooks,
-// a command is for.
-func (h *webhooks) whichFlags(cmd *cobra.Command, one bool) {
-	flags := cmd.Flags()
-	flags.StringVarP(&h.registry, "registry", "r", "", "registry `name`; else DOCKBELL_REGISTRY, else the only one there is")
-	if one {
-		flags.StringVarP(&h.name, "name", "n", "", "webhook `name`, 5 to 50 letters and digits")
-	}
-	resourceGroupFlag(cmd)
-	Group(flags, "Which webhook")
 }
 
 func (h *webhooks) create() *cobra.Command {
@@ -176,11 +144,7 @@ func (h *webhooks) delete() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if existed {
-			h.env.hint("deleted webhook %s of registry %s", h.name, registry)
-		} else {
-			h.env.hint("registry %s had no webhook %s: nothing was deleted", registry, h.name)
-		}
+		h.deleted(registry, existed)
 		return nil
 	})
 }

@@ -1,11 +1,11 @@
 // Package controlclient is the control plane from the other side: a typed client
 // of /api/v1 for the command line and for tests.
 //
-// It owns the requests, the following of pages, and the sentences for what can
-// go wrong between here and the server. What the answers look like on a screen
-// is for package cli. Invariant: credentials go to the one server the client was
-// made for, and nowhere else: no redirect is followed, and of a link to a next
-// page only path and query are used.
+// It owns the requests and the following of pages. What the answers look like on
+// a screen is for package cli; how a request is sent, for package exchange.
+// Invariant: credentials go to the one server the client was made for, and
+// nowhere else: no redirect is followed, and of a link to a next page only path
+// and query are used.
 //
 // Every method fails with a *fault.Error. What the server refused comes with the
 // server's code and sentence.
@@ -22,15 +22,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/exchange"
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
 // root is where the server has the control plane for people with curl.
 const root = "/api/v1/registries"
-
-// maxAnswer bounds what is read of one answer, in bytes. A page of a hundred
-// events with their bodies is well below.
-const maxAnswer = 32 << 20
 
 // Client talks to one server. Its methods may be called from many goroutines.
 type Client struct {
@@ -44,15 +41,13 @@ type Client struct {
 // An empty username sends no credentials. The transport and time limit of hc are
 // used.
 func New(server *url.URL, username, password string, hc *http.Client) *Client {
-	c := &Client{
+	return &Client{
 		server:   &url.URL{Scheme: server.Scheme, Host: server.Host},
 		username: username,
 		password: password,
-		http:     *hc,
+		http:     exchange.Client(hc),
 		silence:  silence,
 	}
-	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return c
 }
 
 // Registries returns the registries the caller may see, by name.
@@ -219,39 +214,28 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any) (st
 		}
 		content = bytes.NewReader(encoded)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.server.String()+path, content)
+	req, err := exchange.Request(ctx, c.server, method, path, content, c.username, c.password)
 	if err != nil {
-		return 0, fault.Wrap(err, fault.Invalid, "%q is no address of a server: give one like http://localhost:5000", c.server)
+		return 0, err
 	}
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.username != "" {
-		req.SetBasicAuth(c.username, c.password)
-	}
-	resp, err := c.http.Do(req)
+	answer, err := exchange.Do(&c.http, c.server, req)
 	if err != nil {
-		return 0, c.unreachable(ctx, err)
+		return 0, err
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return 0, c.unreachable(ctx, err)
-	}
-	if len(answer) > maxAnswer {
-		return 0, fault.New(fault.Internal, "%s answered with more than %d bytes", c.server, maxAnswer)
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return resp.StatusCode, c.refused(resp, answer)
+	if !answer.Done() {
+		return answer.Status, c.refused(answer)
 	}
 	if out == nil {
-		return resp.StatusCode, nil
+		return answer.Status, nil
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return resp.StatusCode, fault.Wrap(err, fault.Internal, "%s answered with something that is not the control plane's JSON: is this the address of a dockbell server?", c.server)
+	if err := json.Unmarshal(answer.Body, out); err != nil {
+		return answer.Status, fault.Wrap(err, fault.Internal, "%s answered with something that is not the control plane's JSON: is this the address of a dockbell server?", c.server)
 	}
-	return resp.StatusCode, nil
+	return answer.Status, nil
 }
 
 // String returns the server's address.

@@ -175,6 +175,63 @@ func TestRequests(t *testing.T) {
 			_, err := c.PurgeDeadLetters(ctx, "contoso", "hook1", nil)
 			return err
 		}, `{"purged":0}`, `POST /api/v1/registries/contoso/webhooks/hook1/deadLetters/purge {"ids":"all"}`},
+		{"scope maps", func(ctx context.Context, c *Client) error {
+			all, err := c.ScopeMaps(ctx, "contoso")
+			if len(all) != 1 || all[0].Name != "_repositories_pull" || all[0].Properties.Type != "SystemDefined" {
+				t.Errorf("scope maps: %+v", all)
+			}
+			return err
+		}, `{"value":[{"name":"_repositories_pull","properties":{"type":"SystemDefined"}}]}`, "GET /api/v1/registries/contoso/scopeMaps"},
+		{"scope map", func(ctx context.Context, c *Client) error { _, err := c.ScopeMap(ctx, "contoso", "a/b"); return err },
+			`{}`, "GET /api/v1/registries/contoso/scopeMaps/a%2Fb"},
+		{"put scope map", func(ctx context.Context, c *Client) error {
+			_, err := c.PutScopeMap(ctx, "contoso", "map1", ScopeMapWrite{Description: new("d"), Actions: []string{"repositories/hello/content/read"}})
+			return err
+		}, `{}`, `PUT /api/v1/registries/contoso/scopeMaps/map1 {"properties":{"description":"d","actions":["repositories/hello/content/read"]}}`},
+		{"patch scope map", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchScopeMap(ctx, "contoso", "map1", ScopeMapWrite{Description: new("")})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/scopeMaps/map1 {"properties":{"description":""}}`},
+		{"delete scope map", func(ctx context.Context, c *Client) error {
+			_, err := c.DeleteScopeMap(ctx, "contoso", "map1")
+			return err
+		},
+			``, "DELETE /api/v1/registries/contoso/scopeMaps/map1"},
+		{"tokens", func(ctx context.Context, c *Client) error {
+			all, err := c.Tokens(ctx, "contoso")
+			if len(all) != 1 || all[0].Properties.Credentials.Passwords[0] != (TokenPassword{Name: "password1", Expiry: "2030-01-01T00:00:00Z"}) {
+				t.Errorf("tokens: %+v", all)
+			}
+			return err
+		}, `{"value":[{"properties":{"credentials":{"passwords":[{"name":"password1","expiry":"2030-01-01T00:00:00Z"}]}}}]}`, "GET /api/v1/registries/contoso/tokens"},
+		{"token", func(ctx context.Context, c *Client) error { _, err := c.Token(ctx, "contoso", "ci"); return err },
+			`{}`, "GET /api/v1/registries/contoso/tokens/ci"},
+		{"put token", func(ctx context.Context, c *Client) error {
+			_, err := c.PutToken(ctx, "contoso", "ci", TokenWrite{ScopeMapID: "/map", Status: "enabled"})
+			return err
+		}, `{}`, `PUT /api/v1/registries/contoso/tokens/ci {"properties":{"scopeMapId":"/map","status":"enabled"}}`},
+		{"keep a password", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchToken(ctx, "contoso", "ci", TokenWrite{Credentials: &TokenCredentials{Passwords: []TokenPassword{{Name: "password2"}}}})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/tokens/ci {"properties":{"credentials":{"passwords":[{"name":"password2"}]}}}`},
+		{"keep no password", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchToken(ctx, "contoso", "ci", TokenWrite{Credentials: &TokenCredentials{Passwords: []TokenPassword{}}})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/tokens/ci {"properties":{"credentials":{"passwords":[]}}}`},
+		{"delete token", func(ctx context.Context, c *Client) error { _, err := c.DeleteToken(ctx, "contoso", "ci"); return err },
+			``, "DELETE /api/v1/registries/contoso/tokens/ci"},
+		{"generate", func(ctx context.Context, c *Client) error {
+			g, err := c.GenerateCredentials(ctx, "contoso", "/token", "", time.Time{})
+			if g.Username != "ci" || g.Passwords[1].Value != "b" {
+				t.Errorf("generate returns %+v", g)
+			}
+			return err
+		}, `{"username":"ci","passwords":[{"name":"password1","value":"a"},{"name":"password2","value":"b"}]}`,
+			`POST /api/v1/registries/contoso/generateCredentials {"tokenId":"/token"}`},
+		{"generate one for a time", func(ctx context.Context, c *Client) error {
+			_, err := c.GenerateCredentials(ctx, "contoso", "/token", "password1", time.Unix(1741944413, 0).UTC())
+			return err
+		}, `{}`, `POST /api/v1/registries/contoso/generateCredentials {"tokenId":"/token","name":"password1","expiry":"2025-03-14T09:26:53Z"}`},
 	} {
 		var got string
 		c := client(t, func(w http.ResponseWriter, r *http.Request) {

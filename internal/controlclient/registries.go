@@ -26,7 +26,8 @@ type RegistryWrite struct {
 
 // RegistryProperties are the properties of a RegistryWrite.
 type RegistryProperties struct {
-	AdminUserEnabled *bool `json:"adminUserEnabled,omitempty"`
+	AdminUserEnabled     *bool `json:"adminUserEnabled,omitempty"`
+	AnonymousPullEnabled *bool `json:"anonymousPullEnabled,omitempty"`
 }
 
 // Usage is how much of what its tier allows a registry has.

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/exchange"
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
@@ -130,19 +131,16 @@ func (c *Client) stream(ctx context.Context, path, lastID string, opened func(),
 		if silent.Load() && ctx.Err() == nil {
 			return fault.Wrap(err, fault.Unavailable, "%s was silent for %s", c.server, c.silence)
 		}
-		return c.unreachable(ctx, err)
+		return exchange.Unreachable(ctx, c.server, err)
 	}
 
-	req, err := http.NewRequestWithContext(reading, http.MethodGet, c.server.String()+path, nil)
+	req, err := exchange.Request(reading, c.server, http.MethodGet, path, nil, c.username, c.password)
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "%q is no address of a server: give one like http://localhost:5000", c.server)
+		return err
 	}
 	req.Header.Set("Accept", "text/event-stream")
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
-	}
-	if c.username != "" {
-		req.SetBasicAuth(c.username, c.password)
 	}
 	endless := c.http
 	endless.Timeout = 0
@@ -156,7 +154,7 @@ func (c *Client) stream(ctx context.Context, path, lastID string, opened func(),
 		if err != nil {
 			return lost(err)
 		}
-		return c.refused(resp, answer)
+		return c.refused(exchange.Answer{Status: resp.StatusCode, Header: resp.Header, Body: answer})
 	}
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		return fault.New(fault.Internal, "%s answered with something that is no stream of events: is this the address of a dockbell server?", c.server)
