@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/audit"
+	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -85,11 +87,17 @@ func newServer(t *testing.T, registries ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys, err := auth.Open(ctx, auth.Options{DB: db, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
 	control := arm.New(arm.Config{
-		Tenants:    tenants,
-		Webhooks:   hooks,
-		Deliveries: s,
-		Log:        slog.New(slog.DiscardHandler),
+		Audit:       audit.New(audit.Options{DB: db, Log: slog.New(slog.DiscardHandler)}),
+		SigningKeys: keys,
+		Tenants:     tenants,
+		Webhooks:    hooks,
+		Deliveries:  s,
+		Log:         slog.New(slog.DiscardHandler),
 		Authenticate: func(r *http.Request) (arm.Caller, error) {
 			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
 				return nil, fault.New(fault.Unauthenticated, "authentication required")

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -40,6 +41,7 @@ type service struct {
 	t         testing.TB
 	handler   http.Handler
 	authority *auth.Authority
+	audit     *audit.Log
 	db        *sqldb.DB
 	log       *bytes.Buffer
 }
@@ -70,8 +72,11 @@ func newService(t testing.TB) *service {
 	if _, _, err := s.authority.EnsureOperator(t.Context(), operator, password); err != nil {
 		t.Fatal(err)
 	}
+	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.audit = audit.New(audit.Options{DB: db, Log: log})
 	s.handler = New(Config{
 		Authority: s.authority,
+		Audit:     s.audit,
 		Resolve: func(r *http.Request) (auth.Registry, error) {
 			if r.Host != "localhost:5000" {
 				return auth.Registry{}, errors.New("the disk is on fire")
@@ -80,7 +85,7 @@ func newService(t testing.TB) *service {
 		},
 		Scopes: func() []string { return []string{subscription, contoso, fabrikam} },
 		Suffix: func() string { return ".dockbell.localhost:5000" },
-		Log:    slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:    log,
 	})
 	return s
 }
@@ -416,7 +421,7 @@ func TestServicePrincipals(t *testing.T) {
 	}
 	// Who did what is on record, and no secret.
 	log := s.log.String()
-	for _, line := range []string{"audit.by=owner audit.what=reset audit.principal=ci-build", "audit.by=owner audit.what=delete audit.principal=made-by-owner", "the disk is on fire"} {
+	for _, line := range []string{"msg=audit actor=owner kind=Application client=192.0.2.1 action=Microsoft.ContainerRegistry/servicePrincipals/resetPassword/action resource=" + Root + "/" + ci.AppID, "the disk is on fire"} {
 		if !strings.Contains(log, line) {
 			t.Errorf("not logged: %s\n%s", line, log)
 		}
