@@ -162,6 +162,8 @@ func (s *server) shell(t *testing.T) *shell {
 var (
 	anyTime   = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{7})?Z`)
 	anyUUID   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	anyKey    = regexp.MustCompile(`[A-Za-z0-9_-]{43}`)
+	anyAge    = regexp.MustCompile(`(?m)^\d+[smhd] +`)
 	anySecret = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`)
 )
 
