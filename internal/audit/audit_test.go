@@ -312,7 +312,7 @@ func TestFailuresWaitForTheDatabase(t *testing.T) {
 // TestRetention: entries go with age, and beyond a number of them.
 func TestRetention(t *testing.T) {
 	fakeTime(t, func(t *testing.T) {
-		const most = 3000
+		const most = 1000
 		l, _ := newLog(sqldbtest.SQLite(t)(), audit.Options{Keep: 30 * 24 * time.Hour, Most: most})
 		run(t, l)
 		for i := range 60 { // a day apart
