@@ -35,7 +35,8 @@ func (c call) note(pairs ...any) {
 // record puts a call on record, before its answer goes out: who asked for what and
 // what came of it, in our words alone. Of an error it has status and code, for its
 // message may repeat the body. A change whose entry cannot be written is done all
-// the same, and 500 would be a lie about it; the server's log has the entry then.
+// the same, and 500 would be a lie about it. So it goes out, as does a secret: the
+// server's log has the entry then, and an operator on a full disk his credentials.
 //
 // Whoever is not known is counted, not written at once: they can ask as often as
 // they like.

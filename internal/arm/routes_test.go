@@ -276,9 +276,9 @@ func TestStrangerLearnsNothing(t *testing.T) {
 	t.Parallel()
 	p, listener := filled(t)
 	may := map[string]func(action, scope string) bool{
-		"nothing":            func(string, string) bool { return false },
-		"another registry":   func(_, scope string) bool { return strings.HasSuffix(scope, "/fabrikam") },
-		"another group":      func(_, scope string) bool { return strings.Contains(scope, "/resourceGroups/team") },
+		"nothing":          func(string, string) bool { return false },
+		"another registry": func(_, scope string) bool { return strings.HasSuffix(scope, "/fabrikam") },
+		"another group":    func(_, scope string) bool { return strings.Contains(scope, "/resourceGroups/team") },
 		"the subscription's": func(action, scope string) bool {
 			return scope == subscription && !strings.Contains(action, "/auditLog/") && !strings.Contains(action, "/signingKeys/") // which tell of everything, and change something
 		},

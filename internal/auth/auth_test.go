@@ -66,7 +66,7 @@ func newAuthority(t testing.TB) *Authority {
 const client = "192.0.2.1:1"
 
 // signing returns the key that signs tokens now.
-func signing(a *Authority) *signingKey { return a.keys.ring().signing(time.Now()) }
+func signing(a *Authority) *signingKey { return a.keys.set().signing(time.Now()) }
 
 func ensure(t testing.TB, a *Authority, configured string) (password string, created bool) {
 	t.Helper()

@@ -85,12 +85,12 @@ type signingKey struct {
 	createdAt, signsFrom time.Time
 }
 
-// keyRing is the keys whose signatures count, in the order in which they sign. It
+// keySet is the keys whose signatures count, in the order in which they sign. It
 // is never changed.
-type keyRing []*signingKey
+type keySet []*signingKey
 
 // find returns the key of that id, or nil.
-func (r keyRing) find(id string) *signingKey {
+func (r keySet) find(id string) *signingKey {
 	for _, k := range r {
 		if k.id == id {
 			return k
@@ -100,7 +100,7 @@ func (r keyRing) find(id string) *signingKey {
 }
 
 // signing returns the key that signs at a moment.
-func (r keyRing) signing(now time.Time) *signingKey {
+func (r keySet) signing(now time.Time) *signingKey {
 	for _, k := range slices.Backward(r) {
 		if !k.signsFrom.After(now) {
 			return k
@@ -109,8 +109,8 @@ func (r keyRing) signing(now time.Time) *signingKey {
 	return r[0] // a clock is late
 }
 
-// verifiesUntil returns until when key i of the ring is needed; zero for the last.
-func (r keyRing) verifiesUntil(i int) time.Time {
+// verifiesUntil returns until when key i of the set is needed; zero for the last.
+func (r keySet) verifiesUntil(i int) time.Time {
 	if i == len(r)-1 {
 		return time.Time{}
 	}
@@ -124,7 +124,7 @@ type signingKeys struct {
 	log  *slog.Logger
 	life time.Duration
 
-	known atomic.Pointer[keyRing]
+	known atomic.Pointer[keySet]
 
 	mu   sync.Mutex // held while they are read, so that the last to be read count
 	read time.Time  // when they were last; under mu
@@ -136,7 +136,7 @@ func openSigningKeys(ctx context.Context, opts Options) (*signingKeys, error) {
 	if err := k.load(ctx); err != nil {
 		return nil, err
 	}
-	if len(k.ring()) > 0 {
+	if len(k.set()) > 0 {
 		return k, nil // writing only where there is a need lets a server start on a full disk
 	}
 	if _, err := k.make(ctx, func(rows []keyRow, now time.Time) (time.Time, bool) { return now, len(rows) == 0 }, false); err != nil {
@@ -145,7 +145,7 @@ func openSigningKeys(ctx context.Context, opts Options) (*signingKeys, error) {
 	return k, nil
 }
 
-func (k *signingKeys) ring() keyRing { return *k.known.Load() }
+func (k *signingKeys) set() keySet { return *k.known.Load() }
 
 // load reads the keys from the database.
 func (k *signingKeys) load(ctx context.Context) error {
@@ -164,15 +164,15 @@ func (k *signingKeys) loadLocked(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var old keyRing
+	var old keySet
 	if p := k.known.Load(); p != nil {
 		old = *p
 	}
-	ring := make(keyRing, 0, len(rows))
+	set := make(keySet, 0, len(rows))
 	for _, row := range rows {
 		i := slices.IndexFunc(old, func(key *signingKey) bool { return key.row == row.id && key.signsFrom.Equal(row.signsFrom) })
 		if i >= 0 {
-			ring = append(ring, old[i])
+			set = append(set, old[i])
 			continue
 		}
 		private, err := k.seal.Open(row.private, keyPurpose(row.id))
@@ -184,24 +184,24 @@ func (k *signingKeys) loadLocked(ctx context.Context) error {
 			return err
 		}
 		key.row, key.createdAt, key.signsFrom = row.id, row.createdAt, row.signsFrom
-		ring = append(ring, key)
+		set = append(set, key)
 	}
-	if len(ring) == 0 && len(old) > 0 {
+	if len(set) == 0 && len(old) > 0 {
 		return fmt.Errorf("auth: the database has lost its signing keys: restart the server to make one")
 	}
-	k.known.Store(&ring)
+	k.known.Store(&set)
 	return nil
 }
 
 // find returns the key of that id. One that is not known may be another node's, so
 // the database is asked, but not for each token that a stranger makes up.
 func (k *signingKeys) find(ctx context.Context, id string) *signingKey {
-	if key := k.ring().find(id); key != nil {
+	if key := k.set().find(id); key != nil {
 		return key
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key := k.ring().find(id); key != nil || time.Since(k.read) < askKeysEvery {
+	if key := k.set().find(id); key != nil || time.Since(k.read) < askKeysEvery {
 		return key
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readKeysTime)
@@ -209,7 +209,7 @@ func (k *signingKeys) find(ctx context.Context, id string) *signingKey {
 	if err := k.loadLocked(ctx); err != nil {
 		k.log.Error("the keys that sign tokens cannot be read: a token of an unknown key is refused", "error", err)
 	}
-	return k.ring().find(id)
+	return k.set().find(id)
 }
 
 // make makes a key, if when says so of the keys there are, sealed: from which
@@ -290,17 +290,17 @@ func (k *signingKeys) retire(ctx context.Context) error {
 
 // upkeep makes a key if one is due, and deletes those that are needed no more.
 func (k *signingKeys) upkeep(ctx context.Context, now time.Time) error {
-	if newest := k.ring()[len(k.ring())-1]; now.Sub(newest.createdAt) >= k.life {
+	if newest := k.set()[len(k.set())-1]; now.Sub(newest.createdAt) >= k.life {
 		made, err := k.make(ctx, follow(k.life), false)
 		if err != nil {
 			return err
 		}
 		if made {
-			next := k.ring()[len(k.ring())-1]
+			next := k.set()[len(k.set())-1]
 			k.log.Info("another key is to sign tokens", "kid", next.id, "signs_from", next.signsFrom)
 		}
 	}
-	if until := k.ring().verifiesUntil(0); !until.IsZero() && now.After(until) {
+	if until := k.set().verifiesUntil(0); !until.IsZero() && now.After(until) {
 		return k.retire(ctx)
 	}
 	return nil
@@ -338,10 +338,10 @@ func (a *Authority) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 	if err := a.keys.load(ctx); err != nil {
 		return nil, err
 	}
-	return a.keys.ring().describe(time.Now()), nil
+	return a.keys.set().describe(time.Now()), nil
 }
 
-func (r keyRing) describe(now time.Time) []SigningKey {
+func (r keySet) describe(now time.Time) []SigningKey {
 	var all []SigningKey
 	signing := r.signing(now)
 	state := KeyVerifying
@@ -370,7 +370,7 @@ func (a *Authority) RotateSigningKey(ctx context.Context, revoke bool) (key Sign
 	if made, err = a.keys.make(ctx, when, revoke); err != nil {
 		return SigningKey{}, made, err
 	}
-	all := a.keys.ring().describe(time.Now())
+	all := a.keys.set().describe(time.Now())
 	return all[len(all)-1], made, nil
 }
 
@@ -378,7 +378,7 @@ func (a *Authority) RotateSigningKey(ctx context.Context, revoke bool) (key Sign
 // JSON: a JWK set (RFC 7517), with the one that will sign next.
 func (a *Authority) PublicKeys() any {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
-	for _, k := range a.keys.ring() {
+	for _, k := range a.keys.set() {
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: k.public, KeyID: k.id, Algorithm: string(jose.ES256), Use: "sig"})
 	}
 	return set
@@ -423,7 +423,7 @@ func (k *signingKeys) sign(claims any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("auth: encode token: %w", err)
 	}
-	jws, err := k.ring().signing(time.Now()).signer.Sign(payload)
+	jws, err := k.set().signing(time.Now()).signer.Sign(payload)
 	if err != nil {
 		return "", fmt.Errorf("auth: sign token: %w", err)
 	}

@@ -142,7 +142,7 @@ func TestKeysFollowEachOther(t *testing.T) {
 				t.Error("the first key is still in the database")
 			}
 		}
-		if slices.Contains(published(t, b), first) || b.keys.ring().find(first) != nil {
+		if slices.Contains(published(t, b), first) || b.keys.set().find(first) != nil {
 			t.Error("the first key is still known")
 		}
 		time.Sleep(10 * MinSigningKeyLife)
@@ -293,7 +293,7 @@ func TestRotationsRace(t *testing.T) {
 }
 
 // TestKeyOfEarlierVersions: the row that versions with one key made is the first
-// key of the ring.
+// key of the set.
 func TestKeyOfEarlierVersions(t *testing.T) {
 	t.Parallel()
 	db := openDB(t)

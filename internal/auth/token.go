@@ -114,7 +114,7 @@ func (a *Authority) verify(ctx context.Context, token string) (*claims, Cause) {
 	}
 	now := time.Now()
 	sum := sha256.Sum256([]byte(token))
-	c := a.tokens.get(sum, now, a.keys.ring())
+	c := a.tokens.get(sum, now, a.keys.set())
 	if c == nil {
 		c = &claims{}
 		key, cause := a.keys.open(ctx, token, c)
@@ -156,12 +156,12 @@ const (
 	knownTokenLife = 5 * time.Minute
 )
 
-// get returns nil for a token it does not know, or whose key is not in the ring
+// get returns nil for a token it does not know, or whose key is not in the set
 // any more.
-func (t *tokenCache) get(sum [sha256.Size]byte, now time.Time, ring keyRing) *claims {
+func (t *tokenCache) get(sum [sha256.Size]byte, now time.Time, set keySet) *claims {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if k, ok := t.known[sum]; ok && now.Before(k.until) && ring.find(k.key) != nil {
+	if k, ok := t.known[sum]; ok && now.Before(k.until) && set.find(k.key) != nil {
 		return k.claims
 	}
 	return nil

@@ -314,14 +314,14 @@ func TestTokenCache(t *testing.T) {
 			}
 		}
 		cache.put(sum(1), &claims{ID: "x"}, "k", time.Now())
-		ring := keyRing{{id: "k"}}
-		if c := cache.get(sum(1), time.Now(), ring); c == nil || c.ID != "x" {
+		set := keySet{{id: "k"}}
+		if c := cache.get(sum(1), time.Now(), set); c == nil || c.ID != "x" {
 			t.Error("a token is not found")
 		}
-		if c := cache.get(sum(1), time.Now().Add(knownTokenLife), ring); c != nil {
+		if c := cache.get(sum(1), time.Now().Add(knownTokenLife), set); c != nil {
 			t.Error("a token is kept beyond its time")
 		}
-		if c := cache.get(sum(1), time.Now(), keyRing{{id: "another"}}); c != nil {
+		if c := cache.get(sum(1), time.Now(), keySet{{id: "another"}}); c != nil {
 			t.Error("a token is good whose key is gone")
 		}
 	})

@@ -2,6 +2,7 @@ package identityserver
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,6 +90,57 @@ func newService(t testing.TB) *service {
 		Log:    log,
 	})
 	return s
+}
+
+// TestChangesAreOnRecord: each once, whatever comes of it, and nobody's wish to read.
+func TestChangesAreOnRecord(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	boss := as(operator, password)
+	made := s.create("ci", "Reader", "", boss)
+	reader := as(made.AppID, made.Password)
+	const actions = "Microsoft.ContainerRegistry/servicePrincipals/"
+	var want []string
+	for _, x := range []struct {
+		method, path, body string
+		as                 func(*http.Request)
+		entry              string // nothing: none
+	}{
+		{"GET", "", "", boss, ""},
+		{"GET", "/ci", "", boss, ""},
+		{"PUT", "/ci", "", boss, ""},
+		{"POST", "", `{"displayName":"s3cret!","roleAssignments":[]}`, boss, "User dockbell write failed " + Root},
+		{"POST", "", `{"displayName": s3cret`, boss, "User dockbell write failed " + Root},
+		{"POST", "", `{"displayName":"other","roleAssignments":[{"role":"Owner"}]}`, reader, "Application ci write refused " + Root},
+		{"POST", "/ci/reset", "", reader, "Application ci resetPassword/action refused " + Root + "/ci"},
+		{"DELETE", "/ci", "", reader, "Application ci delete refused " + Root + "/ci"},
+		{"DELETE", "/nosuch", "", boss, "User dockbell delete failed " + Root + "/nosuch"},
+		{"POST", "/ci/reset", "", boss, "User dockbell resetPassword/action succeeded " + Root + "/" + made.AppID},
+		{"DELETE", "/CI", "", boss, "User dockbell delete succeeded " + Root + "/" + made.AppID},
+		{"DELETE", "/ci", "", as("hunter2", "hunter2"), "Anonymous  delete refused " + Root + "/ci"},
+	} {
+		s.do(x.method, Root+x.path, x.body, x.as)
+		if x.entry != "" {
+			want = append(want, x.entry)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	s.audit.Run(ended) // which writes what was counted
+	entries, _, err := s.audit.Entries(t.Context(), audit.Filter{}, "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range slices.Backward(entries[:len(entries)-1]) { // but the first, of the account made above
+		got = append(got, fmt.Sprintf("%s %s %s %s %s", e.ActorKind, e.Actor, strings.TrimPrefix(e.Action, actions), e.Outcome, e.Resource))
+		if text := fmt.Sprint(e); strings.Contains(text, "s3cret") || strings.Contains(text, "hunter2") || strings.Contains(text, made.Password) {
+			t.Errorf("a secret is on record: %s", text)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
 }
 
 // answer is what came back.
