@@ -48,7 +48,7 @@ func (s *server) postToken(w http.ResponseWriter, r *http.Request, registry auth
 			id, err = s.Authority.Login(r.Context(), registry, r.RemoteAddr, user, form.Get("password"))
 		}
 	case "refresh_token":
-		id, err = s.Authority.Refresh(r.Context(), registry, form.Get("refresh_token"))
+		id, err = s.Authority.Refresh(r.Context(), registry, r.RemoteAddr, form.Get("refresh_token"))
 	default:
 		err = badGrant(grant, "password or refresh_token")
 	}
@@ -88,9 +88,9 @@ func (s *server) exchange(w http.ResponseWriter, r *http.Request, registry auth.
 	var id auth.Identity
 	switch grant := form.Get("grant_type"); grant {
 	case "access_token":
-		id, err = s.Authority.Exchange(r.Context(), registry, form.Get("access_token"))
+		id, err = s.Authority.Exchange(r.Context(), registry, r.RemoteAddr, form.Get("access_token"))
 	case "refresh_token", "access_token_refresh_token":
-		id, err = s.Authority.Refresh(r.Context(), registry, form.Get("refresh_token"))
+		id, err = s.Authority.Refresh(r.Context(), registry, r.RemoteAddr, form.Get("refresh_token"))
 	default:
 		err = badGrant(grant, "access_token or refresh_token")
 	}

@@ -24,6 +24,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/blob/fs"
 	"github.com/dockbell/dockbell/internal/config"
@@ -54,6 +55,8 @@ type Server struct {
 	tenants   *tenant.Store
 	hosts     *tenant.Hosts
 	authority *auth.Authority
+	audit     *audit.Log
+	keeping   func() // ends what keeps the audit log and the signing keys; nil: nothing does
 	registry  *registry.Store
 	webhooks  *webhook.Store
 	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
@@ -134,7 +137,11 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 
 // openTenants opens the hosted registries and the door to them.
 func (s *Server) openTenants(ctx context.Context, key *seal.Key) (err error) {
-	if s.authority, err = auth.Open(ctx, auth.Options{DB: s.db, Key: key, Ours: s.answersFor}); err != nil {
+	s.audit = audit.New(audit.Options{DB: s.db, Log: s.log, Keep: s.cfg.AuditRetention})
+	s.authority, err = auth.Open(ctx, auth.Options{
+		DB: s.db, Key: key, Ours: s.answersFor, SigningKeyLife: s.cfg.SigningKeyLife, Failed: s.loginFailed, Log: s.log,
+	})
+	if err != nil {
 		return err
 	}
 	s.tenants, err = tenant.Open(ctx, s.db, tenant.Options{
@@ -218,6 +225,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.startAsking()
 	s.startPurging()
+	s.startKeeping()
 	return nil
 }
 
@@ -319,6 +327,9 @@ func (s *Server) close() error {
 	}
 	if s.asking != nil {
 		s.asking()
+	}
+	if s.keeping != nil {
+		s.keeping()
 	}
 	if s.deliver != nil {
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)

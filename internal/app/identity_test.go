@@ -234,7 +234,7 @@ func TestAzureIdentity(t *testing.T) {
 			t.Fatalf("a secret is in the log:\n%s", told)
 		}
 	}
-	if !strings.Contains(told.String(), "audit.what=reset audit.principal=puller") {
+	if !strings.Contains(told.String(), "action=Microsoft.ContainerRegistry/servicePrincipals/resetPassword/action resource=/api/v1/servicePrincipals/"+puller.AppID) {
 		t.Errorf("the reset is not on record:\n%s", told)
 	}
 }

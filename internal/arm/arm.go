@@ -12,7 +12,8 @@
 // regenerateCredential's a password of an admin user, none but
 // generateCredentials' one of a token;
 // only the Authorization header authenticates, and no answer consents to
-// requests from other origins.
+// requests from other origins; whatever is no reading is on record in the audit
+// log before it is answered.
 //
 // A path begins with one of two roots, which share everything behind them: ARM's
 // own, and a short one for people. parsePath tells where it leads, a table which
@@ -32,6 +33,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
@@ -149,8 +151,13 @@ type Config struct {
 	// ARM id and location.
 	Source func(tenant.Registry) event.Registry
 
-	// Log receives internal errors, and who did what with secrets, replays and
-	// the like; nil means slog.Default().
+	// Audit is where is put who did or tried what that is no reading.
+	Audit *audit.Log
+
+	// SigningKeys are those that sign tokens.
+	SigningKeys SigningKeys
+
+	// Log receives internal errors; nil means slog.Default().
 	Log *slog.Logger
 }
 
@@ -171,7 +178,9 @@ func New(cfg Config) http.Handler {
 // ServeHTTP answers a request under either root.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header(), r, a.Tenants.Default().Location)
-	answer, err := a.serve(w, r)
+	c := call{Request: r, place: parsePath(r.URL.Path), notes: new([]string)}
+	answer, err := a.serve(w, &c)
+	a.record(w.Header(), c, answer, err)
 	if err != nil {
 		a.writeError(w, r, err)
 		return
@@ -180,25 +189,25 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve finds the operation and carries it out, if the caller may have it.
-func (a *api) serve(w http.ResponseWriter, r *http.Request) (answer, error) {
-	caller, err := a.Authenticate(r)
+func (a *api) serve(w http.ResponseWriter, c *call) (answer, error) {
+	caller, err := a.Authenticate(c.Request)
 	if err != nil {
 		return answer{}, err
 	}
-	p := parsePath(r.URL.Path)
-	if err := checkAPIVersion(r, p.short); err != nil {
+	c.caller, c.user = caller, caller.Name()
+	if err := checkAPIVersion(c.Request, c.place.short); err != nil {
 		return answer{}, err
 	}
-	route, names, err := findRoute(w.Header(), r.Method, p)
+	route, names, err := findRoute(w.Header(), c.Method, c.place)
 	if err != nil {
 		return answer{}, err
 	}
-	c := call{Request: r, place: p, route: route, caller: caller, user: caller.Name(), name: names[0], inner: names[1]}
-	if err := a.admit(&c); err != nil {
+	c.route, c.name, c.inner = route, names[0], names[1]
+	if err := a.admit(c); err != nil {
 		return answer{}, err
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	return route.run(a, c)
+	c.Body = http.MaxBytesReader(w, c.Body, maxBody)
+	return route.run(a, *c)
 }
 
 // call is a request to one operation.
@@ -212,6 +221,7 @@ type call struct {
 	group    tenant.Group    // likewise
 	name     string          // of the child resource, as the path has it
 	inner    string          // of what lies within that, such as a replay's id
+	notes    *[]string       // for the audit log
 }
 
 // by returns the caller as those who write down who did something want it.
@@ -324,10 +334,18 @@ func (a *api) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &challenger) {
 		w.Header().Set("WWW-Authenticate", challenger.Challenge())
 	}
-	var later interface{ RetryAfter() time.Duration }
-	if errors.As(err, &later) {
+	if wait, later := retryAfter(err); later {
 		status, code = http.StatusTooManyRequests, "TooManyRequests"
-		w.Header().Set("Retry-After", seconds(later.RetryAfter()))
+		w.Header().Set("Retry-After", seconds(wait))
 	}
 	write(w, answer{status, errorBody{errorDetail{Code: code, Message: f.Message}}})
+}
+
+// retryAfter returns how long an error asks the client to wait, if it does.
+func retryAfter(err error) (time.Duration, bool) {
+	var later interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &later) {
+		return 0, false
+	}
+	return later.RetryAfter(), true
 }

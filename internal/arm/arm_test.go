@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
@@ -46,6 +47,7 @@ type plane struct {
 	auth    func(*http.Request) (arm.Caller, error)
 	logged  strings.Builder
 	purges  int
+	audit   *audit.Log
 	config  arm.Config // what Handler is made of
 }
 
@@ -115,12 +117,16 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	authority, err := auth.Open(ctx, auth.Options{DB: db, Key: key})
+	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request) (arm.Caller, error) { return caller{name: "dockbell"}, nil }}
+	log := slog.New(slog.NewTextHandler(&p.logged, nil))
+	p.audit = audit.New(audit.Options{DB: db, Log: log})
+	authority, err := auth.Open(ctx, auth.Options{DB: db, Key: key, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request) (arm.Caller, error) { return caller{name: "dockbell"}, nil }}
 	p.config = arm.Config{
+		Audit:        p.audit,
+		SigningKeys:  authority,
 		Tenants:      registries,
 		Webhooks:     hooks,
 		Deliveries:   &p.engine,
@@ -133,7 +139,7 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
 		},
-		Log: slog.New(slog.NewTextHandler(&p.logged, nil)),
+		Log: log,
 	}
 	if real != nil {
 		if err := real.Start(ctx, hooks); err != nil {

@@ -89,7 +89,7 @@ func TestConsent(t *testing.T) {
 	tr.exchange("PATCH", hook, `{"properties":{"handshake":"firm"}}`)
 	tr.exchange("PATCH", hook, `{"properties":{"format":"cloudevents","handshake":"none","customHeaders":{"content-type":"text/plain"}}}`)
 	golden(t, "consent.txt", tr.String())
-	if logged := p.logged.String(); strings.Count(logged, "audit.what=handshake") != 2 || strings.Contains(logged, "s3cret") {
+	if logged := p.logged.String(); strings.Count(logged, "given=") != 2 || strings.Contains(logged, "s3cret") {
 		t.Errorf("logged:\n%s", logged)
 	}
 	if len(receiver.asked) != 3 {

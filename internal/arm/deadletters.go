@@ -104,6 +104,6 @@ func purgeDeadLetters(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.audit(c, w, "purge", a.host(w), "events", events)
+	c.note("to", a.host(w), "events", events)
 	return answer{http.StatusOK, purgeBody{events}}, nil
 }

@@ -9,6 +9,7 @@ type RouteForTest struct {
 	Path   string // below that; {} stands for a name
 	Action string
 	Each   bool
+	Audit  bool // whether a call is put on record
 }
 
 // RoutesForTest returns all operations.
@@ -19,7 +20,7 @@ func RoutesForTest() []RouteForTest {
 		for _, segment := range rt.path {
 			path += "/" + strings.Replace(segment, "*", "{}", 1)
 		}
-		all = append(all, RouteForTest{int(rt.level), rt.method, path, rt.action, rt.each})
+		all = append(all, RouteForTest{int(rt.level), rt.method, path, rt.action, rt.each, rt.audited()})
 	}
 	return all
 }

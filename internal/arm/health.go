@@ -125,15 +125,15 @@ func (c call) hideFailures(bodies []webhookBody) {
 
 // pauseWebhook makes what the webhook is owed wait. One that is paused stays so.
 func pauseWebhook(a *api, c call) (answer, error) {
-	return hold(a, c, "pause", a.Deliveries.Pause)
+	return hold(a, c, a.Deliveries.Pause)
 }
 
 // resumeWebhook ends a pause.
 func resumeWebhook(a *api, c call) (answer, error) {
-	return hold(a, c, "resume", a.Deliveries.Resume)
+	return hold(a, c, a.Deliveries.Resume)
 }
 
-func hold(a *api, c call, what string, do func(context.Context, int64) error) (answer, error) {
+func hold(a *api, c call, do func(context.Context, int64) error) (answer, error) {
 	w, err := a.webhook(c)
 	if err != nil {
 		return answer{}, err
@@ -141,6 +141,6 @@ func hold(a *api, c call, what string, do func(context.Context, int64) error) (a
 	if err := do(c.Context(), w.ID); err != nil {
 		return answer{}, err
 	}
-	a.audit(c, w, what, a.host(w))
+	c.note("to", a.host(w))
 	return a.withHealth(c, w)
 }

@@ -63,6 +63,7 @@ func createListener(a *api, c call) (answer, error) {
 	if err := a.Listeners.Add(c.Context(), listenerOf(w)); err != nil {
 		return answer{}, err
 	}
+	c.note("name", w.Name)
 	return answer{http.StatusCreated, webhookToWire(c.registry, w)}, nil
 }
 

@@ -58,11 +58,11 @@ func putRegistry(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	status, what := http.StatusOK, "replace"
+	status := http.StatusOK
 	if created {
-		status, what = http.StatusCreated, "create"
+		status = http.StatusCreated
 	}
-	a.auditRegistry(c, what, r.Name)
+	c.note("created", created)
 	return answer{status, registryToWire(r, a.Source(r))}, nil
 }
 
@@ -83,7 +83,6 @@ func patchRegistry(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "update", r.Name)
 	return answer{http.StatusOK, registryToWire(r, a.Source(r))}, nil
 }
 
@@ -93,14 +92,13 @@ func deleteRegistry(a *api, c call) (answer, error) {
 	if c.registry.ID == 0 {
 		return answer{status: http.StatusNoContent}, nil
 	}
-	r, err := a.Tenants.Delete(c.Context(), c.registry.Name)
+	_, err := a.Tenants.Delete(c.Context(), c.registry.Name)
 	if fault.Is(err, fault.NotFound) {
 		return answer{status: http.StatusNoContent}, nil
 	}
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "delete", r.Name)
 	a.Purge()
 	return answer{status: http.StatusOK}, nil
 }
@@ -201,7 +199,6 @@ func listCredentials(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "listCredentials", c.registry.Name)
 	return answer{http.StatusOK, credentialsToWire(c.registry, passwords)}, nil
 }
 
@@ -227,7 +224,7 @@ func regenerateCredential(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "regenerateCredential", c.registry.Name, "password", passwordNames[n])
+	c.note("name", passwordNames[n])
 	return answer{http.StatusOK, credentialsToWire(c.registry, passwords)}, nil
 }
 

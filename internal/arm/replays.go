@@ -182,7 +182,7 @@ func redeliver(a *api, c call) (answer, error) {
 	if in.EventID == "" {
 		return answer{}, invalidContent("eventId is missing: give the id of the event to ring once more, as listEvents shows it")
 	}
-	return a.startReplay(c, w, "redeliver", in.ServiceURI, delivery.ReplayRequest{Selection: delivery.Selection{EventID: in.EventID}})
+	return a.startReplay(c, w, in.ServiceURI, delivery.ReplayRequest{Selection: delivery.Selection{EventID: in.EventID}})
 }
 
 func postReplay(a *api, c call) (answer, error) {
@@ -201,12 +201,12 @@ func postReplay(a *api, c call) (answer, error) {
 	if in.MaxPerMinute < 0 || in.MaxPerMinute > ring.MaxPerMinute {
 		return answer{}, invalidContent("maxPerMinute is %d: use 1 to %d, or 0 for no limit", in.MaxPerMinute, ring.MaxPerMinute)
 	}
-	return a.startReplay(c, w, "replay", in.ServiceURI, delivery.ReplayRequest{Selection: selection, PerMinute: in.MaxPerMinute})
+	return a.startReplay(c, w, in.ServiceURI, delivery.ReplayRequest{Selection: selection, PerMinute: in.MaxPerMinute})
 }
 
 // startReplay starts r for w, which it names, and answers as soon as it is on
 // record.
-func (a *api) startReplay(c call, w webhook.Webhook, what, uri string, r delivery.ReplayRequest) (answer, error) {
+func (a *api) startReplay(c call, w webhook.Webhook, uri string, r delivery.ReplayRequest) (answer, error) {
 	r.Registry, r.Endpoint, r.By = c.registry.ID, w.ID, c.user
 	if err := w.MayRing(time.Now(), uri != ""); err != nil {
 		return answer{}, err
@@ -223,7 +223,7 @@ func (a *api) startReplay(c call, w webhook.Webhook, what, uri string, r deliver
 	if err != nil {
 		return answer{}, err
 	}
-	a.audit(c, w, what, host, "replay", started.ID, "elsewhere", started.Elsewhere)
+	c.note("to", host, "replay", started.ID, "elsewhere", started.Elsewhere)
 	return answer{http.StatusAccepted, replayToWire(started)}, nil
 }
 
@@ -277,7 +277,7 @@ func cancelReplay(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.audit(c, w, "cancelReplay", a.host(w), "replay", r.ID)
+	c.note("to", a.host(w))
 	return answer{http.StatusOK, replayToWire(r)}, nil
 }
 

@@ -112,11 +112,11 @@ func putReplication(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	status, what := http.StatusOK, "replaceReplication"
+	status := http.StatusOK
 	if created {
-		status, what = http.StatusCreated, "createReplication"
+		status = http.StatusCreated
 	}
-	a.auditRegistry(c, what, c.registry.Name, "replication", rep.Name)
+	c.note("created", created)
 	return answer{status, replicationToWire(c.registry, rep)}, nil
 }
 
@@ -133,7 +133,6 @@ func patchReplication(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "updateReplication", c.registry.Name, "replication", rep.Name)
 	return answer{http.StatusOK, replicationToWire(c.registry, rep)}, nil
 }
 
@@ -146,6 +145,5 @@ func deleteReplication(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "deleteReplication", c.registry.Name, "replication", c.name)
 	return answer{status: http.StatusOK}, nil
 }

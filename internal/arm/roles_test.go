@@ -232,6 +232,7 @@ func expiredToken(t *testing.T, data string) (token string) {
 // What a caller may, route by route.
 var (
 	mayAll     = func(arm.RouteForTest) bool { return true }
+	mayAlmost  = func(rt arm.RouteForTest) bool { return !strings.Contains(rt.Action, "/signingKeys/rotate/") } // what ends all logins is the Owner's
 	mayNothing = func(arm.RouteForTest) bool { return false }
 	mayRead    = func(rt arm.RouteForTest) bool { return strings.HasSuffix(rt.Action, "/read") }
 	mayHere    = func(rt arm.RouteForTest) bool { return rt.Level == 3 }
@@ -262,7 +263,7 @@ var accountsOfEveryRole = []struct {
 	{"owner-elsewhere", "Owner", "fabrikam", mayNothing, []string{"fabrikam"}},
 	{"contributor-elsewhere", "Contributor", "fabrikam", mayNothing, []string{"fabrikam"}},
 	{"roleless", "Owner", shortLived, mayNothing, nil},
-	{"contributor", "Contributor", "", mayAll, []string{"contoso", "fabrikam"}},
+	{"contributor", "Contributor", "", mayAlmost, []string{"contoso", "fabrikam"}},
 	{"contributor-here", "Contributor", "contoso", mayHere, []string{"contoso"}},
 	{"owner", "Owner", "", mayAll, []string{"contoso", "fabrikam"}},
 	{"owner-here", "Owner", "contoso", mayHere, []string{"contoso"}},
@@ -445,7 +446,7 @@ func TestRoles(t *testing.T) {
 	}
 
 	text := s.log()
-	if !strings.Contains(text, "audit.what=listCredentials") {
+	if !strings.Contains(text, "action=Microsoft.ContainerRegistry/registries/listCredentials/action") {
 		t.Errorf("the log says nothing of who read passwords:\n%s", text)
 	}
 	for _, secret := range secrets {

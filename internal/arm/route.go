@@ -33,7 +33,8 @@ type route struct {
 	path   []string // matched in any case; "*" stands for a name, and there are two at most
 
 	// action is what the caller must be allowed, in ARM's words. Those that end
-	// in /read change nothing and show no secret.
+	// in /read change nothing and show no secret; others are put on record, unless
+	// they are among reads.
 	action string
 
 	// each says that the operation shows of many things those that the caller may
@@ -53,6 +54,14 @@ const (
 	aListener     = aRegistry + "/listeners" // not Azure's
 	aSubscription = "Microsoft.Resources/subscriptions"
 	aGroup        = aSubscription + "/resourceGroups"
+	aSigningKey   = provider + "/signingKeys" // not Azure's
+)
+
+// The actions of the audit log, which is not Azure's. They do not end in /read, so
+// that a Reader does not have them: the log tells of people.
+const (
+	queryAuditLog  = aRegistry + "/auditLog/query/action"
+	queryServerLog = provider + "/auditLog/query/action"
 )
 
 // The actions that handlers ask for, of each thing that they show.
@@ -80,6 +89,9 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofSubscription, http.MethodGet, []string{"providers", "*"}, aSubscription + "/providers/read", true, getProvider},
 		{ofSubscription, http.MethodPost, []string{"providers", "*", "register"}, provider + "/register/action", false, getProvider},
 		{ofSubscription, http.MethodGet, []string{"providers", provider, "registries"}, readRegistry, true, listRegistries},
+		{ofSubscription, http.MethodGet, []string{"providers", provider, "auditLog"}, queryServerLog, false, getAuditLog},
+		{ofSubscription, http.MethodGet, []string{"providers", provider, "signingKeys"}, aSigningKey + "/read", false, listSigningKeys},
+		{ofSubscription, http.MethodPost, []string{"providers", provider, "signingKeys", "rotate"}, aSigningKey + "/rotate/action", false, rotateSigningKey},
 		{ofSubscription, http.MethodPost, []string{"providers", provider, "checkNameAvailability"}, provider + "/checkNameAvailability/read", false, checkName},
 
 		{ofGroup, http.MethodGet, nil, readGroup, false, getGroup},
@@ -97,6 +109,7 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodPost, []string{"listCredentials"}, aRegistry + "/listCredentials/action", false, listCredentials},
 		{ofRegistry, http.MethodPost, []string{"regenerateCredential"}, aRegistry + "/regenerateCredential/action", false, regenerateCredential},
 		{ofRegistry, http.MethodPost, []string{"generateCredentials"}, aRegistry + "/generateCredentials/action", false, generateCredentials},
+		{ofRegistry, http.MethodGet, []string{"auditLog"}, queryAuditLog, false, getAuditLog},
 		{ofRegistry, http.MethodGet, []string{"events"}, aRegistry + "/events/read", false, readFeed},
 		{ofRegistry, http.MethodPost, []string{"listeners"}, aListener + "/write", false, createListener},
 		{ofRegistry, http.MethodGet, []string{"listeners", "*", "deliveries"}, aListener + "/listen/action", false, listenToDeliveries},
@@ -162,6 +175,10 @@ func Handles(path string) bool {
 	return slices.ContainsFunc([]string{"api", "subscriptions", "tenants", "providers"}, func(first string) bool { return strings.EqualFold(first, segments[0]) })
 }
 
+// ofProvider are the things of the whole server that are beside the registries
+// under the short root.
+var ofProvider = []string{"auditLog", "signingKeys"}
+
 // parsePath reads a path of either root. Whether there is anything at it is for
 // findRoute to say.
 func parsePath(path string) place {
@@ -178,6 +195,11 @@ func parsePath(path string) place {
 			return p
 		}
 		return at(ofRegistry, len(root)+1, place{short: true, registry: segments[len(root)]})
+	}
+	if p := len(root) - 1; hasPrefix(segments, root[:p]...) && slices.ContainsFunc(ofProvider, func(first string) bool { return hasPrefix(segments[p:], first) }) {
+		whole := at(ofSubscription, p, place{short: true})
+		whole.rest = append([]string{"providers", provider}, whole.rest...)
+		return whole
 	}
 	if !hasPrefix(segments, "subscriptions", "*") {
 		return at(ofServer, 0, place{short: hasPrefix(segments, root[0])})

@@ -79,6 +79,9 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	if rt.Level == 3 {
 		found = append(found, reached{rt, short + path, bodies[rt.Method+" "+rt.Path]})
 	}
+	if below, ok := strings.CutPrefix(path, "/providers/Microsoft.ContainerRegistry"); ok && rt.Level == 1 && (strings.HasPrefix(below, "/auditLog") || strings.HasPrefix(below, "/signingKeys")) {
+		found = append(found, reached{rt, "/api/v1" + below, bodies[rt.Method+" "+rt.Path]})
+	}
 	if rt.Level == 1 && strings.HasSuffix(path, "/registries") {
 		found = append(found, reached{rt, arm.Root, ""})
 	}
@@ -161,6 +164,9 @@ func rows(t *testing.T, db *sqldb.DB) map[string][]string {
 			return err
 		}
 		for _, table := range tables {
+			if table == "audit_entry" {
+				continue // of which TestAuditOfEveryRoute tells
+			}
 			columns, err := sqldb.Select(tx, text, "SELECT 'quote(' || name || ')' FROM pragma_table_info('"+table+"')")
 			if err != nil {
 				return err
@@ -282,10 +288,12 @@ func TestStrangerLearnsNothing(t *testing.T) {
 	t.Parallel()
 	p, listener := filled(t)
 	may := map[string]func(action, scope string) bool{
-		"nothing":            func(string, string) bool { return false },
-		"another registry":   func(_, scope string) bool { return strings.HasSuffix(scope, "/fabrikam") },
-		"another group":      func(_, scope string) bool { return strings.Contains(scope, "/resourceGroups/team") },
-		"the subscription's": func(_, scope string) bool { return scope == subscription },
+		"nothing":          func(string, string) bool { return false },
+		"another registry": func(_, scope string) bool { return strings.HasSuffix(scope, "/fabrikam") },
+		"another group":    func(_, scope string) bool { return strings.Contains(scope, "/resourceGroups/team") },
+		"the subscription's": func(action, scope string) bool {
+			return scope == subscription && !strings.Contains(action, "/auditLog/") && !strings.Contains(action, "/signingKeys/") // which tell of everything, and change something
+		},
 	}
 	before := rows(t, p.db)
 	for who, may := range may {
@@ -390,15 +398,6 @@ func TestRowsOfARequest(t *testing.T) {
 	}
 	if p.purges != 1 {
 		t.Errorf("purged %d times", p.purges)
-	}
-	for _, told := range []string{
-		"audit.what=put audit.group=team", "audit.what=create audit.registry=newreg1", "audit.what=update audit.registry=newreg1",
-		"audit.what=createReplication audit.registry=newreg1 audit.replication=westus", "audit.what=listCredentials audit.registry=newreg1",
-		"audit.what=delete audit.registry=newreg1", "audit.what=delete audit.group=team",
-	} {
-		if n := strings.Count(p.logged.String(), "audit.by=dockbell "+told+"\n"); n == 0 {
-			t.Errorf("the log does not say %s", told)
-		}
 	}
 	if strings.Contains(p.logged.String(), "s3cret") {
 		t.Error("the log has a secret")

@@ -103,11 +103,11 @@ func putScopeMap(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	status, what := http.StatusOK, "replaceScopeMap"
+	status := http.StatusOK
 	if created {
-		status, what = http.StatusCreated, "createScopeMap"
+		status = http.StatusCreated
 	}
-	a.auditRegistry(c, what, c.registry.Name, "scopeMap", m.Name, "actions", len(m.Actions))
+	c.note("created", created, "actions", len(m.Actions))
 	return answer{status, scopeMapToWire(c.registry, m)}, nil
 }
 
@@ -129,7 +129,7 @@ func patchScopeMap(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "updateScopeMap", c.registry.Name, "scopeMap", m.Name, "actions", len(m.Actions))
+	c.note("actions", len(m.Actions))
 	return answer{http.StatusOK, scopeMapToWire(c.registry, m)}, nil
 }
 
@@ -142,6 +142,5 @@ func deleteScopeMap(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "deleteScopeMap", c.registry.Name, "scopeMap", c.name)
 	return answer{status: http.StatusOK}, nil
 }

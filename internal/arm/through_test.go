@@ -154,7 +154,7 @@ func TestThroughTheEngine(t *testing.T) {
 	if r := eventually(t, p, fmt.Sprint(hook, "/replays/", elsewhere.ID), done); !r.Elsewhere || r.Delivered != 1 {
 		t.Errorf("the replay elsewhere came to %+v", r)
 	}
-	if !strings.Contains(p.logged.String(), "audit.to="+there.URL) {
+	if !strings.Contains(p.logged.String(), "to="+there.URL) {
 		t.Errorf("on record %s", &p.logged)
 	}
 

@@ -204,11 +204,12 @@ func putToken(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	status, what := http.StatusOK, "replaceToken"
+	status := http.StatusOK
 	if created {
-		status, what = http.StatusCreated, "createToken"
+		status = http.StatusCreated
 	}
-	a.auditToken(c, what, t)
+	c.note("created", created)
+	c.noteToken(t)
 	return answer{status, tokenToWire(c.registry, t)}, nil
 }
 
@@ -225,7 +226,7 @@ func patchToken(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditToken(c, "updateToken", t)
+	c.noteToken(t)
 	return answer{http.StatusOK, tokenToWire(c.registry, t)}, nil
 }
 
@@ -238,7 +239,6 @@ func deleteToken(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.auditRegistry(c, "deleteToken", c.registry.Name, "token", c.name)
 	return answer{status: http.StatusOK}, nil
 }
 
@@ -268,11 +268,12 @@ func generateCredentials(a *api, c call) (answer, error) {
 		shown.Value = p.Value
 		body.Passwords, names = append(body.Passwords, shown), append(names, p.Name)
 	}
-	a.auditToken(c, "generateCredentials", t, "passwords", names)
+	c.note("token", t.Name, "passwords", strings.Join(names, ","))
+	c.noteToken(t)
 	return answer{http.StatusOK, body}, nil
 }
 
-// auditToken puts on record who did what with a token.
-func (a *api) auditToken(c call, what string, t auth.RepositoryToken, more ...any) {
-	a.auditRegistry(c, what, c.registry.Name, append([]any{"token", t.Name, "scopeMap", t.ScopeMap, "status", t.Status()}, more...)...)
+// noteToken puts on record what a token is now.
+func (c call) noteToken(t auth.RepositoryToken) {
+	c.note("scopeMap", t.ScopeMap, "status", t.Status())
 }

@@ -43,7 +43,14 @@ func putWebhook(a *api, c call) (answer, error) {
 	if created {
 		status = http.StatusCreated
 	}
+	c.note("to", a.host(w), "created", created)
 	return answer{status, webhookToWire(c.registry, w)}, nil
+}
+
+// host returns whom a webhook rings, as scheme://name:port.
+func (a *api) host(w webhook.Webhook) string {
+	terms, _ := a.Webhooks.Terms(w.RegistryID, w.ID) // none for one deleted in between
+	return terms.Host
 }
 
 func patchWebhook(a *api, c call) (answer, error) {
@@ -59,6 +66,7 @@ func patchWebhook(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	c.note("to", a.host(w))
 	return answer{http.StatusOK, webhookToWire(c.registry, w)}, nil
 }
 
@@ -158,7 +166,7 @@ func rotateSecret(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.audit(c, w, "rotateSecret", a.host(w), "overlapInMinutes", in.OverlapInMinutes)
+	c.note("to", a.host(w), "overlapInMinutes", in.OverlapInMinutes)
 	return answer{http.StatusOK, rotateBody{config.SigningSecret, optionalTime(config.PreviousUntil)}}, nil
 }
 
@@ -173,7 +181,7 @@ func getCallbackConfig(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.audit(c, w, "getCallbackConfig", a.host(w))
+	c.note("to", a.host(w))
 	return answer{http.StatusOK, callbackBody{
 		ServiceURI:            config.ServiceURI,
 		CustomHeaders:         orEmpty(config.CustomHeaders),
@@ -189,7 +197,7 @@ func handshakeWebhook(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	a.audit(c, w, "handshake", a.host(w), "given", w.Consent.Given(time.Now()))
+	c.note("to", a.host(w), "given", w.Consent.Given(time.Now()))
 	return a.withHealth(c, w)
 }
 

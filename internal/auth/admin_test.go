@@ -65,7 +65,7 @@ func TestAdminUser(t *testing.T) {
 				t.Errorf("at another registry: %v", err)
 			}
 		}
-		refreshed, err := a.Refresh(t.Context(), fabrikam, tokens[passwords[1]])
+		refreshed, err := a.Refresh(t.Context(), fabrikam, client, tokens[passwords[1]])
 		if err != nil || refreshed.Require(fabrikam, repo) != nil || refreshed.Require(contoso, repo) == nil {
 			t.Errorf("refreshed: %+v, %v", refreshed, err)
 		}
@@ -86,11 +86,11 @@ func TestAdminUser(t *testing.T) {
 				t.Errorf("password %q: %v", password, err)
 			}
 		}
-		if _, err := a.Refresh(t.Context(), fabrikam, tokens[passwords[0]]); err != nil {
+		if _, err := a.Refresh(t.Context(), fabrikam, client, tokens[passwords[0]]); err != nil {
 			t.Errorf("the other password's token: %v", err)
 		}
 		for _, token := range []string{tokens[passwords[1]]} {
-			if _, err := a.Refresh(t.Context(), fabrikam, token); err == nil {
+			if _, err := a.Refresh(t.Context(), fabrikam, client, token); err == nil {
 				t.Error("a token outlives the password it was made from")
 			}
 		}
@@ -102,7 +102,7 @@ func TestAdminUser(t *testing.T) {
 		if _, err := a.Login(t.Context(), fabrikam, client, "fabrikam", passwords[0]); err == nil {
 			t.Error("it logs in after it was disabled")
 		}
-		if _, err := a.Refresh(t.Context(), fabrikam, tokens[passwords[0]]); err == nil {
+		if _, err := a.Refresh(t.Context(), fabrikam, client, tokens[passwords[0]]); err == nil {
 			t.Error("a token is good after it was disabled")
 		}
 		change(t, a, enable)
@@ -139,14 +139,14 @@ func TestAdminUserBesideTheOperator(t *testing.T) {
 	if _, err := a.RenewAdminPassword(t.Context(), own.ID, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Refresh(t.Context(), own, token); err == nil {
+	if _, err := a.Refresh(t.Context(), own, client, token); err == nil {
 		t.Error("the admin user's token counts as the operator's")
 	}
 	ofOperator, err := a.IssueRefresh(op, own)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Refresh(t.Context(), own, ofOperator); err != nil {
+	if _, err := a.Refresh(t.Context(), own, client, ofOperator); err != nil {
 		t.Errorf("the operator's token: %v", err)
 	}
 }

@@ -3,7 +3,7 @@
 //
 // It owns the accounts and their passwords, the roles and who has them, scope
 // maps and the accounts that ACR calls tokens, the tokens that a registry's token
-// service and the identity authority hand out, the key that signs those, and
+// service and the identity authority hand out, the keys that sign those, and
 // Guard, the wrapper that lets through only what the caller may do. Serving the
 // token endpoints is for packages acrserver and identityserver; which registry a
 // request means is decided by package app; how scope maps look in the control
@@ -18,7 +18,7 @@
 // the database with each request, so that what ends there ends at once and on
 // every node.
 //
-// There are two kinds of tokens, signed by one key. A registry's are good for
+// There are two kinds of tokens, signed by the same keys. A registry's are good for
 // that registry's contents. A bearer token of the identity authority is good for
 // an audience: the control plane, or being exchanged for a registry's token.
 // Neither passes for the other.
@@ -51,6 +51,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -68,6 +69,17 @@ type Options struct {
 	// Ours reports whether a host, perhaps with a port, is this installation:
 	// whether a token for it is one for the control plane here. Nil: none is.
 	Ours func(host string) bool
+
+	// SigningKeyLife is after how long another key follows the one that signs
+	// tokens, MinSigningKeyLife or more. 0 means 90 days.
+	SigningKeyLife time.Duration
+
+	// Failed is told of each login that is refused. It must not block. Nil: nobody
+	// is.
+	Failed func(Failure)
+
+	// Log receives what an operator has to know. Nil means slog.Default().
+	Log *slog.Logger
 }
 
 // Authority authenticates requests and issues tokens. Its methods may be called
@@ -78,8 +90,9 @@ type Authority struct {
 	macKey   []byte // of password checks
 	ours     func(host string) bool
 	tenant   string
-	signing  signingKey
+	keys     *signingKeys
 	tokens   tokenCache
+	report   func(Failure)
 	backoff  backoff
 	operator atomic.Pointer[account] // nil before EnsureOperator
 
@@ -88,15 +101,16 @@ type Authority struct {
 	admins atomic.Pointer[map[int64][]*account]
 }
 
-// Open loads the key that signs tokens and the tenant's id, making them at the
+// Open loads the keys that sign tokens and the tenant's id, making them at the
 // first start. The operator cannot log in before EnsureOperator.
+// KeepSigningKeys is to run as long as the Authority is used.
 func Open(ctx context.Context, opts Options) (*Authority, error) {
-	a := &Authority{db: opts.DB, key: opts.Key, macKey: opts.Key.Derive("password check"), ours: opts.Ours}
+	a := &Authority{db: opts.DB, key: opts.Key, macKey: opts.Key.Derive("password check"), ours: opts.Ours, report: opts.Failed}
 	if a.ours == nil {
 		a.ours = func(string) bool { return false }
 	}
 	var err error
-	a.signing, err = loadSigningKey(ctx, a.db, a.key)
+	a.keys, err = openSigningKeys(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

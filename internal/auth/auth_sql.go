@@ -1,6 +1,10 @@
 package auth
 
-import "github.com/dockbell/dockbell/internal/sqldb"
+import (
+	"time"
+
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
 
 // operatorRegistry stands in account.registry for "all registries".
 const operatorRegistry = 0
@@ -24,17 +28,30 @@ func setPassword(tx *sqldb.Tx, registry int64, name string, sealed []byte) error
 	return err
 }
 
-// findSigningKey returns a sealed private key, or sqldb.ErrNoRow.
-func findSigningKey(tx *sqldb.Tx, id string) ([]byte, error) {
-	var sealed []byte
-	err := tx.Get("SELECT private_key FROM signing_key WHERE id = $1", []any{id}, &sealed)
-	return sealed, err
+// keyRow is a row of signing_key.
+type keyRow struct {
+	id                   string
+	private              []byte // sealed
+	createdAt, signsFrom time.Time
 }
 
-// addSigningKey keeps the key that is there already, if another node was
-// quicker.
-func addSigningKey(tx *sqldb.Tx, id string, sealed []byte) error {
-	_, err := tx.Exec(`INSERT INTO signing_key (id, private_key, created_at) VALUES ($1, $2, $3)
-		ON CONFLICT (id) DO NOTHING`, id, sealed, tx.Now().UnixNano())
+// selectSigningKeys returns all keys, in the order in which they sign.
+func selectSigningKeys(tx *sqldb.Tx) ([]keyRow, error) {
+	return sqldb.Select(tx, func(scan sqldb.Scan) (k keyRow, err error) {
+		var created, signs int64
+		err = scan(&k.id, &k.private, &created, &signs)
+		k.createdAt, k.signsFrom = time.Unix(0, created).UTC(), time.Unix(0, signs).UTC()
+		return k, err
+	}, "SELECT id, private_key, created_at, signs_from FROM signing_key ORDER BY signs_from, created_at, id")
+}
+
+func insertSigningKey(tx *sqldb.Tx, k keyRow) error {
+	_, err := tx.Exec("INSERT INTO signing_key (id, private_key, created_at, signs_from) VALUES ($1, $2, $3, $4)",
+		k.id, k.private, k.createdAt.UnixNano(), k.signsFrom.UnixNano())
+	return err
+}
+
+func deleteSigningKey(tx *sqldb.Tx, id string) error {
+	_, err := tx.Exec("DELETE FROM signing_key WHERE id = $1", id)
 	return err
 }

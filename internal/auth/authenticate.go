@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ func (a *Authority) Authenticate(r *http.Request, registry Registry) (Identity, 
 	case !ok:
 		return Anonymous, nil
 	case given.bearer != "":
-		return a.identify(r.Context(), registry, given.bearer, accessToken)
+		return a.identify(r.Context(), registry, r.RemoteAddr, given.bearer, accessToken)
 	}
 	return a.Login(r.Context(), registry, r.RemoteAddr, given.user, given.password)
 }
@@ -43,11 +44,7 @@ func (a *Authority) Authenticate(r *http.Request, registry Registry) (Identity, 
 // request came from, as http.Request.RemoteAddr has it. Errors as Authenticate.
 func (a *Authority) Login(ctx context.Context, registry Registry, client, user, password string) (Identity, error) {
 	if user == TokenUser {
-		id, err := a.identify(ctx, registry, password, accessToken)
-		if fault.Is(err, fault.Unauthenticated) {
-			id, err = a.identify(ctx, registry, password, refreshToken)
-		}
-		return id, err
+		return a.identify(ctx, registry, client, password, accessToken, refreshToken)
 	}
 	acc, err := a.check(ctx, registry.ID, client, user, password)
 	if err != nil {
@@ -64,7 +61,13 @@ func (a *Authority) check(ctx context.Context, registry int64, client, user, pas
 	if program {
 		user = appID
 	}
+	failure := Failure{Registry: registry, Program: program, Client: client, Cause: WrongPassword}
+	if program || a.isAccount(registry, user) {
+		failure.User = user
+	}
 	if wait := a.backoff.wait(client, user); wait > 0 {
+		failure.Cause = LockedOut
+		a.failed(failure)
 		return nil, tooManyFailures(wait)
 	}
 	all, err := a.accounts(ctx, registry, user)
@@ -79,6 +82,7 @@ func (a *Authority) check(ctx context.Context, registry int64, client, user, pas
 		}
 	}
 	a.backoff.failed(client, user, given)
+	a.failed(failure)
 	if program {
 		return nil, fault.New(fault.Unauthenticated,
 			"the password of service principal %s is wrong, or there is none of this id: dockbell service-principal list shows them, reset makes a new password", appID)
@@ -87,17 +91,18 @@ func (a *Authority) check(ctx context.Context, registry int64, client, user, pas
 		"the user name or the password is wrong: the operator's are in the file admin-credentials of the server's data folder, a service principal's user name is its appId; a token's password may have expired, or the token be disabled")
 }
 
-// Refresh returns who a refresh token stands for. Errors as Authenticate.
-func (a *Authority) Refresh(ctx context.Context, registry Registry, token string) (Identity, error) {
-	return a.identify(ctx, registry, token, refreshToken)
+// Refresh returns who a refresh token stands for. client is as for Login. Errors
+// as Authenticate.
+func (a *Authority) Refresh(ctx context.Context, registry Registry, client, token string) (Identity, error) {
+	return a.identify(ctx, registry, client, token, refreshToken)
 }
 
 // Exchange returns who a bearer token of the identity authority stands for in
-// the registry. Errors as Authenticate.
-func (a *Authority) Exchange(ctx context.Context, registry Registry, token string) (Identity, error) {
-	acc, expires, err := a.bearer(ctx, token, forRegistries)
+// the registry. client is as for Login. Errors as Authenticate.
+func (a *Authority) Exchange(ctx context.Context, registry Registry, client, token string) (Identity, error) {
+	acc, expires, wrong, err := a.bearer(ctx, token, forRegistries)
 	if acc == nil && err == nil {
-		acc, expires, err = a.bearer(ctx, token, forControlPlane)
+		acc, expires, wrong, err = a.bearer(ctx, token, forControlPlane)
 		if acc != nil && registry.RegistryTokensOnly {
 			return Anonymous, unauthenticated(registry, invalidToken,
 				"the token is for the control plane, and registry "+registry.Name+" takes none of those: ask for one whose scope is "+RegistriesResource+"/.default")
@@ -107,6 +112,7 @@ func (a *Authority) Exchange(ctx context.Context, registry Registry, token strin
 		return Anonymous, err
 	}
 	if acc == nil {
+		a.failed(Failure{Registry: registry.ID, Client: client, Cause: wrong})
 		return Anonymous, badToken(registry)
 	}
 	return Identity{Name: acc.name, Registry: registry.ID, account: acc, expires: expires}, nil
@@ -117,10 +123,14 @@ func badToken(registry Registry) error {
 		"the token is not valid here: it has expired, or is another registry's, or its password has changed; log in again with docker login "+registry.host())
 }
 
-// identify returns who a registry's token of that kind stands for.
-func (a *Authority) identify(ctx context.Context, registry Registry, token string, kind grantType) (Identity, error) {
-	c, ok := a.verify(token)
-	if !ok || c.GrantType != kind || c.Audience != registry.Service {
+// identify returns who a registry's token of one of the kinds stands for.
+func (a *Authority) identify(ctx context.Context, registry Registry, client, token string, kinds ...grantType) (Identity, error) {
+	c, wrong := a.verify(ctx, token)
+	if wrong == "" && (!slices.Contains(kinds, c.GrantType) || c.Audience != registry.Service) {
+		wrong = MisusedToken
+	}
+	if wrong != "" {
+		a.failed(Failure{Registry: registry.ID, Client: client, Cause: wrong})
 		return Anonymous, badToken(registry)
 	}
 	id := Identity{Registry: registry.ID, Access: c.Access, expires: time.Unix(c.Expires, 0)}
@@ -134,7 +144,7 @@ func (a *Authority) identify(ctx context.Context, registry Registry, token strin
 		}
 		id.Name, id.account = acc.name, acc
 	}
-	if kind == accessToken && id.Access == nil {
+	if c.GrantType == accessToken && id.Access == nil {
 		id.Access = []Access{} // an access token without any allows nothing
 	}
 	return id, nil

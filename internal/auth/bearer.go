@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
 
 	"github.com/dockbell/dockbell/internal/fault"
@@ -91,8 +90,10 @@ func (a *Authority) AuthenticateControl(r *http.Request, door Registry) (Princip
 	case !ok:
 		return Principal{}, Anonymous.Require(door)
 	case given.bearer != "":
-		acc, _, err = a.bearer(r.Context(), given.bearer, forControlPlane)
+		var wrong Cause
+		acc, _, wrong, err = a.bearer(r.Context(), given.bearer, forControlPlane)
 		if err == nil && acc == nil {
+			a.failed(Failure{Client: r.RemoteAddr, Cause: wrong})
 			err = unauthenticated(door, invalidToken,
 				"the token is not valid in the control plane: it has expired, or is for something else, or its password has changed; log in again, for example with az login")
 		}
@@ -150,7 +151,7 @@ func (a *Authority) IssueBearer(p Principal, issuer, resource string) (string, e
 	}
 	now := time.Now()
 	id := p.account.id
-	return a.signing.sign(bearerClaims{
+	return a.keys.sign(bearerClaims{
 		Audience: resource, Issuer: issuer, Tenant: a.tenant,
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expires: now.Add(BearerTokenLife).Unix(),
 		AppID: id, Object: id, Subject: id, AppIDProof: provedBySecret, Type: typeOfProgram,
@@ -158,30 +159,26 @@ func (a *Authority) IssueBearer(p Principal, issuer, resource string) (string, e
 	})
 }
 
-// bearer returns whom a bearer token stands for, and until when; nil if it is not
-// one of this installation, good now and for one of the audiences.
-func (a *Authority) bearer(ctx context.Context, token string, wanted ...audience) (*account, time.Time, error) {
+// bearer returns whom a bearer token stands for, and until when; or what is wrong
+// with it, if it is not one of this installation, good now and for one of the
+// audiences.
+func (a *Authority) bearer(ctx context.Context, token string, wanted ...audience) (acc *account, expires time.Time, wrong Cause, err error) {
 	if len(token) > maxToken {
-		return nil, time.Time{}, nil
+		return nil, time.Time{}, ForgedToken, nil
 	}
 	var c bearerClaims
-	err := a.signing.open(token, &c)
+	_, wrong = a.keys.open(ctx, token, &c)
 	switch {
-	case err != nil, c.Tenant != a.tenant, c.Type != typeOfProgram, c.Version != bearerVersion,
-		!goodAt(time.Now(), c.NotBefore, c.Expires), !slices.Contains(wanted, a.audienceOf(c.Audience)):
-		return nil, time.Time{}, nil
+	case wrong != "":
+		return nil, time.Time{}, wrong, nil
+	case c.Tenant != a.tenant, c.Type != typeOfProgram, c.Version != bearerVersion, !slices.Contains(wanted, a.audienceOf(c.Audience)):
+		return nil, time.Time{}, MisusedToken, nil
+	case !goodAt(time.Now(), c.NotBefore, c.Expires):
+		return nil, time.Time{}, ExpiredToken, nil
 	}
-	acc, err := a.accountOf(ctx, 0, c.Subject, c.Credential)
+	acc, err = a.accountOf(ctx, 0, c.Subject, c.Credential)
 	if err != nil || acc == nil {
-		return nil, time.Time{}, err
+		return nil, time.Time{}, EndedToken, err
 	}
-	return acc, time.Unix(c.Expires, 0), nil
-}
-
-// PublicKeys returns the keys by which others can verify tokens, to be encoded as
-// JSON: a JWK set (RFC 7517).
-func (a *Authority) PublicKeys() any {
-	return jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
-		{Key: a.signing.public, KeyID: a.signing.id, Algorithm: string(jose.ES256), Use: "sig"},
-	}}
+	return acc, time.Unix(c.Expires, 0), "", nil
 }

@@ -203,7 +203,7 @@ func TestBearerIsNoRegistryToken(t *testing.T) {
 				t.Errorf("a token for %s passes for the registry's", resource)
 			}
 		}
-		if _, err := a.Refresh(t.Context(), contoso, token); err == nil {
+		if _, err := a.Refresh(t.Context(), contoso, client, token); err == nil {
 			t.Errorf("a token for %s passes for a refresh token", resource)
 		}
 	}
@@ -222,7 +222,7 @@ func TestSignedButWrongBearer(t *testing.T) {
 	try := func(change func(*bearerClaims)) error {
 		c := good
 		change(&c)
-		token, err := a.signing.sign(c)
+		token, err := a.keys.sign(c)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +254,7 @@ func TestBearerEnds(t *testing.T) {
 	a := newControl(t)
 	p := newProgram(t, a, "ci", "Owner")
 	token := bearerFor(t, a, p.AppID, p.password, control)
-	id, err := a.Exchange(t.Context(), contoso, token)
+	id, err := a.Exchange(t.Context(), contoso, client, token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,16 +268,16 @@ func TestBearerEnds(t *testing.T) {
 		if _, err := authenticateControl(a, "Bearer "+token); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("%s the token: %v", when, err)
 		}
-		if _, err := a.Exchange(t.Context(), contoso, token); !fault.Is(err, fault.Unauthenticated) {
+		if _, err := a.Exchange(t.Context(), contoso, client, token); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("%s exchanging it: %v", when, err)
 		}
-		if _, err := a.Refresh(t.Context(), contoso, refresh); !fault.Is(err, fault.Unauthenticated) {
+		if _, err := a.Refresh(t.Context(), contoso, client, refresh); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("%s the refresh token made of it: %v", when, err)
 		}
 	}
 	ended("after a reset", token, refresh)
 	token = bearerFor(t, a, p.AppID, password, control)
-	if id, err = a.Exchange(t.Context(), contoso, token); err != nil {
+	if id, err = a.Exchange(t.Context(), contoso, client, token); err != nil {
 		t.Fatal(err)
 	}
 	refresh = issueRefresh(t, a, id, contoso)
@@ -295,10 +295,10 @@ func TestRegistryTokensOnly(t *testing.T) {
 	p := newProgram(t, a, "ci", "Owner")
 	strict := contoso
 	strict.RegistryTokensOnly = true
-	if _, err := a.Exchange(t.Context(), strict, bearerFor(t, a, p.AppID, p.password, control)); !fault.Is(err, fault.Unauthenticated) || !strings.Contains(err.Error(), RegistriesResource+"/.default") {
+	if _, err := a.Exchange(t.Context(), strict, client, bearerFor(t, a, p.AppID, p.password, control)); !fault.Is(err, fault.Unauthenticated) || !strings.Contains(err.Error(), RegistriesResource+"/.default") {
 		t.Errorf("a token for the control plane: %v", err)
 	}
-	if id, err := a.Exchange(t.Context(), strict, bearerFor(t, a, p.AppID, p.password, RegistriesResource)); err != nil || id.Name != "ci" {
+	if id, err := a.Exchange(t.Context(), strict, client, bearerFor(t, a, p.AppID, p.password, RegistriesResource)); err != nil || id.Name != "ci" {
 		t.Errorf("a token for registries: %q, %v", id.Name, err)
 	}
 }
@@ -318,22 +318,22 @@ func TestExchangeDoesNotProlong(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		id, err := a.Exchange(t.Context(), contoso, token)
+		id, err := a.Exchange(t.Context(), contoso, client, token)
 		if err != nil {
 			t.Fatal(err)
 		}
 		refresh := issueRefresh(t, a, id, contoso)
 		time.Sleep(BearerTokenLife - time.Minute - time.Second)
-		refreshed, err := a.Refresh(t.Context(), contoso, refresh)
+		refreshed, err := a.Refresh(t.Context(), contoso, client, refresh)
 		if err != nil {
 			t.Fatalf("a second before the end: %v", err)
 		}
 		access := issue(t, a, refreshed, contoso, "repository:x:pull")
 		time.Sleep(time.Second)
-		if _, err := a.Exchange(t.Context(), contoso, token); err == nil {
+		if _, err := a.Exchange(t.Context(), contoso, client, token); err == nil {
 			t.Error("the bearer token did not expire")
 		}
-		if _, err := a.Refresh(t.Context(), contoso, refresh); err == nil {
+		if _, err := a.Refresh(t.Context(), contoso, client, refresh); err == nil {
 			t.Error("the refresh token outlives it")
 		}
 		if _, err := authenticate(a, contoso, "Bearer "+access); err == nil {
@@ -376,7 +376,7 @@ func FuzzBearer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		acc, _, err := a.bearer(t.Context(), token, forControlPlane)
+		acc, _, _, err := a.bearer(t.Context(), token, forControlPlane)
 		if err != nil {
 			t.Fatalf("%q: %v", token, err)
 		}

@@ -39,7 +39,8 @@ var roles = []Role{
 	{Name: owner, Actions: []string{"*"}},
 	{
 		Name: "Contributor", Actions: []string{"*"},
-		NotActions: []string{"Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write", "Microsoft.Authorization/elevateAccess/Action"},
+		NotActions: []string{"Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write", "Microsoft.Authorization/elevateAccess/Action",
+			"Microsoft.ContainerRegistry/signingKeys/*/action"}, // not Azure's: whoever rotates keys can end every login
 	},
 	{Name: "Reader", Actions: []string{"*/read"}},
 	{Name: "AcrPull", Actions: []string{pullRead}},

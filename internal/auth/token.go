@@ -2,24 +2,11 @@ package auth
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
-
-	"github.com/dockbell/dockbell/internal/seal"
-	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 // How long tokens are good for.
@@ -122,26 +109,34 @@ func (a *Authority) issue(id Identity, registry Registry, life time.Duration, c 
 	if id.account != nil {
 		c.Subject, c.Credential = id.account.id, id.account.credential()
 	}
-	return a.signing.sign(c)
+	return a.keys.sign(c)
 }
 
 // verify returns the claims of a registry's token that this installation signed
-// and that is good now. Whom it is for is left to the caller.
-func (a *Authority) verify(token string) (*claims, bool) {
+// and that is good now, or what is wrong with it. Whom it is for is left to the
+// caller.
+func (a *Authority) verify(ctx context.Context, token string) (*claims, Cause) {
 	if len(token) > maxToken {
-		return nil, false
+		return nil, ForgedToken
 	}
 	now := time.Now()
 	sum := sha256.Sum256([]byte(token))
-	c := a.tokens.get(sum, now)
+	c := a.tokens.get(sum, now, a.keys.set())
 	if c == nil {
 		c = &claims{}
-		if err := a.signing.open(token, c); err != nil || c.Issuer != issuer || c.Version != version {
-			return nil, false
+		key, cause := a.keys.open(ctx, token, c)
+		if cause != "" {
+			return nil, cause
 		}
-		a.tokens.put(sum, c, now)
+		if c.Issuer != issuer || c.Version != version {
+			return nil, MisusedToken
+		}
+		a.tokens.put(sum, c, key, now)
 	}
-	return c, goodAt(now, c.NotBefore, c.Expires)
+	if !goodAt(now, c.NotBefore, c.Expires) {
+		return nil, ExpiredToken
+	}
+	return c, ""
 }
 
 // goodAt reports whether a token's time has begun and has not ended.
@@ -149,110 +144,9 @@ func goodAt(now time.Time, notBefore, expires int64) bool {
 	return now.Unix() < expires && notBefore <= now.Add(clockSkew).Unix()
 }
 
-// signingKey is the key that signs tokens.
-type signingKey struct {
-	id     string // its JWK thumbprint (RFC 7638)
-	public *ecdsa.PublicKey
-	signer jose.Signer
-}
-
-// firstKey is the row of signing_key that holds the key in use.
-const firstKey = "1"
-
-// loadSigningKey returns the installation's key, making it if there is none.
-func loadSigningKey(ctx context.Context, db *sqldb.DB, key *seal.Key) (signingKey, error) {
-	const purpose = "signing key " + firstKey
-	var sealed []byte
-	find := func(tx *sqldb.Tx) (err error) {
-		sealed, err = findSigningKey(tx, firstKey)
-		return err
-	}
-	err := db.Read(ctx, find)
-	if errors.Is(err, sqldb.ErrNoRow) {
-		err = db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-			private, err := newSigningKey()
-			if err != nil {
-				return err
-			}
-			if err := addSigningKey(tx, firstKey, key.Seal(private, purpose)); err != nil {
-				return err
-			}
-			return find(tx)
-		})
-	}
-	if err != nil {
-		return signingKey{}, err
-	}
-	private, err := key.Open(sealed, purpose)
-	if err != nil {
-		return signingKey{}, err
-	}
-	return parseSigningKey(private)
-}
-
-// newSigningKey returns a new key in PKCS #8 form.
-func newSigningKey() ([]byte, error) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("auth: make the signing key: %w", err)
-	}
-	return x509.MarshalPKCS8PrivateKey(private)
-}
-
-func parseSigningKey(pkcs8 []byte) (signingKey, error) {
-	parsed, err := x509.ParsePKCS8PrivateKey(pkcs8)
-	if err != nil {
-		return signingKey{}, fmt.Errorf("auth: read the signing key: %w", err)
-	}
-	private, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok {
-		return signingKey{}, fmt.Errorf("auth: the signing key is a %T, not ECDSA", parsed)
-	}
-	jwk := jose.JSONWebKey{Key: private}
-	thumbprint, err := jwk.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return signingKey{}, fmt.Errorf("auth: name the signing key: %w", err)
-	}
-	jwk.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jwk}, (&jose.SignerOptions{}).WithType("JWT"))
-	if err != nil {
-		return signingKey{}, fmt.Errorf("auth: use the signing key: %w", err)
-	}
-	return signingKey{jwk.KeyID, &private.PublicKey, signer}, nil
-}
-
-// sign makes a token of claims.
-func (k *signingKey) sign(claims any) (string, error) {
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		return "", fmt.Errorf("auth: encode token: %w", err)
-	}
-	jws, err := k.signer.Sign(payload)
-	if err != nil {
-		return "", fmt.Errorf("auth: sign token: %w", err)
-	}
-	return jws.CompactSerialize()
-}
-
-// open checks the signature of a token and decodes its claims.
-func (k *signingKey) open(token string, claims any) error {
-	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
-	if err != nil {
-		return err
-	}
-	if jws.Signatures[0].Protected.KeyID != k.id {
-		return errors.New("auth: a token of another key")
-	}
-	payload, err := jws.Verify(k.public)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(payload, claims)
-}
-
 // tokenCache remembers tokens whose signature was checked, by their hash, so
 // that a request with a known token costs microseconds. Whether a token is still
-// good is checked each time.
+// good, and its key still one, is checked each time.
 type tokenCache struct {
 	mu    sync.RWMutex
 	known map[[sha256.Size]byte]knownToken
@@ -260,6 +154,7 @@ type tokenCache struct {
 
 type knownToken struct {
 	claims *claims
+	key    string    // id of the one that signed it
 	until  time.Time // when to forget it
 }
 
@@ -268,17 +163,18 @@ const (
 	knownTokenLife = 5 * time.Minute
 )
 
-// get returns nil for a token it does not know.
-func (t *tokenCache) get(sum [sha256.Size]byte, now time.Time) *claims {
+// get returns nil for a token it does not know, or whose key is not in the set
+// any more.
+func (t *tokenCache) get(sum [sha256.Size]byte, now time.Time, set keySet) *claims {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if k, ok := t.known[sum]; ok && now.Before(k.until) {
+	if k, ok := t.known[sum]; ok && now.Before(k.until) && set.find(k.key) != nil {
 		return k.claims
 	}
 	return nil
 }
 
-func (t *tokenCache) put(sum [sha256.Size]byte, c *claims, now time.Time) {
+func (t *tokenCache) put(sum [sha256.Size]byte, c *claims, key string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.known == nil {
@@ -287,5 +183,5 @@ func (t *tokenCache) put(sum [sha256.Size]byte, c *claims, now time.Time) {
 	if len(t.known) >= maxKnownTokens {
 		clear(t.known) // each is one signature check away
 	}
-	t.known[sum] = knownToken{c, now.Add(knownTokenLife)}
+	t.known[sum] = knownToken{c, key, now.Add(knownTokenLife)}
 }

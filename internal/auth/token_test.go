@@ -62,7 +62,7 @@ func TestTokenWireForm(t *testing.T) {
 			},
 		} {
 			header, payload := decode(t, tt.token)
-			if want := fmt.Sprintf(`{"alg":"ES256","kid":"%s","typ":"JWT"}`, a.signing.id); header != want {
+			if want := fmt.Sprintf(`{"alg":"ES256","kid":"%s","typ":"JWT"}`, signing(a).id); header != want {
 				t.Errorf("%s: header %s, want %s", tt.name, header, want)
 			}
 			var c claims
@@ -104,7 +104,7 @@ func TestTokenLife(t *testing.T) {
 			t.Error("the access token, or the one made of it, did not expire")
 		}
 		time.Sleep(RefreshTokenLife - AccessTokenLife - time.Second)
-		viaRefresh, err := a.Refresh(t.Context(), contoso, refresh)
+		viaRefresh, err := a.Refresh(t.Context(), contoso, client, refresh)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,8 +147,8 @@ func TestIssueGrants(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			c, ok := a.verify(issue(t, a, tt.id, tt.reg, tt.scopes))
-			if !ok || fmt.Sprint(c.Access) != tt.want || c.Access == nil {
+			c, wrong := a.verify(t.Context(), issue(t, a, tt.id, tt.reg, tt.scopes))
+			if wrong != "" || fmt.Sprint(c.Access) != tt.want || c.Access == nil {
 				t.Errorf("got %v, want %s", c.Access, tt.want)
 			}
 		})
@@ -160,7 +160,7 @@ func TestIssueGrants(t *testing.T) {
 			challengeOf(t, err)
 		}
 	}
-	owner, err := a.Refresh(t.Context(), contoso, issueRefresh(t, a, operator, contoso))
+	owner, err := a.Refresh(t.Context(), contoso, client, issueRefresh(t, a, operator, contoso))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,16 +225,16 @@ func TestForgedTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	point, err := a.signing.public.Bytes()
+	point, err := signing(a).public.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, token := range map[string]string{
 		"payload changed":        b64(header) + "." + b64(strings.Replace(payload, "pull", "push", 1)) + "." + signature,
 		"no algorithm":           b64(`{"alg":"none"}`) + "." + b64(payload) + ".",
-		"no algorithm, our kid":  b64(`{"alg":"none","kid":"`+a.signing.id+`"}`) + "." + b64(payload) + "." + signature,
-		"HMAC by the public key": sign(jose.HS256, point, a.signing.id, payload),
-		"another key":            sign(jose.ES256, other, a.signing.id, payload),
+		"no algorithm, our kid":  b64(`{"alg":"none","kid":"`+signing(a).id+`"}`) + "." + b64(payload) + "." + signature,
+		"HMAC by the public key": sign(jose.HS256, point, signing(a).id, payload),
+		"another key":            sign(jose.ES256, other, signing(a).id, payload),
 		"another key by name":    sign(jose.ES256, other, "other", payload),
 		"without a signature":    b64(header) + "." + b64(payload) + ".",
 		"of four parts":          good + ".x",
@@ -265,7 +265,7 @@ func TestSignedButWrong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		jws, err := a.signing.signer.Sign(payload)
+		jws, err := signing(a).signer.Sign(payload)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,17 +308,21 @@ func TestTokenCache(t *testing.T) {
 		var cache tokenCache
 		sum := func(i int) (s [32]byte) { s[0], s[1] = byte(i), byte(i>>8); return s }
 		for i := range 3 * maxKnownTokens {
-			cache.put(sum(i), &claims{}, time.Now())
+			cache.put(sum(i), &claims{}, "k", time.Now())
 			if len(cache.known) > maxKnownTokens {
 				t.Fatalf("%d tokens are kept", len(cache.known))
 			}
 		}
-		cache.put(sum(1), &claims{ID: "x"}, time.Now())
-		if c := cache.get(sum(1), time.Now()); c == nil || c.ID != "x" {
+		cache.put(sum(1), &claims{ID: "x"}, "k", time.Now())
+		set := keySet{{id: "k"}}
+		if c := cache.get(sum(1), time.Now(), set); c == nil || c.ID != "x" {
 			t.Error("a token is not found")
 		}
-		if c := cache.get(sum(1), time.Now().Add(knownTokenLife)); c != nil {
+		if c := cache.get(sum(1), time.Now().Add(knownTokenLife), set); c != nil {
 			t.Error("a token is kept beyond its time")
+		}
+		if c := cache.get(sum(1), time.Now(), keySet{{id: "another"}}); c != nil {
+			t.Error("a token is good whose key is gone")
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/identityserver"
 	"github.com/dockbell/dockbell/internal/seal"
@@ -52,6 +53,7 @@ func newSecureServer(t *testing.T, suffix string) (address, ca string) {
 	}
 	identity := identityserver.New(identityserver.Config{
 		Authority: authority,
+		Audit:     audit.New(audit.Options{DB: db, Log: slog.New(slog.DiscardHandler)}),
 		Resolve:   func(*http.Request) (auth.Registry, error) { return auth.Registry{ID: 1, Name: "contoso"}, nil },
 		Scopes: func() []string {
 			return []string{testSubscription, testSubscription + "/resourceGroups/dockbell/providers/Microsoft.ContainerRegistry/registries/contoso"}

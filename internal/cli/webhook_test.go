@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
@@ -91,11 +92,13 @@ func newServer(t *testing.T, registries ...string) *server {
 		t.Fatal(err)
 	}
 	control := arm.New(arm.Config{
-		Tenants:    tenants,
-		Webhooks:   hooks,
-		Tokens:     authority.RepositoryTokens(),
-		Deliveries: s,
-		Log:        slog.New(slog.DiscardHandler),
+		Audit:       audit.New(audit.Options{DB: db, Log: slog.New(slog.DiscardHandler)}),
+		SigningKeys: authority,
+		Tokens:      authority.RepositoryTokens(),
+		Tenants:     tenants,
+		Webhooks:    hooks,
+		Deliveries:  s,
+		Log:         slog.New(slog.DiscardHandler),
 		Authenticate: func(r *http.Request) (arm.Caller, error) {
 			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
 				return nil, fault.New(fault.Unauthenticated, "authentication required")
@@ -160,6 +163,8 @@ func (s *server) shell(t *testing.T) *shell {
 var (
 	anyTime   = regexp.MustCompile(`20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{7})?Z`)
 	anyUUID   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	anyKey    = regexp.MustCompile(`[A-Za-z0-9_-]{43}`)
+	anyAge    = regexp.MustCompile(`(?m)^\d+[smhd] +`)
 	anySecret = regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`)
 )
 

@@ -66,6 +66,9 @@ type Config struct {
 	TLSCert string // PEM file with certificate and chain; empty: TLS alone decides
 	TLSKey  string // PEM file with its private key
 
+	AuditRetention time.Duration // how long the audit log is kept, at least MinRetention
+	SigningKeyLife time.Duration // how often another key signs tokens, at least MinSigningKeyLife
+
 	LogLevel  slog.Level
 	LogFormat string // text or json
 }
@@ -93,6 +96,10 @@ const (
 	MaxMaxInFlight         = 16384
 )
 
+// MinSigningKeyLife is the shortest time between two keys that sign tokens: each
+// stays for hours until what it signed has expired.
+const MinSigningKeyLife = time.Hour
+
 // Default returns the settings that hold unless others are given.
 func Default() *Config {
 	return &Config{
@@ -109,6 +116,9 @@ func Default() *Config {
 		AttemptBudget:      2 << 30,
 		EventRetention:     30 * day,
 		DiskLowWater:       1 << 30,
+
+		AuditRetention: 90 * day,
+		SigningKeyLife: 90 * day,
 	}
 }
 

@@ -135,6 +135,8 @@ func (l *Loader) table() []group {
 		}},
 		{"Operation", []*setting{
 			l.file,
+			one(&c.AuditRetention, parseAuditRetention, "audit-retention", "time", "keep the audit log this long, and a million entries of it at the most").defaultsTo(formatDuration(c.AuditRetention)),
+			one(&c.SigningKeyLife, parseSigningKeyLife, "signing-key-life", "time", "have another key sign tokens this often; "+formatDuration(MinSigningKeyLife)+" at least").defaultsTo(formatDuration(c.SigningKeyLife)),
 			one(&c.LogLevel, parseLogLevel, "log-level", "level", "debug, info, warn or error").defaultsTo("info"),
 			one(&c.LogFormat, parseLogFormat, "log-format", "format", "text or json").defaultsTo(c.LogFormat),
 		}},

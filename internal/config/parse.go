@@ -113,9 +113,19 @@ func formatDuration(d time.Duration) string {
 }
 
 func parseAttemptRetention(text string) (time.Duration, error) {
+	return parseAtLeast(text, MinRetention)
+}
+
+func parseAuditRetention(text string) (time.Duration, error) { return parseAtLeast(text, MinRetention) }
+
+func parseSigningKeyLife(text string) (time.Duration, error) {
+	return parseAtLeast(text, MinSigningKeyLife)
+}
+
+func parseAtLeast(text string, least time.Duration) (time.Duration, error) {
 	d, err := parseDuration(text)
-	if err == nil && d < MinRetention {
-		err = fmt.Errorf("%.80q is too short: use %s or more", text, formatDuration(MinRetention))
+	if err == nil && d < least {
+		err = fmt.Errorf("%.80q is too short: use %s or more", text, formatDuration(least))
 	}
 	return d, err
 }

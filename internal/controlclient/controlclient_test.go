@@ -48,6 +48,18 @@ func TestRequests(t *testing.T) {
 			`{"value":[]}`, "GET /api/v1/registries"},
 		{"registry", func(ctx context.Context, c *Client) error { _, err := c.Registry(ctx, "contoso"); return err },
 			`{}`, "GET /api/v1/registries/contoso"},
+		{"audit log", func(ctx context.Context, c *Client) error {
+			_, err := c.AuditLog(ctx, "", AuditFilter{After: time.Unix(0, 0), Before: time.Unix(1, 5e8), Actor: "a b", Action: "login/failed", Resource: "x", Outcome: "refused"}, 3)
+			return err
+		}, `{"value":[]}`, "GET /api/v1/auditLog?action=login%2Ffailed&actor=a+b&after=1970-01-01T00%3A00%3A00Z&before=1970-01-01T00%3A00%3A01.5Z&outcome=refused&resource=x"},
+		{"audit log of a registry", func(ctx context.Context, c *Client) error {
+			_, err := c.AuditLog(ctx, "contoso", AuditFilter{}, 3)
+			return err
+		}, `{"value":[]}`, "GET /api/v1/registries/contoso/auditLog"},
+		{"signing keys", func(ctx context.Context, c *Client) error { _, err := c.SigningKeys(ctx); return err },
+			`{"value":[]}`, "GET /api/v1/signingKeys"},
+		{"rotate a signing key", func(ctx context.Context, c *Client) error { _, _, err := c.RotateSigningKey(ctx, true); return err },
+			`{}`, `POST /api/v1/signingKeys/rotate {"revoke":true}`},
 		{"webhooks", func(ctx context.Context, c *Client) error { _, err := c.Webhooks(ctx, "contoso"); return err },
 			`{"value":[]}`, "GET /api/v1/registries/contoso/webhooks?expand=health"},
 		{"webhook", func(ctx context.Context, c *Client) error { _, err := c.Webhook(ctx, "contoso", "a/b?c"); return err },

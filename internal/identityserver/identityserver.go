@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -44,8 +45,10 @@ type Config struct {
 	// example .dockbell.localhost:5000.
 	Suffix func() string
 
-	// Log receives the causes of internal errors, and who did what with service
-	// principals. Nil means slog.Default().
+	// Audit is where is put who did or tried what with service principals.
+	Audit *audit.Log
+
+	// Log receives the causes of internal errors. Nil means slog.Default().
 	Log *slog.Logger
 }
 
@@ -90,9 +93,9 @@ var authority = map[string]route{
 
 var (
 	metadata   = route{methods: map[string]endpoint{http.MethodGet: (*server).metadata}}
-	principals = route{methods: map[string]endpoint{http.MethodGet: (*server).list, http.MethodPost: (*server).create}}
-	principal  = route{methods: map[string]endpoint{http.MethodGet: (*server).show, http.MethodDelete: (*server).delete}}
-	reset      = route{methods: map[string]endpoint{http.MethodPost: (*server).reset}}
+	principals = route{methods: map[string]endpoint{http.MethodGet: (*server).list, http.MethodPost: changing("write", (*server).create)}}
+	principal  = route{methods: map[string]endpoint{http.MethodGet: (*server).show, http.MethodDelete: changing("delete", (*server).delete)}}
+	reset      = route{methods: map[string]endpoint{http.MethodPost: changing("resetPassword/action", (*server).reset)}}
 )
 
 // findRoute returns what is at a path, and the part of it that differs. Paths of

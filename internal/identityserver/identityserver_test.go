@@ -2,6 +2,7 @@ package identityserver
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -15,9 +16,11 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -40,6 +43,7 @@ type service struct {
 	t         testing.TB
 	handler   http.Handler
 	authority *auth.Authority
+	audit     *audit.Log
 	db        *sqldb.DB
 	log       *bytes.Buffer
 }
@@ -70,8 +74,11 @@ func newService(t testing.TB) *service {
 	if _, _, err := s.authority.EnsureOperator(t.Context(), operator, password); err != nil {
 		t.Fatal(err)
 	}
+	log := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.audit = audit.New(audit.Options{DB: db, Log: log})
 	s.handler = New(Config{
 		Authority: s.authority,
+		Audit:     s.audit,
 		Resolve: func(r *http.Request) (auth.Registry, error) {
 			if r.Host != "localhost:5000" {
 				return auth.Registry{}, errors.New("the disk is on fire")
@@ -80,9 +87,60 @@ func newService(t testing.TB) *service {
 		},
 		Scopes: func() []string { return []string{subscription, contoso, fabrikam} },
 		Suffix: func() string { return ".dockbell.localhost:5000" },
-		Log:    slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log:    log,
 	})
 	return s
+}
+
+// TestChangesAreOnRecord: each once, whatever comes of it, and nobody's wish to read.
+func TestChangesAreOnRecord(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	boss := as(operator, password)
+	made := s.create("ci", "Reader", "", boss)
+	reader := as(made.AppID, made.Password)
+	const actions = "Microsoft.ContainerRegistry/servicePrincipals/"
+	var want []string
+	for _, x := range []struct {
+		method, path, body string
+		as                 func(*http.Request)
+		entry              string // nothing: none
+	}{
+		{"GET", "", "", boss, ""},
+		{"GET", "/ci", "", boss, ""},
+		{"PUT", "/ci", "", boss, ""},
+		{"POST", "", `{"displayName":"s3cret!","roleAssignments":[]}`, boss, "User dockbell write failed " + Root},
+		{"POST", "", `{"displayName": s3cret`, boss, "User dockbell write failed " + Root},
+		{"POST", "", `{"displayName":"other","roleAssignments":[{"role":"Owner"}]}`, reader, "Application ci write refused " + Root},
+		{"POST", "/ci/reset", "", reader, "Application ci resetPassword/action refused " + Root + "/ci"},
+		{"DELETE", "/ci", "", reader, "Application ci delete refused " + Root + "/ci"},
+		{"DELETE", "/nosuch", "", boss, "User dockbell delete failed " + Root + "/nosuch"},
+		{"POST", "/ci/reset", "", boss, "User dockbell resetPassword/action succeeded " + Root + "/" + made.AppID},
+		{"DELETE", "/CI", "", boss, "User dockbell delete succeeded " + Root + "/" + made.AppID},
+		{"DELETE", "/ci", "", as("hunter2", "hunter2"), "Anonymous  delete refused " + Root + "/ci"},
+	} {
+		s.do(x.method, Root+x.path, x.body, x.as)
+		if x.entry != "" {
+			want = append(want, x.entry)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	s.audit.Run(ended) // which writes what was counted
+	entries, _, err := s.audit.Entries(t.Context(), audit.Filter{}, "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range slices.Backward(entries[:len(entries)-1]) { // but the first, of the account made above
+		got = append(got, fmt.Sprintf("%s %s %s %s %s", e.ActorKind, e.Actor, strings.TrimPrefix(e.Action, actions), e.Outcome, e.Resource))
+		if text := fmt.Sprint(e); strings.Contains(text, "s3cret") || strings.Contains(text, "hunter2") || strings.Contains(text, made.Password) {
+			t.Errorf("a secret is on record: %s", text)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
 }
 
 // answer is what came back.
@@ -416,7 +474,7 @@ func TestServicePrincipals(t *testing.T) {
 	}
 	// Who did what is on record, and no secret.
 	log := s.log.String()
-	for _, line := range []string{"audit.by=owner audit.what=reset audit.principal=ci-build", "audit.by=owner audit.what=delete audit.principal=made-by-owner", "the disk is on fire"} {
+	for _, line := range []string{"msg=audit actor=owner kind=Application client=192.0.2.1 action=Microsoft.ContainerRegistry/servicePrincipals/resetPassword/action resource=" + Root + "/" + ci.AppID, "the disk is on fire"} {
 		if !strings.Contains(log, line) {
 			t.Errorf("not logged: %s\n%s", line, log)
 		}

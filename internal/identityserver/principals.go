@@ -3,11 +3,11 @@ package identityserver
 import (
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -80,11 +80,7 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, _ string) error {
 }
 
 // create makes a service principal and answers with its password.
-func (s *server) create(w http.ResponseWriter, r *http.Request, _ string) error {
-	who, err := s.caller(r)
-	if err != nil {
-		return err
-	}
+func (s *server) create(w http.ResponseWriter, r *http.Request, who auth.Principal, _ string, e *audit.Entry) (status int, answer any, err error) {
 	var body struct {
 		DisplayName string     `json:"displayName"`
 		Roles       []roleBody `json:"roleAssignments"`
@@ -93,29 +89,28 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, _ string) error 
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", maxBody)
+			return 0, nil, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", maxBody)
 		}
-		return fault.Wrap(err, fault.Invalid, `the body is no JSON object: send one like {"displayName":"ci","roleAssignments":[{"role":"AcrPush"}]}`).
+		return 0, nil, fault.Wrap(err, fault.Invalid, `the body is no JSON object: send one like {"displayName":"ci","roleAssignments":[{"role":"AcrPush"}]}`).
 			WithCode("InvalidRequestContent")
 	}
 	var assignments []auth.Assignment
 	for _, as := range body.Roles {
 		scope, err := s.scope(as.Scope)
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
 		if !who.May(giveRoles, scope) {
-			return fault.New(fault.Denied, "%s may not give roles in %s: only an Owner there and the operator may", who.Name(), scope)
+			return 0, nil, fault.New(fault.Denied, "%s may not give roles in %s: only an Owner there and the operator may", who.Name(), scope)
 		}
 		assignments = append(assignments, auth.Assignment{Role: as.Role, Scope: scope})
 	}
 	p, password, err := s.Authority.CreatePrincipal(r.Context(), body.DisplayName, assignments)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
-	s.audit(r, who, "create", p)
-	writeJSON(w, http.StatusCreated, s.wire(p, password))
-	return nil
+	about(e, p)
+	return http.StatusCreated, s.wire(p, password), nil
 }
 
 // scope returns the scope that is meant, in the case in which it is known. None
@@ -148,22 +143,21 @@ func (s *server) manages(who auth.Principal, p auth.ServicePrincipal) bool {
 	return true
 }
 
-// managed returns who asks, and the service principal they ask for, which they
-// may manage.
-func (s *server) managed(r *http.Request, name string) (auth.Principal, auth.ServicePrincipal, error) {
-	who, err := s.caller(r)
-	if err != nil {
-		return auth.Principal{}, auth.ServicePrincipal{}, err
-	}
+// managed returns the service principal of a name, which who may manage.
+func (s *server) managed(r *http.Request, who auth.Principal, name string) (auth.ServicePrincipal, error) {
 	p, err := s.Authority.ServicePrincipal(r.Context(), name)
 	if err == nil && !s.manages(who, p) {
 		err = fault.New(fault.Denied, "%s may not manage service principal %s: only an Owner of all its scopes and the operator may", who.Name(), p.DisplayName)
 	}
-	return who, p, err
+	return p, err
 }
 
 func (s *server) show(w http.ResponseWriter, r *http.Request, name string) error {
-	_, p, err := s.managed(r, name)
+	who, err := s.caller(r)
+	if err != nil {
+		return err
+	}
+	p, err := s.managed(r, who, name)
 	if err != nil {
 		return err
 	}
@@ -172,39 +166,24 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, name string) error
 }
 
 // reset gives a service principal a new password and answers with it.
-func (s *server) reset(w http.ResponseWriter, r *http.Request, name string) error {
-	who, p, err := s.managed(r, name)
+func (s *server) reset(_ http.ResponseWriter, r *http.Request, who auth.Principal, name string, e *audit.Entry) (status int, answer any, err error) {
+	p, err := s.managed(r, who, name)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
+	about(e, p)
 	p, password, err := s.Authority.ResetPassword(r.Context(), p.AppID)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
-	s.audit(r, who, "reset", p)
-	writeJSON(w, http.StatusOK, s.wire(p, password))
-	return nil
+	return http.StatusOK, s.wire(p, password), nil
 }
 
-func (s *server) delete(w http.ResponseWriter, r *http.Request, name string) error {
-	who, p, err := s.managed(r, name)
+func (s *server) delete(_ http.ResponseWriter, r *http.Request, who auth.Principal, name string, e *audit.Entry) (status int, answer any, err error) {
+	p, err := s.managed(r, who, name)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
-	if err := s.Authority.DeletePrincipal(r.Context(), p.AppID); err != nil {
-		return err
-	}
-	s.audit(r, who, "delete", p)
-	w.WriteHeader(http.StatusNoContent)
-	return nil
-}
-
-// audit puts on record who did what with a service principal.
-func (s *server) audit(r *http.Request, who auth.Principal, what string, p auth.ServicePrincipal) {
-	var roles []string
-	for _, as := range p.Assignments {
-		roles = append(roles, as.Role+" in "+as.Scope)
-	}
-	s.Log.InfoContext(r.Context(), "a service principal was managed", slog.Group("audit",
-		"by", who.Name(), "what", what, "principal", p.DisplayName, "appId", p.AppID, "roles", strings.Join(roles, ", ")))
+	about(e, p)
+	return http.StatusNoContent, nil, s.Authority.DeletePrincipal(r.Context(), p.AppID)
 }

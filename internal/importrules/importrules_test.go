@@ -21,7 +21,7 @@ const module = "github.com/dockbell/dockbell/"
 // to it.
 var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
-	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca"},
+	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit"},
 	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient", "internal/registryclient", "internal/exchange"},
@@ -44,14 +44,21 @@ var may = map[string][]string{
 	"internal/spell":     {},
 	"foundations":        {"words"},
 	"internal/outbox":    {"words", "internal/sqldb"},
+	"internal/audit":     {"words", "internal/sqldb"},
 	"domain":             {"words", "foundations"},
 	"faces":              {"words", "domain"},
 	"internal/ociserver": {"words"},
-	"clients":            {"words", "internal/exchange"},
-	"config":             {"words"},
-	"cli":                {"words", "clients"},
-	"app":                {"words", "foundations", "domain", "faces", "clients", "config"},
-	"cmd":                {"app", "cli", "config"},
+
+	// These two see what is asked for and what is answered, and so are where most
+	// of the audit log is made.
+	"internal/arm":            {"words", "domain", "internal/audit"},
+	"internal/identityserver": {"words", "domain", "internal/audit"},
+
+	"clients": {"words", "internal/exchange"},
+	"config":  {"words"},
+	"cli":     {"words", "clients"},
+	"app":     {"words", "foundations", "domain", "faces", "clients", "config"},
+	"cmd":     {"app", "cli", "config"},
 }
 
 // heavy names modules that belong in one place: who may import them.

@@ -1,0 +1,39 @@
+package app
+
+import (
+	"context"
+	"sync"
+
+	"github.com/dockbell/dockbell/internal/audit"
+	"github.com/dockbell/dockbell/internal/auth"
+)
+
+// startKeeping keeps the audit log and the keys that sign tokens.
+func (s *Server) startKeeping() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var both sync.WaitGroup
+	both.Go(func() { s.audit.Run(ctx) })
+	both.Go(func() { s.authority.KeepSigningKeys(ctx) })
+	s.keeping = func() { cancel(); both.Wait() }
+}
+
+// loginFailed counts a login that was refused for the audit log.
+func (s *Server) loginFailed(f auth.Failure) {
+	e := audit.Entry{
+		Registry: f.Registry, Actor: f.User, ActorKind: audit.Anonymous, Client: audit.Host(f.Client),
+		Action: "Microsoft.ContainerRegistry/login/failed", Resource: "/subscriptions/" + s.tenants.Default().Subscription,
+		Outcome: audit.Refused, Detail: string(f.Cause),
+	}
+	if f.Registry != 0 {
+		e.Action, e.Resource = "Microsoft.ContainerRegistry/registries/login/failed", s.tenants.ByID(f.Registry).ResourceID()
+	}
+	switch {
+	case f.Cause == auth.ForgedToken, f.Cause == auth.MisusedToken:
+		e.ActorKind = audit.Token
+	case f.Program:
+		e.ActorKind = audit.Application
+	case f.User != "":
+		e.ActorKind = audit.User
+	}
+	s.audit.Count(e)
+}
