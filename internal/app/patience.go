@@ -97,10 +97,12 @@ func (b *patientBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// leave bounds what net/http reads of the body by itself: HTTP/2 reads nothing.
+// leave bounds what net/http reads of the body by itself, before it sends the
+// header of an answer: so there has to be time left to send that. HTTP/2 reads
+// nothing.
 func (b *patientBody) leave() {
 	if !b.ended && !b.http2 {
-		b.control.SetReadDeadline(time.Now().Add(b.patience.most))
+		b.control.SetReadDeadline(time.Now().Add(b.patience.most / 2))
 	}
 }
 
