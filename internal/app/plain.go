@@ -86,6 +86,15 @@ func (c *begun) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// CloseWrite is for net/http, which otherwise cannot end an answer to a request that
+// goes on.
+func (c *begun) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // handed is a listener for connections that another listener gives away.
 type handed struct {
 	addr   net.Addr
