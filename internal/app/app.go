@@ -3,11 +3,10 @@
 //
 // It owns the connections between parts that do not know each other: which host
 // means which registry, whose request a change is recorded for, who hears of an
-// event; and the transport: connections, TLS, what proxies say, and how long a
+// event. And it owns the transport: connections, TLS, what proxies say, how long a
 // client may keep a request waiting. What each part does is the part's own affair.
-// Invariant: nothing is
-// acknowledged before everything that must remember it runs, and nothing that
-// was acknowledged is dropped when the server stops.
+// Invariant: nothing is acknowledged before everything that must remember it runs,
+// and nothing that was acknowledged is dropped when the server stops.
 package app
 
 import (
