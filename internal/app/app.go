@@ -3,13 +3,15 @@
 //
 // It owns the connections between parts that do not know each other: which host
 // means which registry, whose request a change is recorded for, who hears of an
-// event. What each part does is the part's own affair. Invariant: nothing is
-// acknowledged before everything that must remember it runs, and nothing that
-// was acknowledged is dropped when the server stops.
+// event. And it owns the transport: connections, TLS, what proxies say, how long a
+// client may keep a request waiting. What each part does is the part's own affair.
+// Invariant: nothing is acknowledged before everything that must remember it runs,
+// and nothing that was acknowledged is dropped when the server stops.
 package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -61,10 +63,14 @@ type Server struct {
 	webhooks  *webhook.Store
 	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
 
-	id       string // of this server, made at its first start
-	listener net.Listener
-	http     *http.Server
-	stopping chan struct{} // closed when Serve begins to stop
+	id        string // of this server, made at its first start
+	tls       *tls.Config
+	listener  net.Listener
+	redirects net.Listener // for plain HTTP that is sent to HTTPS; nil: none
+	http      *http.Server // of every face
+	limits    limits
+	inFlight  inFlight
+	stopping  chan struct{} // closed when Serve begins to stop
 
 	doomed      chan struct{} // a registry was deleted
 	stopPurging func()        // nil before there is anything to stop
@@ -86,7 +92,7 @@ const shutdownBudget = 15 * time.Second
 // recovers what a crash left open before Open returns. The errors are for the
 // operator.
 func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server, err error) {
-	s := &Server{cfg: cfg, log: log, listeners: listen.New(), stopping: make(chan struct{}), doomed: make(chan struct{}, 1)}
+	s := &Server{cfg: cfg, log: log, limits: usual, listeners: listen.New(), stopping: make(chan struct{}), doomed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -98,12 +104,16 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	if s.lock, err = lockFolder(cfg.Data); err != nil {
 		return nil, err
 	}
-	certificates, err := s.certificates()
-	if err != nil {
+	if s.tls, err = s.certificates(); err != nil {
 		return nil, err
 	}
-	if s.listener, err = listenOn(cfg.Listen); err != nil {
+	if s.listener, err = listenOn("--listen", cfg.Listen); err != nil {
 		return nil, err
+	}
+	if cfg.HTTPRedirect != "" {
+		if s.redirects, err = listenOn("--http-redirect", cfg.HTTPRedirect); err != nil {
+			return nil, err
+		}
 	}
 	key, err := dataKey(cfg)
 	if err != nil {
@@ -124,14 +134,7 @@ func Open(ctx context.Context, cfg *config.Config, log *slog.Logger) (_ *Server,
 	if err := s.openRinging(ctx, key); err != nil {
 		return nil, err
 	}
-	s.http = &http.Server{
-		Handler:           s.handler(),
-		TLSConfig:         certificates,
-		ReadHeaderTimeout: 20 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	s.http = s.newHTTP()
 	return s, nil
 }
 
@@ -253,6 +256,11 @@ func (s *Server) own() outbound.Own {
 	if addr, ok := s.Addr().(*net.TCPAddr); ok {
 		own.Listen = []netip.AddrPort{addr.AddrPort()}
 	}
+	if s.redirects != nil {
+		if addr, ok := s.redirects.Addr().(*net.TCPAddr); ok {
+			own.Listen = append(own.Listen, addr.AddrPort())
+		}
+	}
 	hosts := append([]string{s.cfg.Domain}, s.cfg.Aliases...)
 	if s.cfg.ExternalURL != nil {
 		hosts = append(hosts, s.cfg.ExternalURL.Host)
@@ -288,30 +296,7 @@ func (s *Server) credentials() string { return filepath.Join(s.cfg.Data, "admin-
 
 // Serve answers requests until ctx ends, and then stops everything in order.
 func (s *Server) Serve(ctx context.Context) error {
-	served := make(chan error, 1)
-	go func() {
-		if s.cfg.HTTPS() {
-			served <- s.http.ServeTLS(s.listener, "", "")
-		} else {
-			served <- s.http.Serve(s.listener)
-		}
-	}()
-	var err error
-	select {
-	case err = <-served:
-	case <-ctx.Done():
-		// Whoever waits for something to happen would wait on. The rest ends by
-		// itself.
-		close(s.stopping)
-		s.listeners.Stop()
-		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
-		defer cancel()
-		if s.http.Shutdown(budget) != nil {
-			s.http.Close() // requests that took too long are cut off; none was acknowledged
-		}
-		<-served
-	}
-	return errors.Join(err, s.close())
+	return errors.Join(s.serveAll(ctx), s.close())
 }
 
 // close stops the parts in the reverse of the order in which they started. It
@@ -320,6 +305,9 @@ func (s *Server) close() error {
 	var errs []error
 	if s.listener != nil {
 		s.listener.Close() // a second time after Serve
+	}
+	if s.redirects != nil {
+		s.redirects.Close() // likewise
 	}
 	s.listeners.Stop() // likewise
 	if s.stopPurging != nil {
@@ -392,14 +380,14 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// listenOn opens the address, with a proposal if it is taken.
-func listenOn(address string) (net.Listener, error) {
+// listenOn opens the address that a flag names, with a proposal if it is taken.
+func listenOn(flag, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err == nil {
 		return l, nil
 	}
 	if !errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("listen on %s: %w", address, err)
+		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
 	}
 	host, port, _ := net.SplitHostPort(address)
 	free, ferr := net.Listen("tcp", net.JoinHostPort(host, "0"))
@@ -407,7 +395,7 @@ func listenOn(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("port %s is taken", port)
 	}
 	defer free.Close()
-	return nil, fmt.Errorf("port %s is taken: try --listen %s", port, free.Addr())
+	return nil, fmt.Errorf("port %s is taken: try %s %s", port, flag, free.Addr())
 }
 
 // dataKey returns the key that secrets in the database are sealed with.

@@ -27,6 +27,7 @@ import (
 	"github.com/dockbell/dockbell/internal/app"
 	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/localca"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -60,11 +61,15 @@ func start(t testing.TB, cfg *config.Config) *running {
 	return startLogging(t, cfg, quiet)
 }
 
-func startLogging(t testing.TB, cfg *config.Config, log *slog.Logger) *running {
+// startLogging starts a server that the caller may change first.
+func startLogging(t testing.TB, cfg *config.Config, log *slog.Logger, changes ...func(*app.Server)) *running {
 	t.Helper()
 	s, err := app.Open(t.Context(), cfg, log)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range changes {
+		change(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
@@ -525,25 +530,42 @@ func TestStopWaitsForAnswers(t *testing.T) {
 	})
 }
 
-// TestTLS: with a certificate everything the server says of itself is https.
-func TestTLS(t *testing.T) {
-	t.Parallel()
-	donor := httptest.NewUnstartedServer(nil)
-	donor.StartTLS()
-	pair, pool := donor.TLS.Certificates[0], x509.NewCertPool()
-	pool.AddCert(donor.Certificate())
-	donor.Close()
+// ownCertificate writes a certificate for this machine, as an operator has one, and
+// returns its files and who trusts it.
+func ownCertificate(t *testing.T, dir string) (certFile, keyFile string, pool *x509.CertPool) {
+	t.Helper()
+	ca, err := localca.Open(dir, []string{"localhost", "127.0.0.1", "dockbell.localhost", "*.dockbell.localhost"}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := ca.GetCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	for file, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: key}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	authority, err := os.ReadFile(filepath.Join(dir, localca.CertificateFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool = x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	return certFile, keyFile, pool
+}
+
+// TestTLS: with a certificate everything the server says of itself is https.
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	certFile, keyFile, pool := ownCertificate(t, dir)
 	with := func(cert, key string) *config.Config {
 		return settings(t.TempDir(), func(c *config.Config) { c.TLSCert, c.TLSKey = cert, key })
 	}

@@ -1,11 +1,9 @@
 package app
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 
 	"github.com/google/uuid"
@@ -13,6 +11,7 @@ import (
 	"github.com/dockbell/dockbell/internal/acrserver"
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/auth"
+	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/identityserver"
@@ -60,6 +59,9 @@ func (s *Server) handler() http.Handler {
 			h.Set("X-Ms-Client-Request-Id", c)
 		}
 		h.Set("X-Content-Type-Options", "nosniff")
+		if s.cfg.TLSCert != "" {
+			h.Set(pinning, "max-age=31536000") // RFC 6797; this host alone
+		}
 		if err := s.looping(r); err != nil {
 			refuse(w, http.StatusLoopDetected, err)
 			return
@@ -86,12 +88,33 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		if arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
+			if s.cfg.TLS == config.SelfSigned {
+				w = unpinned{w}
+			}
 			control.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
+
+// pinning is the field by which a browser is told to use nothing but HTTPS from
+// now on, on all ports of a host.
+const pinning = "Strict-Transport-Security"
+
+// unpinned is an answer without that field, which ARM has in each of its own: with
+// a certificate that is the server's own making it would lock a browser out of
+// whatever else the machine serves.
+type unpinned struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w unpinned) WriteHeader(status int) {
+	w.Header().Del(pinning)
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w unpinned) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // probe reports whether r is a health check, which whatever runs the process
 // makes to an address, under whatever name.
@@ -140,77 +163,6 @@ func correlation(r *http.Request, id string) string {
 		return c
 	}
 	return id
-}
-
-// believeProxies replaces what the connection says by what a trusted proxy says
-// of the client: address, host and scheme. Fields from anyone else are removed,
-// so that nothing behind this point can be misled by them.
-func (s *Server) believeProxies(r *http.Request) {
-	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && s.trusted(peer.Addr()) {
-		if client, ok := s.forwardedClient(r); ok {
-			r.RemoteAddr = client
-		}
-		if host := lastHop(r, "X-Forwarded-Host"); host != "" {
-			r.Host = host
-		}
-		if lastHop(r, "X-Forwarded-Proto") == "https" && r.TLS == nil {
-			r.TLS = &tls.ConnectionState{}
-		}
-	}
-	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		r.Header.Del(name)
-	}
-}
-
-// hops returns the values of a field to which each proxy on the way adds one.
-func hops(r *http.Request, name string) []string {
-	all := strings.Split(strings.Join(r.Header.Values(name), ","), ",")
-	for i := range all {
-		all[i] = strings.TrimSpace(all[i])
-	}
-	return all
-}
-
-// lastHop returns what the proxy says that this server trusts: the last value.
-func lastHop(r *http.Request, name string) string {
-	all := hops(r, name)
-	return all[len(all)-1]
-}
-
-// forwardedClient returns the last address in X-Forwarded-For that is no trusted
-// proxy: the ones before it are the client's own claims.
-func (s *Server) forwardedClient(r *http.Request) (string, bool) {
-	all := hops(r, "X-Forwarded-For")
-	for i := len(all) - 1; i >= 0; i-- {
-		addr, err := hopAddr(all[i])
-		if err != nil {
-			return "", false
-		}
-		if !s.trusted(addr) {
-			return net.JoinHostPort(addr.String(), "0"), true
-		}
-	}
-	return "", false
-}
-
-// hopAddr reads an address that a proxy wrote; some, Azure's gateways among
-// them, add the port.
-func hopAddr(text string) (netip.Addr, error) {
-	if ap, err := netip.ParseAddrPort(text); err == nil {
-		return ap.Addr().WithZone(""), nil
-	}
-	addr, err := netip.ParseAddr(text)
-	return addr.WithZone(""), err
-}
-
-func (s *Server) trusted(addr netip.Addr) bool {
-	addr = addr.Unmap()
-	for _, p := range s.cfg.TrustedProxies {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // openRegistry is whose request it is and which registry it means, as packages

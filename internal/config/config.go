@@ -66,6 +66,10 @@ type Config struct {
 	TLSCert string // PEM file with certificate and chain; empty: TLS alone decides
 	TLSKey  string // PEM file with its private key
 
+	HTTPRedirect             string // host:port where plain HTTP is sent to HTTPS; empty: nowhere
+	MaxConnections           int    // of clients at once, 1 to MaxMaxConnections
+	MaxConnectionsPerAddress int    // of those, from one IPv4 address or IPv6 network of 64 bits; 1 to MaxMaxConnections
+
 	AuditRetention time.Duration // how long the audit log is kept, at least MinRetention
 	SigningKeyLife time.Duration // how often another key signs tokens, at least MinSigningKeyLife
 
@@ -100,6 +104,10 @@ const (
 // stays for hours until what it signed has expired.
 const MinSigningKeyLife = time.Hour
 
+// MaxMaxConnections is the largest Config.MaxConnections: each connection takes a
+// file descriptor and some 40 KiB.
+const MaxMaxConnections = 1 << 20
+
 // Default returns the settings that hold unless others are given.
 func Default() *Config {
 	return &Config{
@@ -109,6 +117,9 @@ func Default() *Config {
 		RegistryName:    "dockbell",
 		MaxManifestSize: 4 << 20,
 		LogFormat:       "text",
+
+		MaxConnections:           8192,
+		MaxConnectionsPerAddress: 1024,
 
 		MaxInFlight:        256,
 		MaxInFlightPerHost: 64,
@@ -127,15 +138,16 @@ func Default() *Config {
 // listening on loopback alone and known by no other name.
 func (c *Config) LoopbackDestinations() bool {
 	domain, _, _ := strings.Cut(c.Domain, ":")
-	return c.listensOnLoopback() &&
+	return onLoopback(c.Listen) && (c.HTTPRedirect == "" || onLoopback(c.HTTPRedirect)) &&
 		c.ExternalURL == nil && len(c.Aliases) == 0 && len(c.TrustedProxies) == 0 && domain == DefaultDomain
 }
 
 // HTTPS reports whether the server speaks HTTPS.
 func (c *Config) HTTPS() bool { return c.TLS != "" || c.TLSCert != "" }
 
-func (c *Config) listensOnLoopback() bool {
-	host, _, err := net.SplitHostPort(c.Listen)
+// onLoopback reports whether an address to listen on is this machine's alone.
+func onLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false
 	}
@@ -153,6 +165,9 @@ func (c *Config) validate() error {
 	}
 	if c.TLS != "" && c.TLSCert != "" {
 		return fault.New(fault.Invalid, "--tls %s makes its own certificate, and --tls-cert %s is another: give one of them", c.TLS, c.TLSCert)
+	}
+	if c.HTTPRedirect != "" && !c.HTTPS() {
+		return fault.New(fault.Invalid, "--http-redirect %s sends clients to HTTPS, which this server does not serve: give --tls-cert and --tls-key too, or have the proxy that does send them", c.HTTPRedirect)
 	}
 	return nil
 }

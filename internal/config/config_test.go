@@ -90,7 +90,7 @@ func TestEverySetting(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{
 		"listen": ":5001", "domain": "Example.COM", "external-url": "https://Reg.example.com:443/", "alias": "a,b.c",
-		"trusted-proxies": "10.1.0.0/16", "tls": "", "tls-cert": "c.pem", "tls-key": "k.pem", "data": "/data",
+		"trusted-proxies": "10.1.0.0/16", "tls": "", "tls-cert": "c.pem", "tls-key": "k.pem", "http-redirect": ":80", "max-connections": "100", "max-connections-per-address": "10", "data": "/data",
 		"database": "postgres://u:p@h/db", "data-key": "a2V5", "registry-name": "Contoso", "location": "East US",
 		"admin-password": "correct horse", "max-manifest-size": "8MiB", "allow-destinations": "10.0.0.0/8, 192.168.7.9",
 		"nat64-prefixes": "2001:db8:64::/96,2001:db8:1::/48", "egress-proxy": "http://u:p@proxy:4750", "alerts": "https://h/a?key=x",
@@ -99,11 +99,11 @@ func TestEverySetting(t *testing.T) {
 	}
 	check := func(t *testing.T, c *Config) {
 		t.Helper()
-		got := []any{c.Listen, c.Domain, c.ExternalURL, c.Aliases, c.TrustedProxies, c.TLSCert, c.TLSKey, c.Data,
+		got := []any{c.Listen, c.Domain, c.ExternalURL, c.Aliases, c.TrustedProxies, c.TLSCert, c.TLSKey, c.HTTPRedirect, c.MaxConnections, c.MaxConnectionsPerAddress, c.Data,
 			c.Database.Reveal(), c.RegistryName, c.Location, c.AdminPassword.Reveal(),
 			c.MaxManifestSize, c.AllowDestinations, c.NAT64Prefixes, c.EgressProxy, c.Alerts, c.MaxInFlight, c.MaxInFlightPerHost,
 			c.AttemptRetention, c.AttemptBudget, c.EventRetention, c.DiskLowWater, c.AuditRetention, c.SigningKeyLife, c.LogLevel, c.LogFormat}
-		const want = "[:5001 example.com https://reg.example.com [a b.c] [10.1.0.0/16] c.pem k.pem /data" +
+		const want = "[:5001 example.com https://reg.example.com [a b.c] [10.1.0.0/16] c.pem k.pem :80 100 10 /data" +
 			" postgres://u:p@h/db contoso eastus correct horse 8MiB [10.0.0.0/8 192.168.7.9/32]" +
 			" [2001:db8:64::/96 2001:db8:1::/48] http://u:p@proxy:4750 https://h/a?key=x 8 4 36h0m0s 1GiB 2160h0m0s 0 720h0m0s 1h0m0s WARN json]"
 		if fmt.Sprint(got) != want {
@@ -202,6 +202,10 @@ func TestErrors(t *testing.T) {
 		{"second of a list", []string{"--trusted-proxies=10.0.0.0/8,10.0.0.5/8"}, nil, "", `--trusted-proxies: "10.0.0.5/8" has address bits beyond the /8: write 10.0.0.0/8`},
 		{"unknown TLS", []string{"--tls=letsencrypt"}, nil, "", `--tls: "letsencrypt" is not offered: use self-signed, or leave it out and give --tls-cert and --tls-key`},
 		{"two kinds of TLS", []string{"--tls=self-signed", "--tls-cert=c.pem", "--tls-key=k.pem"}, nil, "", "--tls self-signed makes its own certificate, and --tls-cert c.pem is another: give one of them"},
+		{"redirect to nowhere", []string{"--http-redirect=:80"}, nil, "", "--http-redirect :80 sends clients to HTTPS, which this server does not serve: give --tls-cert and --tls-key too, or have the proxy that does send them"},
+		{"redirect without a port", []string{"--http-redirect=80"}, nil, "", `--http-redirect: "80" is no address: write host:port, for example 127.0.0.1:5000, or :5000 for every address of this machine`},
+		{"no connections", []string{"--max-connections=0"}, nil, "", `--max-connections: "0" is out of range: use 1 to 1048576`},
+		{"too many connections", nil, []string{"DOCKBELL_MAX_CONNECTIONS_PER_ADDRESS=1048577"}, "", `DOCKBELL_MAX_CONNECTIONS_PER_ADDRESS: "1048577" is out of range: use 1 to 1048576`},
 		{"half of TLS", []string{"--tls-cert=c.pem"}, nil, "", "--tls-cert and --tls-key go together: give both, or neither for plain HTTP"},
 
 		{"password too short", []string{"--admin-password=hunter2"}, nil, "", "--admin-password: the password has fewer than 8 characters: choose a longer one, or leave it out and one is made"},
@@ -292,6 +296,8 @@ func TestLoopbackDestinations(t *testing.T) {
 		{"--allow-destinations=10.0.0.0/8", true},
 		{"--registry-name=contoso --location=eastus", true},
 		{"--listen=:5000", false},
+		{"--tls=self-signed --http-redirect=localhost:8080", true},
+		{"--tls=self-signed --http-redirect=:80", false},
 		{"--listen=0.0.0.0:5000", false},
 		{"--listen=[::]:5000", false},
 		{"--listen=192.168.1.2:5000", false},

@@ -146,6 +146,14 @@ func parseInFlight(text string) (int, error) {
 	return int(n), nil
 }
 
+func parseConnections(text string) (int, error) {
+	n, err := strconv.ParseUint(text, 10, 31)
+	if err != nil || n < 1 || n > MaxMaxConnections {
+		return 0, fmt.Errorf("%.80q is out of range: use 1 to %d", text, MaxMaxConnections)
+	}
+	return int(n), nil
+}
+
 // parseNAT64 reads the prefix of a translator (RFC 6052, section 2.2).
 func parseNAT64(text string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(text)
@@ -194,6 +202,13 @@ func parseListen(text string) (string, error) {
 		return "", fmt.Errorf("%.80q does not begin with a host: use an IP address of this machine, localhost, or nothing for every address", text)
 	}
 	return text, nil
+}
+
+func parseRedirect(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	return parseListen(text)
 }
 
 func parseTLS(text string) (string, error) {
