@@ -343,7 +343,13 @@ func TestLockAgainstPushes(t *testing.T) {
 			if of == "repository" {
 				changes = append(changes,
 					func(s *sample, data []byte) error { return s.push(data, "v3") },
-					func(s *sample, _ []byte) error { return second(s.r.DeleteTag(bg, s.repo, "v3")) })
+					func(s *sample, _ []byte) error { return second(s.r.DeleteTag(bg, s.repo, "v3")) },
+					func(s *sample, data []byte) error {
+						if err := s.push(data); err != nil {
+							return err
+						}
+						return s.r.DeleteManifest(bg, s.repo, oci.FromBytes(oci.SHA256, data))
+					})
 			}
 			var locked atomic.Bool
 			var workers sync.WaitGroup
