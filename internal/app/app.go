@@ -217,7 +217,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.registry = registry.New(registry.Options{
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
-		Wanted: s.webhooks.Wanted,
+		Wanted: s.webhooks.Wanted, Audit: s.audit,
 	})
 	if err := engine.Start(ctx, s.webhooks); err != nil {
 		return err

@@ -20,20 +20,12 @@ func (s *Server) startKeeping() {
 // loginFailed counts a login that was refused for the audit log.
 func (s *Server) loginFailed(f auth.Failure) {
 	e := audit.Entry{
-		Registry: f.Registry, Actor: f.User, ActorKind: audit.Anonymous, Client: audit.Host(f.Client),
+		Registry: f.Registry, Actor: f.User, ActorKind: audit.ActorKind(f.Kind), Client: audit.Host(f.Client),
 		Action: "Microsoft.ContainerRegistry/login/failed", Resource: "/subscriptions/" + s.tenants.Default().Subscription,
 		Outcome: audit.Refused, Detail: string(f.Cause),
 	}
 	if f.Registry != 0 {
 		e.Action, e.Resource = "Microsoft.ContainerRegistry/registries/login/failed", s.tenants.ByID(f.Registry).ResourceID()
-	}
-	switch {
-	case f.Cause == auth.ForgedToken, f.Cause == auth.MisusedToken:
-		e.ActorKind = audit.Token
-	case f.Program:
-		e.ActorKind = audit.Application
-	case f.User != "":
-		e.ActorKind = audit.User
 	}
 	s.audit.Count(e)
 }

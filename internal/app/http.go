@@ -2,7 +2,6 @@ package app
 
 import (
 	"encoding/json"
-	"net"
 	"net/http"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/acrserver"
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/event"
@@ -53,8 +53,10 @@ func (s *Server) handler() http.Handler {
 		s.believeProxies(r)
 		h := w.Header()
 		id := uuid.NewString()
-		h.Set("X-Ms-Request-Id", id)
-		h.Set("X-Ms-Correlation-Request-Id", correlation(r, id))
+		h.Set(requestID, id)
+		h.Set(correlationID, correlation(r, id))
+		r.Header.Set(requestID, id) // events and the audit log have it too
+		r.Header.Set(correlationID, h.Get(correlationID))
 		if c := r.Header.Get("X-Ms-Client-Request-Id"); c != "" && len(c) <= maxRequestID {
 			h.Set("X-Ms-Client-Request-Id", c)
 		}
@@ -153,13 +155,20 @@ func refuse(w http.ResponseWriter, status int, err error) {
 	body.Encode(map[string]any{"errors": []any{entry}, "error": entry})
 }
 
+// The fields by which people find a request again in what is on record of it: its
+// own id, and that of the call it belongs to.
+const (
+	requestID     = "X-Ms-Request-Id"
+	correlationID = "X-Ms-Correlation-Request-Id"
+)
+
 // maxRequestID bounds what is echoed of a client's own ids, in bytes.
 const maxRequestID = 128
 
 // correlation returns the id that ties the requests of one client's call
 // together: its own, if it has one.
 func correlation(r *http.Request, id string) string {
-	if c := r.Header.Get("X-Ms-Correlation-Request-Id"); c != "" && len(c) <= maxRequestID {
+	if c := r.Header.Get(correlationID); c != "" && len(c) <= maxRequestID {
 		return c
 	}
 	return id
@@ -177,13 +186,9 @@ func (s *Server) openRegistry(r *http.Request) (oci.Contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
 	caller := registry.Caller{
-		Request: event.Request{ID: uuid.NewString(), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: host, Hops: hopsOf(r)},
-		Actor:   who.Name,
+		Request: event.Request{ID: r.Header.Get(requestID), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: audit.Host(r.RemoteAddr), Hops: hopsOf(r)},
+		Actor:   who.Name, Kind: audit.ActorKind(who.Kind()), Correlation: r.Header.Get(correlationID),
 	}
 	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil
 }

@@ -50,7 +50,8 @@ func (a *Authority) openAdmin(registry int64, sealed []byte) (secret adminSecret
 func (a *Authority) adminAccounts(registry int64, secret adminSecret) (accounts []*account) {
 	for _, password := range secret.Passwords {
 		accounts = append(accounts, &account{
-			id: secret.Name, name: secret.Name, registry: registry, mac: a.mac(secret.Name, password), rights: everywhere,
+			kind: User,
+			id:   secret.Name, name: secret.Name, registry: registry, mac: a.mac(secret.Name, password), rights: everywhere,
 		})
 	}
 	return accounts

@@ -237,19 +237,39 @@ func (id Identity) mayPullAll(registry Registry) bool {
 	return id.known(registry) && id.Access == nil && id.rights(registry).everyRepository(registry, Pull)
 }
 
+// Kind says what sort of account someone has, in the words of ARM's systemData,
+// and of the audit log.
+type Kind string
+
+// The kinds.
+const (
+	User        Kind = "User"        // the operator, or an admin user
+	Application Kind = "Application" // a service principal
+	Token       Kind = "Token"       // a repository-scoped token
+	Nobody      Kind = "Anonymous"
+)
+
+// Kind returns Nobody for an anonymous caller.
+func (id Identity) Kind() Kind {
+	if id.account == nil {
+		return Nobody
+	}
+	return id.account.kind
+}
+
 // account is someone who can log in, as a request finds it.
 type account struct {
-	id       string            // what it logs in with: the operator's or admin user's name, or an appId
-	name     string            // what people call it
-	registry int64             // the only one it counts in; 0: any, and the control plane
-	program  bool              // a service principal
+	id       string // what it logs in with: the operator's or admin user's name, or an appId
+	name     string // what people call it
+	registry int64  // the only one it counts in; 0: any, and the control plane
+	kind     Kind
 	mac      [sha256.Size]byte // of id and password
 	expires  time.Time         // of the password; zero: never
 	rights   rights
 }
 
 func (a *Authority) newOperator(name, password string) *account {
-	return &account{id: name, name: name, mac: a.mac(name, password), rights: everywhere}
+	return &account{id: name, name: name, kind: User, mac: a.mac(name, password), rights: everywhere}
 }
 
 // mac makes of a password what is compared in its place: of one length, telling
@@ -272,21 +292,14 @@ func (acc *account) credential() string {
 // control plane: the operator; the registry's admin user, once for each of its
 // passwords; a service principal; a repository-scoped token, likewise.
 func (a *Authority) accounts(ctx context.Context, registry int64, id string) (found []*account, err error) {
-	if op := a.operator.Load(); op != nil && op.id == id {
-		found = append(found, op)
-	}
-	for _, acc := range (*a.admins.Load())[registry] {
-		if acc.id == id {
-			found = append(found, acc)
-		}
-	}
+	found = a.inMemory(registry, id)
 	if _, ok := parseAppID(id); !ok {
 		if len(found) > 0 || registry == 0 { // these names are not tokens', and there are none in the control plane
 			return found, nil
 		}
 		return a.tokenAccounts(ctx, registry, id)
 	}
-	acc := &account{program: true}
+	acc := &account{kind: Application}
 	err = a.db.Read(ctx, func(tx *sqldb.Tx) error {
 		p, mac, err := findPrincipal(tx, id)
 		if err != nil {
@@ -302,6 +315,20 @@ func (a *Authority) accounts(ctx context.Context, registry int64, id string) (fo
 		return found, nil
 	}
 	return append(found, acc), err
+}
+
+// inMemory returns those of accounts that cost no look into the database: the
+// operator and admin users.
+func (a *Authority) inMemory(registry int64, id string) (found []*account) {
+	if op := a.operator.Load(); op != nil && op.id == id {
+		found = append(found, op)
+	}
+	for _, acc := range (*a.admins.Load())[registry] {
+		if acc.id == id {
+			found = append(found, acc)
+		}
+	}
+	return found
 }
 
 // accountOf returns the account whose password a token was made from, nil if

@@ -61,12 +61,15 @@ func (a *Authority) check(ctx context.Context, registry int64, client, user, pas
 	if program {
 		user = appID
 	}
-	failure := Failure{Registry: registry, Program: program, Client: client, Cause: WrongPassword}
-	if program || a.isAccount(registry, user) {
-		failure.User = user
+	failure := Failure{Registry: registry, Client: client, Cause: WrongPassword}
+	if program {
+		failure.User, failure.Kind = user, Application
 	}
 	if wait := a.backoff.wait(client, user); wait > 0 {
 		failure.Cause = LockedOut
+		for _, acc := range a.inMemory(registry, user) {
+			failure.User, failure.Kind = user, acc.kind
+		}
 		a.failed(failure)
 		return nil, tooManyFailures(wait)
 	}
@@ -80,6 +83,7 @@ func (a *Authority) check(ctx context.Context, registry int64, client, user, pas
 			a.backoff.succeeded(client, user)
 			return acc, nil
 		}
+		failure.User, failure.Kind = user, acc.kind
 	}
 	a.backoff.failed(client, user, given)
 	a.failed(failure)

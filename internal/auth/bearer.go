@@ -62,10 +62,10 @@ func (p Principal) Name() string {
 // Kind returns what ARM's systemData calls it: User for the operator,
 // Application for a service principal.
 func (p Principal) Kind() string {
-	if p.account != nil && p.account.program {
-		return "Application"
+	if p.account != nil {
+		return string(p.account.kind)
 	}
-	return "User"
+	return string(User)
 }
 
 // May reports whether the principal may do an action, such as

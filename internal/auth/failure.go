@@ -1,5 +1,7 @@
 package auth
 
+import "cmp"
+
 // Cause says why a login was refused, in words for the audit log.
 type Cause string
 
@@ -22,8 +24,8 @@ type Failure struct {
 	// User is the user name that was given, if an account has it or it is shaped
 	// like an appId. Any other is left out: what people type into the wrong field
 	// is often a password, and a log is read by more people than may know it.
-	User    string
-	Program bool // the name is shaped like an appId
+	User string
+	Kind Kind // of the account that has that name, or would have; Nobody without a name
 
 	Client string // as http.Request.RemoteAddr has it
 	Cause  Cause
@@ -32,20 +34,7 @@ type Failure struct {
 // failed reports a refusal to whoever keeps the audit log.
 func (a *Authority) failed(f Failure) {
 	if a.report != nil && f.Cause != ExpiredToken && f.Cause != EndedToken {
+		f.Kind = cmp.Or(f.Kind, Nobody)
 		a.report(f)
 	}
-}
-
-// isAccount reports whether the operator or the registry's admin user has that
-// name. It costs no look into the database.
-func (a *Authority) isAccount(registry int64, name string) bool {
-	if op := a.operator.Load(); op != nil && op.id == name {
-		return true
-	}
-	for _, acc := range (*a.admins.Load())[registry] {
-		if acc.id == name {
-			return true
-		}
-	}
-	return false
 }

@@ -13,7 +13,7 @@ import (
 func selectLogins(tx *sqldb.Tx, registry int64, name string, now time.Time) ([]*account, error) {
 	var rules []rule // the same in all rows
 	return sqldb.Select(tx, func(scan sqldb.Scan) (*account, error) {
-		acc := &account{id: name, name: name, registry: registry}
+		acc := &account{id: name, name: name, registry: registry, kind: Token}
 		var scopeMap string
 		var actions sql.NullString // none for a built-in map
 		var mac []byte

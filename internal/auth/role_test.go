@@ -132,7 +132,7 @@ func TestRightsInARegistry(t *testing.T) {
 		"AcrQuarantineReader": "[]",
 		"NoSuchRole":          "[]",
 	} {
-		id := Identity{Name: "p", account: &account{id: "p", name: "p", program: true, rights: rights{roles: []Assignment{{role, contoso.ResourceID}}}}}
+		id := Identity{Name: "p", account: &account{id: "p", name: "p", kind: Application, rights: rights{roles: []Assignment{{role, contoso.ResourceID}}}}}
 		wanted, err := ParseScopes([]string{all})
 		if err != nil {
 			t.Fatal(err)

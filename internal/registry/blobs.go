@@ -90,7 +90,10 @@ func (h *handle) DeleteBlob(ctx context.Context, repo oci.Repository, dgst oci.D
 		if err == nil && n == 0 {
 			err = oci.BlobUnknown(repo, dgst)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return h.record(tx, contentDelete, thing{repo: repo, digest: dgst}, "blob")
 	})
 }
 

@@ -94,10 +94,16 @@ func (h *handle) deletePiece(tx *sqldb.Tx, repo oci.Repository, last int64) (gon
 		gone.Manifests = append(gone.Manifests, dgst)
 		gone.Tags = append(gone.Tags, tags...)
 		events = append(events, h.deleteEvent(repo, row))
+		if err := h.record(tx, contentDelete, thing{repo: repo, digest: dgst}, "with its repository"); err != nil {
+			return gone, false, err
+		}
 	}
 	more = len(found) == deletedAtOnce
 	if !more {
 		if err := giveUpRepository(tx, id, doomed(h.reg.ID)); err != nil {
+			return gone, false, err
+		}
+		if err := h.record(tx, contentDelete, thing{repo: repo}, ""); err != nil {
 			return gone, false, err
 		}
 	}

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
@@ -89,28 +91,44 @@ func newLockChange(c oci.AttributesChange) lockChange {
 	return change
 }
 
-// setAttributes has set write a change to the repository whose row id it gets, or
-// to something in it. No attribute keeps it off. A change of nothing leaves no
-// trace.
-func (h *handle) setAttributes(ctx context.Context, repo oci.Repository, c oci.AttributesChange, set func(tx *sqldb.Tx, id int64, c lockChange) error) error {
+// changeText says which attributes get which value, in the words of ACR.
+func changeText(c oci.AttributesChange) string {
+	var words []string
+	for _, a := range []struct {
+		name string
+		on   *bool
+	}{{"deleteEnabled", c.Delete}, {"writeEnabled", c.Write}, {"readEnabled", c.Read}, {"listEnabled", c.List}} {
+		if a.on != nil {
+			words = append(words, a.name+"="+strconv.FormatBool(*a.on))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// setAttributes has set write a change to a thing, given the row id of its
+// repository. No attribute keeps it off. A change of nothing leaves no trace.
+func (h *handle) setAttributes(ctx context.Context, of thing, c oci.AttributesChange, set func(tx *sqldb.Tx, id int64, c lockChange) error) error {
 	if c == (oci.AttributesChange{}) {
 		return nil
 	}
 	return h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
-		id, _, err := lockRepository(tx, h.reg.ID, repo)
+		id, _, err := lockRepository(tx, h.reg.ID, of.repo)
 		if errors.Is(err, sqldb.ErrNoRow) {
-			return oci.NameUnknown(repo)
+			return oci.NameUnknown(of.repo)
 		}
 		if err != nil {
 			return err
 		}
-		return set(tx, id, newLockChange(c))
+		if err := set(tx, id, newLockChange(c)); err != nil {
+			return err
+		}
+		return h.record(tx, metadataWrite, of, changeText(c))
 	})
 }
 
 // SetRepositoryAttributes implements oci.Metadata.
 func (h *handle) SetRepositoryAttributes(ctx context.Context, repo oci.Repository, c oci.AttributesChange) (oci.RepositoryDetails, error) {
-	if err := h.setAttributes(ctx, repo, c, setRepositoryLocks); err != nil {
+	if err := h.setAttributes(ctx, thing{repo: repo}, c, setRepositoryLocks); err != nil {
 		return oci.RepositoryDetails{}, err
 	}
 	return h.DescribeRepository(ctx, repo)
@@ -118,7 +136,7 @@ func (h *handle) SetRepositoryAttributes(ctx context.Context, repo oci.Repositor
 
 // SetTagAttributes implements oci.Metadata.
 func (h *handle) SetTagAttributes(ctx context.Context, repo oci.Repository, tag oci.Tag, c oci.AttributesChange) (oci.TagDetails, error) {
-	err := h.setAttributes(ctx, repo, c, func(tx *sqldb.Tx, id int64, c lockChange) error {
+	err := h.setAttributes(ctx, thing{repo: repo, tag: tag}, c, func(tx *sqldb.Tx, id int64, c lockChange) error {
 		there, err := setTagLocks(tx, id, tag, c)
 		if err == nil && !there {
 			err = oci.TagUnknown(repo, tag)
@@ -133,7 +151,7 @@ func (h *handle) SetTagAttributes(ctx context.Context, repo oci.Repository, tag 
 
 // SetManifestAttributes implements oci.Metadata.
 func (h *handle) SetManifestAttributes(ctx context.Context, repo oci.Repository, dgst oci.Digest, c oci.AttributesChange) (oci.ManifestDetails, error) {
-	err := h.setAttributes(ctx, repo, c, func(tx *sqldb.Tx, id int64, c lockChange) error {
+	err := h.setAttributes(ctx, thing{repo: repo, digest: dgst}, c, func(tx *sqldb.Tx, id int64, c lockChange) error {
 		there, err := setManifestLocks(tx, id, dgst, c)
 		if err == nil && !there {
 			err = oci.ManifestUnknown(repo, oci.Reference{Digest: dgst})

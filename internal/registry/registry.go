@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/blob"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/oci"
@@ -34,6 +35,9 @@ type Options struct {
 	// UploadKey signs the ids of upload sessions: 32 secret bytes that stay
 	// the same over restarts.
 	UploadKey []byte
+
+	// Audit has who deleted and who locked what; nil: nobody keeps it.
+	Audit *audit.Log
 
 	// Wanted reports whether anyone waits for an action in a registry. It is
 	// asked only for actions that a change raises beside its own.
@@ -55,8 +59,10 @@ func New(o Options) *Store {
 
 // Caller is whose request a handle serves, as the event will tell it.
 type Caller struct {
-	Request event.Request
-	Actor   string // user name
+	Request     event.Request
+	Actor       string // user name
+	Kind        audit.ActorKind
+	Correlation string // X-Ms-Correlation-Request-Id of the answer
 }
 
 // For returns one hosted registry as the given caller's requests change it.
@@ -253,6 +259,9 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 		if err != nil {
 			return err
 		}
+		if err := h.record(tx, contentDelete, thing{repo: repo, digest: dgst}, ""); err != nil {
+			return err
+		}
 		return h.Outbox.Append(tx, h.deleteEvent(repo, row))
 	})
 }
@@ -274,7 +283,10 @@ func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag
 		if errors.Is(err, sqldb.ErrNoRow) {
 			err = oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return h.record(tx, contentDelete, thing{repo: repo, tag: tag}, "untagged "+string(dgst))
 	})
 	return dgst, err
 }

@@ -1,0 +1,38 @@
+package registry
+
+import (
+	"github.com/dockbell/dockbell/internal/audit"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// What callers do that is on record in the audit log, in the words of Azure's
+// roles.
+const (
+	contentDelete = "Microsoft.ContainerRegistry/registries/repositories/content/delete"
+	metadataWrite = "Microsoft.ContainerRegistry/registries/repositories/metadata/write"
+)
+
+// record puts on record, in the transaction that does it, what the handle's caller
+// does to something in the registry. detail says more where it is needed.
+func (h *handle) record(tx *sqldb.Tx, action string, of thing, detail string) error {
+	if h.Audit == nil {
+		return nil
+	}
+	return h.Audit.Append(tx, audit.Entry{
+		Registry: h.reg.ID, Actor: h.caller.Actor, ActorKind: h.caller.Kind, Client: h.caller.Request.Addr,
+		Action: action, Resource: of.reference(), Outcome: audit.Succeeded,
+		Request: h.caller.Request.ID, Correlation: h.caller.Correlation, Detail: detail,
+	})
+}
+
+// reference returns the thing as people write it: repository, repository:tag or
+// repository@digest.
+func (t thing) reference() string {
+	switch {
+	case t.tag != "":
+		return string(t.repo) + ":" + string(t.tag)
+	case t.digest != "":
+		return string(t.repo) + "@" + string(t.digest)
+	}
+	return string(t.repo)
+}
