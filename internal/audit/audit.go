@@ -4,7 +4,8 @@
 // It owns the table audit_entry, the shape of an entry, how long entries are
 // kept, and the line that the server's log has of each. What is worth an entry is
 // decided by whoever makes one. Invariants:
-//   - An entry is never changed. It goes with age, or when there are too many.
+//   - An entry is never changed. It goes with age, or when there are too many of
+//     its outcome: a flood of refusals leaves what was done where it is.
 //   - Each entry has one line in the server's log, of level Info, with the message
 //     "audit" and always the same keys.
 //   - Texts are short and hold no control characters: what strangers choose, such
@@ -142,8 +143,9 @@ type Options struct {
 	// Keep is how long entries are kept. 0 means 90 days.
 	Keep time.Duration
 
-	// Most is how many entries are kept at the most; beyond it the oldest go. An
-	// entry takes some 500 bytes. 0 means a million.
+	// Most is how many entries are kept at the most: half of them of what
+	// succeeded, a quarter each of what was refused and of what failed. Beyond that
+	// the oldest go. An entry takes some 500 bytes. 0 means a million.
 	Most int64
 }
 

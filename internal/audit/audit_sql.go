@@ -67,23 +67,24 @@ func scanEntry(scan sqldb.Scan) (e Entry, err error) {
 	return e, err
 }
 
-// deleteOldest removes up to n entries from before a time, or older than the
-// newest most, and returns how many it removed. Ids count on with each entry, so
-// that none has to be counted.
-func deleteOldest(tx *sqldb.Tx, before time.Time, most int64, n int) (int64, error) {
-	var newest int64
-	err := tx.Get("SELECT id FROM audit_entry ORDER BY id DESC LIMIT 1", nil, &newest)
+// selectBeyond returns the id of the newest entry of an outcome that most newer ones
+// have, or 0.
+func selectBeyond(tx *sqldb.Tx, o Outcome, most int64) (id int64, err error) {
+	err = tx.Get("SELECT id FROM audit_entry WHERE outcome = $1 ORDER BY id DESC LIMIT 1 OFFSET $2", []any{string(o), most}, &id)
 	if errors.Is(err, sqldb.ErrNoRow) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, err
-	}
-	removed, err := tx.Exec("DELETE FROM audit_entry WHERE id IN (SELECT id FROM audit_entry WHERE id <= $1 ORDER BY id LIMIT $2)", newest-most, n)
-	if err != nil || removed == int64(n) {
-		return removed, err
-	}
-	old, err := tx.Exec("DELETE FROM audit_entry WHERE id IN (SELECT id FROM audit_entry WHERE at < $1 ORDER BY at, id LIMIT $2)",
-		before.UnixNano(), int64(n)-removed)
-	return removed + old, err
+	return id, err
+}
+
+// deleteUpTo removes up to n entries of an outcome with ids up to last, and returns
+// how many it removed.
+func deleteUpTo(tx *sqldb.Tx, o Outcome, last int64, n int) (int64, error) {
+	return tx.Exec("DELETE FROM audit_entry WHERE id IN (SELECT id FROM audit_entry WHERE outcome = $1 AND id <= $2 ORDER BY id LIMIT $3)", string(o), last, n)
+}
+
+// deleteOld removes up to n entries from before a time, and returns how many it
+// removed.
+func deleteOld(tx *sqldb.Tx, before time.Time, n int) (int64, error) {
+	return tx.Exec("DELETE FROM audit_entry WHERE id IN (SELECT id FROM audit_entry WHERE at < $1 ORDER BY at, id LIMIT $2)", before.UnixNano(), n)
 }

@@ -44,12 +44,39 @@ func (l *Log) Run(ctx context.Context) {
 	}
 }
 
+// budgets say which part of the most that is kept may be of each outcome, in
+// quarters. What was done has the larger part, and of its own: neither who is
+// refused nor who makes mistakes can crowd it out.
+var budgets = map[Outcome]int64{Succeeded: 2, Refused: 1, Failed: 1}
+
 // sweep removes what is too old at the moment now, or too much.
 func (l *Log) sweep(ctx context.Context, now time.Time) error {
 	l.added.Store(0)
+	err := l.remove(ctx, func(tx *sqldb.Tx) (int64, error) { return deleteOld(tx, now.Add(-l.keep), sweepChunk) })
+	if err != nil {
+		return err
+	}
+	for outcome, quarters := range budgets {
+		var last int64
+		err := l.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+			last, err = selectBeyond(tx, outcome, l.most*quarters/4)
+			return err
+		})
+		if err == nil && last > 0 {
+			err = l.remove(ctx, func(tx *sqldb.Tx) (int64, error) { return deleteUpTo(tx, outcome, last, sweepChunk) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove has a chunk removed in a transaction each, until there is no whole one.
+func (l *Log) remove(ctx context.Context, chunk func(*sqldb.Tx) (int64, error)) error {
 	for n := int64(sweepChunk); n == sweepChunk; {
 		err := l.db.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) (err error) {
-			n, err = deleteOldest(tx, now.Add(-l.keep), l.most, sweepChunk)
+			n, err = chunk(tx)
 			return err
 		})
 		if err != nil {

@@ -31,7 +31,7 @@ const (
 
 	// maxKinds is how many different things are told apart between two flushes.
 	// What is beyond is counted by its action alone.
-	maxKinds = 1000
+	maxKinds = 250
 
 	// flushChunk is how many counts one transaction writes.
 	flushChunk = 100

@@ -18,6 +18,7 @@ CREATE TABLE audit_entry (
     count       INTEGER NOT NULL -- how often it happened, from 1
 );
 CREATE INDEX audit_entry_time ON audit_entry (at, id);
+CREATE INDEX audit_entry_outcome ON audit_entry (outcome, id);
 CREATE INDEX audit_entry_registry ON audit_entry (registry, at, id);
 
 -- package auth: keys follow each other. Each signs from here on, until the next
