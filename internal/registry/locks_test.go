@@ -81,6 +81,22 @@ func (s *sample) set(of, name string, on bool) (is oci.Attributes, err error) {
 	return d.Attributes, err
 }
 
+// held counts what a repository has, and the events that tell of it.
+func held(t *testing.T, db *sqldb.DB, repo oci.Repository) string {
+	t.Helper()
+	var n [5]int
+	err := db.Read(bg, func(tx *sqldb.Tx) error {
+		return tx.Get(`SELECT (SELECT count(*) FROM manifest WHERE repository = r.id), (SELECT count(*) FROM tag WHERE repository = r.id),
+			(SELECT count(*) FROM blob_link WHERE repository = r.id), (SELECT count(*) FROM upload WHERE repository = $1),
+			(SELECT count(*) FROM event WHERE repository = $1) FROM repository r WHERE name = $1`,
+			[]any{string(repo)}, &n[0], &n[1], &n[2], &n[3], &n[4])
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%d manifests, %d tags, %d links, %d uploads, %d events", n[0], n[1], n[2], n[3], n[4])
+}
+
 // errHidden says that something is not in a list.
 var errHidden = errors.New("it is not listed")
 
@@ -207,6 +223,9 @@ var operations = []struct {
 // refused changes nothing and rings nothing, and goes well once the attribute is on
 // again.
 func TestLocks(t *testing.T) {
+	if raceEnabled {
+		t.Skip("thousands of requests, one after the other: the detector sees nothing in it; scripts/test.sh runs it without")
+	}
 	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
 		db := open()
@@ -220,11 +239,11 @@ func TestLocks(t *testing.T) {
 					cell := fmt.Sprintf("%s, %s of %s is off", op.name, name, of)
 					number++
 					s := newSample(t, r, oci.Repository(fmt.Sprint("sample", number)))
-					counts := rows(t, db)
+					counts := held(t, db, s.repo)
 					if is, err := s.set(of, name, false); err != nil || is == (oci.Attributes{Delete: true, Write: true, Read: true, List: true}) {
 						t.Fatalf("%s: %+v, %v", cell, is, err)
 					}
-					if is := rows(t, db); is != counts {
+					if is := held(t, db, s.repo); is != counts {
 						t.Fatalf("%s: the change of an attribute left %s of %s", cell, is, counts)
 					}
 					err := op.do(t, s)
@@ -250,7 +269,7 @@ func TestLocks(t *testing.T) {
 							t.Errorf("%s: %v", cell, err)
 						}
 					}
-					if after := rows(t, db); after != counts {
+					if after := held(t, db, s.repo); after != counts {
 						t.Errorf("%s: rows before %s, after %s", cell, counts, after)
 					}
 					if is, err := s.set(of, name, true); err != nil || is != (oci.Attributes{Delete: true, Write: true, Read: true, List: true}) {
