@@ -88,6 +88,7 @@ type someone struct {
 	user, password string
 	ours, theirs   string // actions on team/app and on other/app, divided by blanks
 	lists          bool   // the catalog
+	elsewhere      bool   // may something with another repository
 }
 
 const everything = "pull push delete metadata_read metadata_write"
@@ -98,13 +99,26 @@ func TestAccess(t *testing.T) {
 	t.Parallel()
 	s := start(t, settings(t.TempDir()))
 	digests := map[string]string{"team/app": s.push("team/app", "v1"), "other/app": s.push("other/app", "v1")}
-	people := append(s.people(t),
+	s.interview(t, digests, append(s.people(t),
 		someone{name: "nobody"},
 		someone{name: "an anonymous client", user: anonymous},
-	)
+	))
+	// With anonymous pull whoever is nobody may pull, with a token. Those who are
+	// somebody may what they could before.
+	s.must("PATCH", "/api/v1/registries/dockbell", `{"properties":{"anonymousPullEnabled":true}}`, nil)
+	const reads = "pull metadata_read"
+	s.interview(t, digests, append(s.scoped(),
+		someone{name: "nobody, with anonymous pull"},
+		someone{name: "an anonymous client, with anonymous pull", user: anonymous, ours: reads, theirs: reads, lists: true},
+	))
+}
+
+// interview has people ask everything, and compares who was let through.
+func (r *running) interview(t *testing.T, digests map[string]string, people []someone) {
+	t.Helper()
 	for _, who := range people {
 		t.Run(who.name, func(t *testing.T) {
-			for way, authorise := range s.ways(t, who) {
+			for way, authorise := range r.ways(t, who) {
 				for _, repo := range []string{"team/app", "other/app"} {
 					may := strings.Fields(map[string]string{"team/app": who.ours, "other/app": who.theirs}[repo])
 					if who.lists {
@@ -112,11 +126,11 @@ func TestAccess(t *testing.T) {
 					}
 					for _, q := range questions {
 						path := strings.NewReplacer("{repo}", repo, "{none}", strings.Replace(repo, "app", "none", 1), "{digest}", digests[repo]).Replace(q.path)
-						status, header, body := s.do(q.method, path, []byte(q.body), authorise(repo))
+						status, header, body := r.do(q.method, path, []byte(q.body), authorise(repo))
 						allowed := q.answered(status, body)
 						want := allows(may, q.needs)
 						if q.needs == "" {
-							want = who.ours+who.theirs != "" || who.lists
+							want = who.ours+who.theirs != "" || who.lists || who.elsewhere
 						}
 						switch {
 						case want && !allowed || !want && status != http.StatusUnauthorized:
@@ -153,7 +167,7 @@ func (r *running) people(t *testing.T) (all []someone) {
 	t.Helper()
 	r.must("PUT", "/api/v1/registries/fabrikam", `{"location":"local","sku":{"name":"Premium"},"properties":{"adminUserEnabled":true}}`, nil)
 	r.must("PATCH", "/api/v1/registries/dockbell", `{"properties":{"adminUserEnabled":true}}`, nil)
-	all = append(all, someone{"the operator", r.Operator(), r.Password, everything, everything, true})
+	all = append(all, someone{"the operator", r.Operator(), r.Password, everything, everything, true, false})
 	for registry, rights := range map[string]string{"dockbell": everything, "fabrikam": ""} {
 		var admin struct {
 			Username  string
@@ -161,7 +175,7 @@ func (r *running) people(t *testing.T) (all []someone) {
 		}
 		r.must("POST", "/api/v1/registries/"+registry+"/listCredentials", "", &admin)
 		for n, password := range admin.Passwords {
-			all = append(all, someone{fmt.Sprintf("the admin user of %s with password %d", registry, n+1), admin.Username, password.Value, rights, rights, rights != ""})
+			all = append(all, someone{fmt.Sprintf("the admin user of %s with password %d", registry, n+1), admin.Username, password.Value, rights, rights, rights != "", false})
 		}
 	}
 	for role, rights := range map[string]string{
@@ -171,9 +185,9 @@ func (r *running) people(t *testing.T) (all []someone) {
 	} {
 		lists := strings.Contains(rights, "pull")
 		p := r.servicePrincipal("POST", "", fmt.Sprintf(`{"displayName":"all%s","roleAssignments":[{"role":%q}]}`, role, role))
-		all = append(all, someone{role, p.AppID, p.Password, rights, rights, lists})
+		all = append(all, someone{role, p.AppID, p.Password, rights, rights, lists, false})
 		here := r.servicePrincipal("POST", "", fmt.Sprintf(`{"displayName":"here%s","roleAssignments":[{"role":%q,"scope":%q}]}`, role, role, r.registryID("dockbell")))
-		all = append(all, someone{role + " of this registry", here.AppID, here.Password, rights, rights, lists})
+		all = append(all, someone{role + " of this registry", here.AppID, here.Password, rights, rights, lists, false})
 		there := r.servicePrincipal("POST", "", fmt.Sprintf(`{"displayName":"there%s","roleAssignments":[{"role":%q,"scope":%q}]}`, role, role, r.registryID("fabrikam")))
 		all = append(all, someone{name: role + " of another registry", user: there.AppID, password: there.Password})
 	}
@@ -237,7 +251,7 @@ func (r *running) scoped() (all []someone) {
 		}
 		r.must("POST", at+"/generateCredentials", fmt.Sprintf(`{"tokenId":%q}`, token.ID), &made)
 		for n, password := range made.Passwords {
-			all = append(all, someone{fmt.Sprintf("token %s with password %d", name, n+1), made.Username, password.Value, tt.ours, tt.theirs, false})
+			all = append(all, someone{fmt.Sprintf("token %s with password %d", name, n+1), made.Username, password.Value, tt.ours, tt.theirs, false, true})
 		}
 	}
 	return all
@@ -335,7 +349,7 @@ func TestNothingLeaksBetweenRepositories(t *testing.T) {
 	s.must("PUT", "/api/v1/registries/fabrikam", `{"location":"local","sku":{"name":"Premium"}}`, nil)
 	fabrikam := host("fabrikam.dockbell.localhost")
 	s.push("team/app", "v1")
-	digest := s.push("other/app", "v1")
+	digest := s.push("other/app", "secret")
 	secret := []byte("a layer that only other/app has")
 	layer := string(oci.FromBytes(oci.SHA256, secret))
 	if status, _, body := s.do("POST", "/v2/other/app/blobs/uploads/?digest="+layer, secret, s.asOperator); status != http.StatusCreated {
@@ -351,16 +365,16 @@ func TestNothingLeaksBetweenRepositories(t *testing.T) {
 
 	const nothing = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 	pairs := [][2]string{ // what exists, what does not
-		{"GET /v2/other/app/manifests/v1", "GET /v2/other/abc/manifests/v1"},
+		{"GET /v2/other/app/manifests/secret", "GET /v2/other/abc/manifests/secret"},
 		{"HEAD /v2/other/app/manifests/" + digest, "HEAD /v2/other/app/manifests/" + nothing},
 		{"HEAD /v2/other/app/blobs/" + layer, "HEAD /v2/other/app/blobs/" + nothing},
 		{"GET /v2/other/app/referrers/" + digest, "GET /v2/other/abc/referrers/" + nothing},
 		{"GET /v2/other/app/tags/list", "GET /v2/other/abc/tags/list"},
 		{"GET /acr/v1/other/app", "GET /acr/v1/other/abc"},
-		{"GET /acr/v1/other/app/_tags/v1", "GET /acr/v1/other/abc/_tags/v1"},
+		{"GET /acr/v1/other/app/_tags/secret", "GET /acr/v1/other/abc/_tags/secret"},
 		{"GET /acr/v1/other/app/_manifests/" + digest, "GET /acr/v1/other/abc/_manifests/" + nothing},
 		{"DELETE /acr/v1/other/app", "DELETE /acr/v1/other/abc"},
-		{"DELETE /v2/other/app/manifests/v1", "DELETE /v2/other/abc/manifests/v1"},
+		{"DELETE /v2/other/app/manifests/secret", "DELETE /v2/other/abc/manifests/secret"},
 		{"HEAD /v2/team/app/blobs/" + layer, "HEAD /v2/team/app/blobs/" + nothing},
 		{"GET /v2/team/app/manifests/" + digest, "GET /v2/team/app/manifests/" + nothing},
 		{"GET /v2/team/app/referrers/" + digest, "GET /v2/team/app/referrers/" + nothing},

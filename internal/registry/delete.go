@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/dockbell/dockbell/internal/fault"
@@ -94,18 +95,19 @@ func (h *handle) deletePiece(tx *sqldb.Tx, repo oci.Repository, last int64) (gon
 		gone.Manifests = append(gone.Manifests, dgst)
 		gone.Tags = append(gone.Tags, tags...)
 		events = append(events, h.deleteEvent(repo, row))
-		if err := h.record(tx, contentDelete, thing{repo: repo, digest: dgst}, "with its repository"); err != nil {
-			return gone, false, err
-		}
 	}
 	more = len(found) == deletedAtOnce
 	if !more {
 		if err := giveUpRepository(tx, id, doomed(h.reg.ID)); err != nil {
 			return gone, false, err
 		}
-		if err := h.record(tx, contentDelete, thing{repo: repo}, ""); err != nil {
-			return gone, false, err
-		}
+	}
+	detail := fmt.Sprintf("%d of its manifests", len(found)) // their digests are in the events
+	if !more {
+		detail += ", and what is left of it"
+	}
+	if err := h.record(tx, contentDelete, thing{repo: repo}, detail); err != nil {
+		return gone, false, err
 	}
 	for _, e := range events {
 		if err := h.Outbox.Append(tx, e); err != nil {
