@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 )
 
@@ -81,15 +84,19 @@ func TestScopeMapsAndTokens(t *testing.T) {
 		tr.exchange(x.method, x.target, x.body)
 	}
 	golden(t, "tokens.txt", anyPassword.ReplaceAllString(tr.String(), `"value":"(secret)"`))
-	for _, told := range []string{
-		"audit.what=createScopeMap audit.registry=contoso audit.scopeMap=Team-Pull audit.actions=2", "audit.what=deleteScopeMap audit.registry=contoso audit.scopeMap=team-pull",
-		"audit.what=createToken audit.registry=contoso audit.token=CI-pull audit.scopeMap=Team-Pull audit.status=enabled",
-		`audit.what=generateCredentials audit.registry=contoso audit.token=CI-pull audit.scopeMap=Team-Pull audit.status=enabled audit.passwords="[password1 password2]"`,
-		"audit.what=updateToken audit.registry=contoso audit.token=CI-pull audit.scopeMap=_repositories_push audit.status=disabled",
-		"audit.what=deleteToken audit.registry=contoso audit.token=CI-PULL",
+	var told []string
+	for _, e := range tr.recorded(t) {
+		if e.Outcome == audit.Succeeded {
+			told = append(told, strings.TrimPrefix(e.Action, "Microsoft.ContainerRegistry/registries/")+" "+path.Base(e.Resource)+" "+e.Detail)
+		}
+	}
+	for _, want := range []string{
+		"scopeMaps/write Team-Pull created=true actions=2", "scopeMaps/delete team-pull ", "tokens/write CI-pull created=true scopeMap=Team-Pull status=enabled",
+		"generateCredentials/action contoso token=CI-pull passwords=password1,password2 scopeMap=Team-Pull status=enabled",
+		"tokens/write ci-pull scopeMap=_repositories_push status=disabled", "tokens/delete CI-PULL ", "tokens/delete CI-PULL there was none",
 	} {
-		if !strings.Contains(tr.logged.String(), "audit.by=dockbell "+told+"\n") {
-			t.Errorf("the log does not say %s", told)
+		if !slices.Contains(told, want) {
+			t.Errorf("%q is not on record:\n%s", want, strings.Join(told, "\n"))
 		}
 	}
 }
