@@ -77,10 +77,10 @@ func TestLoginFailuresAreOnRecord(t *testing.T) {
 	s, told := startSelfSigned(t, data)
 	got := append(s.auditLog("?action=login/failed"), s.auditLog("?action=registries/login/failed")...)
 	want := map[string]bool{
-		`Application ` + puller.AppID + ` 127.0.0.1 login/failed refused "wrong password"  x2`:           true,
+		`Application ` + puller.AppID + ` 127.0.0.1 login/failed refused "wrong password"  x2`:               true,
 		`Anonymous  127.0.0.1 login/failed refused "token of this server for something else"  x1`:            true,
-		`User dockbell 127.0.0.1 registries/login/failed refused "wrong password" dockbell x2`:           true,
-		`Anonymous  127.0.0.1 registries/login/failed refused "wrong password" dockbell x2`:              true,
+		`User dockbell 127.0.0.1 registries/login/failed refused "wrong password" dockbell x2`:               true,
+		`Anonymous  127.0.0.1 registries/login/failed refused "wrong password" dockbell x2`:                  true,
 		`Anonymous  127.0.0.1 registries/login/failed refused "token not signed by this server" dockbell x3`: true,
 	}
 	for _, line := range got {
