@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-const brief = 300 * time.Millisecond
+const brief = 600 * time.Millisecond
 
 // work is what a handler does that takes longer than a client has patience for: its
 // own affair, for nobody waits for the client meanwhile.

@@ -24,7 +24,7 @@ import (
 
 // short is the patience of servers in these tests. Bytes earn it back fast, so that a
 // client which moves anything at all in time is not cut off.
-const short = 300 * time.Millisecond
+const short = 600 * time.Millisecond
 
 func shortly(s *app.Server) { s.SetLimits(short, 1<<10, 15*time.Second) }
 
