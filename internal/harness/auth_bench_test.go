@@ -24,7 +24,7 @@ func BenchmarkAuthenticatedHead(b *testing.B) {
 		b.Fatal(err)
 	}
 	s.Must(http.StatusCreated, "PUT", "/v2/bench/app/manifests/v1", harness.ManifestType, harness.Manifest("head"))
-	for _, account := range accounts(b, s) {
+	for _, account := range append(accounts(b, s), repositoryToken(b, s)...) {
 		b.Run(account.kind, func(b *testing.B) {
 			token := accessTokenFor(b, s, account, "repository:bench/app:pull")
 			var basic, bearer float64
