@@ -1,8 +1,10 @@
 // Package acrserver serves the parts of the data plane that are Azure Container
-// Registry's own: the registry token service under /oauth2.
+// Registry's own: the registry token service under /oauth2, and the legacy chart
+// repository under /helm/v1.
 //
 // It owns the parsing of these requests and the writing of their answers; who
-// may have which token is decided by package auth. Invariant: every answer that
+// may have which token is decided by package auth, what a chart is by chart.
+// Invariant: every answer that
 // is no success has the registry error body, {"errors":[…]}, and one to wrong
 // credentials has a challenge.
 package acrserver
@@ -21,11 +23,15 @@ type Config struct {
 
 	Authority *auth.Authority
 
+	// Charts returns the chart repository of the registry that a request means,
+	// as its caller may use it, or a fault.
+	Charts func(*http.Request) (auth.Charts, error)
+
 	// Log receives the causes of internal errors. Nil means slog.Default().
 	Log *slog.Logger
 }
 
-// New returns a handler for /oauth2/token and /oauth2/exchange.
+// New returns a handler for /oauth2/token, /oauth2/exchange and /helm/v1.
 func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -37,6 +43,7 @@ func New(cfg Config) http.Handler {
 	mux.Handle("POST /oauth2/exchange", s.handle(s.exchange))
 	mux.Handle("/oauth2/token", s.handle(wrongMethod("GET, POST")))
 	mux.Handle("/oauth2/exchange", s.handle(wrongMethod("POST")))
+	s.chartRoutes(mux)
 	mux.Handle("/", s.handle(notFound))
 	return mux
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/blob/fs"
+	"github.com/dockbell/dockbell/internal/chart"
 	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
@@ -55,6 +56,7 @@ type Server struct {
 	hosts     *tenant.Hosts
 	authority *auth.Authority
 	registry  *registry.Store
+	charts    *chart.Store
 	webhooks  *webhook.Store
 	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
 
@@ -208,6 +210,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
 		Wanted: s.webhooks.Wanted,
 	})
+	s.charts = chart.New(chart.Options{DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log})
 	if err := engine.Start(ctx, s.webhooks); err != nil {
 		return err
 	}

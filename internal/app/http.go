@@ -13,7 +13,6 @@ import (
 	"github.com/dockbell/dockbell/internal/acrserver"
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/auth"
-	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/identityserver"
 	"github.com/dockbell/dockbell/internal/oci"
@@ -27,12 +26,12 @@ import (
 // handler is the site map: every face on its path.
 func (s *Server) handler() http.Handler {
 	images := ociserver.New(ociserver.Config{Open: s.openRegistry, MaxManifestSize: int64(s.cfg.MaxManifestSize), Log: s.log})
-	tokens := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Log: s.log})
+	tokens := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Charts: s.openCharts, Log: s.log})
 	control := arm.New(arm.Config{
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
-		Admins: s.authority, Size: s.registry.Size, Purge: s.purge, Directory: s.authority.Tenant(),
+		Admins: s.authority, Size: s.size, Purge: s.purge, Directory: s.authority.Tenant(),
 	})
 	identity := identityserver.New(identityserver.Config{
 		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log,
@@ -40,6 +39,7 @@ func (s *Server) handler() http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", tokens)
+	mux.Handle("/helm/", tokens)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -216,14 +216,7 @@ func (s *Server) openRegistry(r *http.Request) (oci.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	caller := registry.Caller{
-		Request: event.Request{ID: uuid.NewString(), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: host, Hops: hopsOf(r)},
-		Actor:   who.Name,
-	}
+	caller := registry.Caller{Request: eventRequest(r), Actor: who.Name}
 	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil
 }
 

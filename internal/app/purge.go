@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -58,7 +59,7 @@ func (s *Server) purgeDoomed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.registry.Purge(ctx, id); err != nil {
+		if err := errors.Join(s.registry.Purge(ctx, id), s.charts.Purge(ctx, id)); err != nil {
 			return err
 		}
 		if err := s.tenants.Purged(ctx, id); err != nil {
