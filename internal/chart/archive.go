@@ -60,7 +60,6 @@ func readPackage(r io.Reader) (m metadata, err error) {
 // findChart goes through an archive and returns its Chart.yaml.
 func findChart(archive *tar.Reader) (text []byte, err error) {
 	var folder string
-	var total int64
 	for n := 0; ; n++ {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -97,9 +96,8 @@ func findChart(archive *tar.Reader) (text []byte, err error) {
 		if rest == "" {
 			return nil, badPackage("%q is not in a folder: pack the chart's folder, with helm package", clip(header.Name))
 		}
-		// A file with holes may be larger than what there is of it.
-		if total += header.Size; header.Size > maxFile || total > maxContent {
-			return nil, tooLarge("%q makes the package too large: a file may have %d bytes, all together %d", clip(header.Name), maxFile, maxContent)
+		if header.Size > maxFile { // one with holes has more than there is of it
+			return nil, tooLarge("%q has %d bytes: a file in a package may have %d", clip(header.Name), header.Size, maxFile)
 		}
 		if rest != chartFile {
 			continue

@@ -77,7 +77,7 @@ func makeIndex(tx *sqldb.Tx, registry int64) (*index, error) {
 		}
 		x.write(separator + "\n")
 		separator = ","
-		x.text = append(x.text, encodeName(name)...)
+		x.text = append(x.text, encodeString(name)...)
 		x.write(":")
 		array := span{from: len(x.text)}
 		opening := "["

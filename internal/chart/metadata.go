@@ -2,7 +2,6 @@ package chart
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,6 +62,7 @@ const (
 	maxChartYAML = 64 << 10  // bytes in the package
 	maxMetadata  = 256 << 10 // bytes and values, with each alias put in its place
 	maxDepth     = 64        // lists and maps in each other
+	maxKey       = 1_000     // bytes of a member's name in JSON; YAML 1.1 takes up to 1,024 characters
 )
 
 // parseMetadata reads Chart.yaml as Helm does.
@@ -92,7 +92,44 @@ func parseMetadata(text []byte) (metadata, error) {
 	}
 	m.Maintainers = slices.DeleteFunc(m.Maintainers, func(p *maintainer) bool { return p == nil })
 	m.Dependencies = slices.DeleteFunc(m.Dependencies, func(d *dependency) bool { return d == nil })
+	for key := range m.Annotations {
+		if err := checkKey(key); err != nil {
+			return metadata{}, err
+		}
+	}
+	for _, d := range m.Dependencies {
+		if err := checkKeys(d.ImportValues); err != nil {
+			return metadata{}, err
+		}
+	}
 	return m, nil
+}
+
+// checkKeys does checkKey for whatever is in a value.
+func checkKeys(value any) error {
+	switch value := value.(type) {
+	case []any:
+		for _, v := range value {
+			if err := checkKeys(v); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for key, v := range value {
+			if err := errors.Join(checkKey(key), checkKeys(v)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkKey refuses a name with which no reader of YAML could read the index.
+func checkKey(key string) error {
+	if len(encodeString(key)) > maxKey {
+		return badPackage("the name %q in Chart.yaml is too long: up to %d bytes", clip(key), maxKey)
+	}
+	return nil
 }
 
 // why returns what a decoder says in its last words, which name the member.
@@ -194,11 +231,7 @@ func escapeUnprintable(text []byte) []byte {
 	return b.Bytes()
 }
 
-// encodeName returns a chart's name as a member's name in JSON.
-func encodeName(name string) []byte {
-	text, err := json.Marshal(name)
-	if err != nil {
-		panic("chart: a string always marshals: " + err.Error())
-	}
-	return text
+// encodeString returns a text as a string of JSON that is also one of YAML.
+func encodeString(text string) []byte {
+	return escapeUnprintable(bytes.TrimSuffix(oci.EncodeJSON(text), []byte("\n")))
 }
