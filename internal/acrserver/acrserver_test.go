@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/dockbell/dockbell/internal/auth"
+	"github.com/dockbell/dockbell/internal/chart"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/seal"
@@ -40,6 +41,7 @@ type service struct {
 	handler   http.Handler
 	authority *auth.Authority
 	log       *bytes.Buffer
+	store     *chart.Store
 }
 
 func newService(t testing.TB) *service {
@@ -61,7 +63,9 @@ func newService(t testing.TB) *service {
 	if _, _, err := s.authority.EnsureOperator(t.Context(), user, password); err != nil {
 		t.Fatal(err)
 	}
+	s.store = openCharts(t, db)
 	s.handler = New(Config{
+		Charts: s.charts,
 		Resolve: func(r *http.Request) (auth.Registry, error) {
 			switch r.Host {
 			case "registry.test":
