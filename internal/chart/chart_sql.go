@@ -34,14 +34,19 @@ func growIndex(tx *sqldb.Tx, registry int64, g growth) error {
 	return err
 }
 
-// indexState says which index is the newest, and when it became so; no changes are
-// 0 changes.
-func indexState(tx *sqldb.Tx, registry int64) (changes, changedAt int64, err error) {
-	err = tx.Get("SELECT changes, changed_at FROM chart_index WHERE registry = $1", []any{registry}, &changes, &changedAt)
+// indexRow says which index of a registry is the newest.
+type indexRow struct {
+	changes   int64 // how often the charts changed; 0: never
+	changedAt int64 // Unix nanoseconds, of the last time
+	entries   int64 // bytes of all entries
+}
+
+func readIndex(tx *sqldb.Tx, registry int64) (row indexRow, err error) {
+	err = tx.Get("SELECT changes, changed_at, entries FROM chart_index WHERE registry = $1", []any{registry}, &row.changes, &row.changedAt, &row.entries)
 	if errors.Is(err, sqldb.ErrNoRow) {
 		err = nil
 	}
-	return changes, changedAt, err
+	return row, err
 }
 
 // sizeOf returns the bytes of a registry's packages and provenance files.

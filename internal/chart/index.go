@@ -50,12 +50,12 @@ type entry struct {
 // makeIndex returns the index of what is in the tables, charts in order of name
 // and their versions from the highest to the lowest, as Helm has it.
 func makeIndex(tx *sqldb.Tx, registry int64) (*index, error) {
-	changes, changedAt, err := indexState(tx, registry)
+	row, err := readIndex(tx, registry)
 	if err != nil {
 		return nil, err
 	}
 	var all []entry
-	var texts []byte
+	texts := make([]byte, 0, row.entries)
 	err = eachEntry(tx, registry, func(name, version string, text []byte) {
 		parsed, _ := semver.NewVersion(version)
 		all = append(all, entry{name, version, parsed, span{len(texts), len(texts) + len(text)}})
@@ -65,7 +65,7 @@ func makeIndex(tx *sqldb.Tx, registry int64) (*index, error) {
 		return nil, err
 	}
 	slices.SortStableFunc(all, compare)
-	x := &index{changes: changes, charts: map[string]span{}, text: make([]byte, 0, len(texts)+80*len(all)+200)}
+	x := &index{changes: row.changes, charts: map[string]span{}, text: make([]byte, 0, len(texts)+80*len(all)+200)}
 	x.write(`{"apiVersion":"v1","entries":`)
 	x.entries.from = len(x.text)
 	separator := "{"
@@ -96,7 +96,7 @@ func makeIndex(tx *sqldb.Tx, registry int64) (*index, error) {
 	}
 	x.write("}")
 	x.entries.to = len(x.text)
-	x.write(`,"generated":"` + time.Unix(0, changedAt).UTC().Format(time.RFC3339Nano) + "\"}\n")
+	x.write(`,"generated":"` + time.Unix(0, row.changedAt).UTC().Format(time.RFC3339Nano) + "\"}\n")
 	x.digest = oci.FromBytes(oci.SHA256, x.text)
 	return x, nil
 }
@@ -192,9 +192,9 @@ func (all *indexes) forget(registry int64) {
 // anew only if a change was committed, here or by another node, and then by one
 // caller for all who wait.
 func (h *Handle) index(ctx context.Context) (*index, error) {
-	var wanted int64
+	var wanted indexRow
 	err := h.store.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		wanted, _, err = indexState(tx, h.reg.ID)
+		wanted, err = readIndex(tx, h.reg.ID)
 		return err
 	})
 	if err != nil {
@@ -202,7 +202,7 @@ func (h *Handle) index(ctx context.Context) (*index, error) {
 	}
 	all := &h.store.indexes
 	s, x := all.find(h.reg.ID)
-	if x != nil && x.changes >= wanted {
+	if x != nil && x.changes >= wanted.changes {
 		return x, nil
 	}
 	select {
@@ -214,7 +214,7 @@ func (h *Handle) index(ctx context.Context) (*index, error) {
 	all.mu.Lock()
 	x = s.newest
 	all.mu.Unlock()
-	if x != nil && x.changes >= wanted {
+	if x != nil && x.changes >= wanted.changes {
 		return x, nil
 	}
 	err = h.store.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
