@@ -35,7 +35,8 @@ func ToCharts(actions ...string) Access {
 // Identity.Require says, before inner hears of it.
 //
 // Rights by method: what reads needs pull on artifact-repository:repo, Create and
-// Replace pull and push, Delete and DeleteChart delete.
+// Replace pull and push, Delete and DeleteChart delete. Who has these is decided
+// where it is for images, in Identity.may.
 func GuardCharts(inner Charts, id Identity, registry Registry) Charts {
 	return &chartGuard{inner, id, registry}
 }

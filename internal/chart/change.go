@@ -206,7 +206,7 @@ func (h *Handle) Delete(ctx context.Context, name string) error {
 	if err != nil {
 		return fileNotFound(name) // no file has such a name
 	}
-	var file string
+	var files []string
 	err = h.change(ctx, func(tx *sqldb.Tx, _ int64) error {
 		v, err := findVersion(tx, h.reg.ID, f.pkg)
 		if errors.Is(err, sqldb.ErrNoRow) {
@@ -218,13 +218,11 @@ func (h *Handle) Delete(ctx context.Context, name string) error {
 		if f.provenance {
 			return h.deleteProvenance(tx, v)
 		}
-		if file, err = h.delete(tx, v); err != nil {
-			return err
-		}
-		return h.store.Outbox.Append(tx, h.event(event.ChartDelete, v))
+		files, err = h.delete(tx, v)
+		return err
 	})
 	if err == nil {
-		h.remove(file)
+		h.remove(files...)
 	}
 	return err
 }
@@ -243,13 +241,27 @@ func (h *Handle) deleteProvenance(tx *sqldb.Tx, v versionRow) error {
 	return growIndex(tx, h.reg.ID, growth{size: -int64(len(provenance))})
 }
 
-// delete removes a version from the tables and returns the file its package is in.
-func (h *Handle) delete(tx *sqldb.Tx, v versionRow) (file string, err error) {
-	held, err := deleteVersion(tx, v.id)
-	if err != nil {
-		return "", err
+// delete removes versions from the tables and tells of it. It returns the file that
+// the package of each is in.
+func (h *Handle) delete(tx *sqldb.Tx, versions ...versionRow) (files []string, err error) {
+	var shrunk growth
+	for _, v := range versions {
+		held, err := deleteVersion(tx, v.id)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, held.file)
+		shrunk = shrunk.less(growth{int64(len(v.entry)), v.size + int64(len(held.provenance))})
 	}
-	return held.file, growIndex(tx, h.reg.ID, growth{-int64(len(v.entry)), -v.size - int64(len(held.provenance))})
+	if err := growIndex(tx, h.reg.ID, shrunk); err != nil {
+		return nil, err
+	}
+	for _, v := range versions {
+		if err := h.store.Outbox.Append(tx, h.event(event.ChartDelete, v)); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 // versionsAtOnce is how many versions of a chart are deleted in one transaction.
@@ -268,9 +280,13 @@ func (h *Handle) DeleteChart(ctx context.Context, name string) error {
 	}
 	for more := true; more && err == nil; {
 		var files []string
-		err = h.change(ctx, func(tx *sqldb.Tx, _ int64) (err error) {
-			files, err = h.deleteSome(tx, name, last)
-			more = len(files) == versionsAtOnce
+		err = h.change(ctx, func(tx *sqldb.Tx, _ int64) error {
+			some, err := someVersions(tx, h.reg.ID, name, last, versionsAtOnce)
+			if err != nil {
+				return err
+			}
+			more = len(some) == versionsAtOnce
+			files, err = h.delete(tx, some...)
 			return err
 		})
 		if err == nil {
@@ -278,28 +294,6 @@ func (h *Handle) DeleteChart(ctx context.Context, name string) error {
 		}
 	}
 	return err
-}
-
-// deleteSome deletes some versions of a chart, up to the id last. It returns the
-// file that the package of each is in.
-func (h *Handle) deleteSome(tx *sqldb.Tx, name string, last int64) (files []string, err error) {
-	some, err := someVersions(tx, h.reg.ID, name, last, versionsAtOnce)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range some {
-		file, err := h.delete(tx, v)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, file)
-	}
-	for _, v := range some {
-		if err := h.store.Outbox.Append(tx, h.event(event.ChartDelete, v)); err != nil {
-			return nil, err
-		}
-	}
-	return files, nil
 }
 
 // change runs fn in a transaction that changes the registry's charts. entries is how

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"github.com/dockbell/dockbell/internal/blob"
 	"github.com/dockbell/dockbell/internal/blob/fs"
@@ -131,6 +133,10 @@ func (f *fixture) index(h *Handle) (index helmIndex) {
 	}
 	if err != nil || index.APIVersion != "v1" || index.Generated == "" || oci.FromBytes(oci.SHA256, text) != b.Descriptor.Digest {
 		f.t.Fatalf("%v in %s", err, text)
+	}
+	var asYAML helmIndex
+	if err := yaml.UnmarshalStrict(text, &asYAML); err != nil || !reflect.DeepEqual(asYAML, index) {
+		f.t.Fatalf("%v in YAML %s", err, text)
 	}
 	same := func(what string, list json.RawMessage, err error, want any) {
 		f.t.Helper()

@@ -156,3 +156,28 @@ func TestEntryIsJSONAndYAML(t *testing.T) {
 		t.Error("the entry has more than one line")
 	}
 }
+
+// Whatever Chart.yaml is taken, its entry does not break the index for anyone.
+func FuzzParseMetadata(f *testing.F) {
+	for _, s := range []string{hello, hello + "annotations: {a: &x b, ? c : *x}\n", hello + "dependencies: [{name: a, import-values: [a, {b: c}, 1.5, null]}]\nmaintainers: [null, {name: x}]\n",
+		"{name: a, version: v1, description: \"\\x7f\\u2028\\0\"}", "name: !!str 1\nversion: !!float 1\n<<: {apiVersion: v1}\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := parseMetadata(text)
+		if err != nil {
+			if fault.As(err).Code != CodeInvalid {
+				t.Fatal(err)
+			}
+			return
+		}
+		entry := m.encode(time.Unix(0, 0), oci.FromBytes(oci.SHA256, text))
+		var read versionObject
+		if !json.Valid(entry) || bytes.ContainsAny(entry, "\n\r") || len(entry) > 7*maxMetadata {
+			t.Fatalf("%d bytes: %.200q", len(entry), entry)
+		}
+		if err := yaml.UnmarshalStrict(entry, &read); err != nil || read.Name != m.Name || read.Version != m.Version {
+			t.Fatalf("%v in %.200q", err, entry)
+		}
+	})
+}
