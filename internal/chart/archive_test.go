@@ -3,6 +3,7 @@ package chart
 import (
 	"archive/tar"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -55,6 +56,23 @@ func compress(data []byte) []byte {
 }
 
 func pack(entries ...packed) []byte { return compress(archive(entries...)) }
+
+// bomb returns a gzip stream without an end: first, and then more so many times. It
+// is made in no time, for each piece of it is compressed once.
+func bomb(first, more []byte, times int) []byte {
+	piece := func(data []byte) []byte {
+		var buf bytes.Buffer
+		w, err := flate.NewWriter(&buf, flate.BestSpeed)
+		if err != nil {
+			panic(err)
+		}
+		w.Write(data)
+		w.Flush()
+		return buf.Bytes()
+	}
+	header := compress(nil)[:10]
+	return slices.Concat(header, piece(first), bytes.Repeat(piece(more), times))
+}
 
 // hello is the smallest chart there is.
 const hello = "apiVersion: v2\nname: hello\nversion: 0.1.0\n"
@@ -141,8 +159,8 @@ func TestHostilePackages(t *testing.T) {
 		"many files":                  {pack(many...), "more than 10000 files"},
 		"a large file":                {pack(good, packed{name: "hello/x", text: strings.Repeat("x", maxFile+1)}), "5242881 bytes"},
 		"a large Chart.yaml":          {pack(packed{name: "hello/Chart.yaml", text: hello + strings.Repeat("#", maxChartYAML)}), "Chart.yaml has"},
-		"a bomb of zeros":             {compress(append(archive(good), make([]byte, maxContent)...)), "when it is decompressed"},
-		"a bomb of files":             {pack(slices.Repeat([]packed{{name: "hello/x", text: strings.Repeat("x", maxFile)}}, maxContent/maxFile+1)...), "when it is decompressed"},
+		"a bomb of zeros":             {bomb(archive(good), make([]byte, 1<<20), maxContent>>20), "when it is decompressed"},
+		"a bomb of files":             {bomb(nil, archive(packed{name: "hello/x", text: strings.Repeat("x", maxFile)})[:512+maxFile], maxContent/maxFile+1), "when it is decompressed"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
