@@ -22,14 +22,16 @@ const maxProvenance = 128 << 10
 const maxEntries = 32 << 20
 
 // Create stores a new file: a package, or the provenance file of a package that is
-// there. A package raises chart_push.
+// there. A package raises chart_push. It fails with CodeExists, CodeInvalid or
+// CodeQuota, for a provenance file without its package with CodeNotFound, or with
+// NoSpace.
 func (h *Handle) Create(ctx context.Context, name string, content io.Reader) error {
 	return h.put(ctx, name, content, false)
 }
 
 // Replace stores a file in place of one that is there, also if it is the same. A
 // package raises chart_push, and takes a provenance file with it that was of other
-// bytes.
+// bytes. It fails with CodeNotFound, CodeInvalid or CodeQuota, or with NoSpace.
 func (h *Handle) Replace(ctx context.Context, name string, content io.Reader) error {
 	return h.put(ctx, name, content, true)
 }
@@ -42,6 +44,8 @@ func (h *Handle) put(ctx context.Context, name string, content io.Reader, replac
 	if f.provenance {
 		return h.putProvenance(ctx, f, content, replace)
 	}
+	// All of it is taken in before anything is looked up: who is refused while
+	// still sending may never hear why.
 	in, err := takeIn(h.store.Blobs, content)
 	if err != nil {
 		return err
@@ -200,7 +204,7 @@ func (h *Handle) putProvenance(ctx context.Context, f file, content io.Reader, r
 }
 
 // Delete removes a file. With a package goes its provenance file, and chart_delete
-// is raised; a provenance file alone raises nothing.
+// is raised; a provenance file alone raises nothing. It fails with CodeNotFound.
 func (h *Handle) Delete(ctx context.Context, name string) error {
 	f, err := parseFile(name)
 	if err != nil {
@@ -268,7 +272,8 @@ func (h *Handle) delete(tx *sqldb.Tx, versions ...versionRow) (files []string, e
 const versionsAtOnce = 50
 
 // DeleteChart removes all versions of a chart that are there when it is called,
-// and raises chart_delete for each, the oldest first.
+// and raises chart_delete for each, the oldest first. It goes in pieces, so a
+// failure may leave some. It fails with CodeNotFound.
 func (h *Handle) DeleteChart(ctx context.Context, name string) error {
 	var last int64
 	err := h.store.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {

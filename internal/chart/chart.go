@@ -62,7 +62,7 @@ func (s *Store) For(reg event.Registry, caller Caller) *Handle {
 }
 
 // Handle is the chart repository of a hosted registry, and the request it is used
-// for. What its methods fail with is in errors.go.
+// for.
 type Handle struct {
 	store  *Store
 	reg    event.Registry

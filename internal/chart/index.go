@@ -246,7 +246,8 @@ func (h *Handle) Charts(ctx context.Context) (json.RawMessage, error) {
 	return x.part(x.entries), nil
 }
 
-// Versions returns all versions of a chart as a JSON array, the highest first.
+// Versions returns all versions of a chart as a JSON array, the highest first. It
+// fails with CodeNotFound.
 func (h *Handle) Versions(ctx context.Context, name string) (json.RawMessage, error) {
 	x, err := h.index(ctx)
 	if err != nil {
@@ -259,7 +260,8 @@ func (h *Handle) Versions(ctx context.Context, name string) (json.RawMessage, er
 	return x.part(array), nil
 }
 
-// Version returns one version of a chart as a JSON object.
+// Version returns one version of a chart as a JSON object. It fails with
+// CodeNotFound.
 func (h *Handle) Version(ctx context.Context, name, version string) (found json.RawMessage, err error) {
 	err = h.store.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
 		found, err = findEntry(tx, h.reg.ID, name, version)
@@ -271,7 +273,7 @@ func (h *Handle) Version(ctx context.Context, name, version string) (found json.
 	return found, err
 }
 
-// Open opens a file. The caller closes it.
+// Open opens a file. The caller closes it. It fails with CodeNotFound.
 func (h *Handle) Open(ctx context.Context, name string) (*oci.Blob, error) {
 	f, err := parseFile(name)
 	if err != nil {
