@@ -216,7 +216,7 @@ func (f *fixture) consistent(registry event.Registry) {
 		var entries, size, wantEntries, wantSize, alone int64
 		err := tx.Get("SELECT coalesce(sum(entries), 0), coalesce(sum(size), 0) FROM chart_index WHERE registry = $1", []any{registry.ID}, &entries, &size)
 		if err == nil {
-			err = tx.Get("SELECT coalesce(sum(length(c.entry)), 0), coalesce(sum(c.size + coalesce(length(k.provenance), 0)), 0) FROM chart c JOIN chart_content k ON k.chart = c.id WHERE c.registry = $1",
+			err = tx.Get("SELECT coalesce(sum(octet_length(c.entry)), 0), coalesce(sum(c.size + coalesce(length(k.provenance), 0)), 0) FROM chart c JOIN chart_content k ON k.chart = c.id WHERE c.registry = $1",
 				[]any{registry.ID}, &wantEntries, &wantSize)
 		}
 		if err == nil {
@@ -406,6 +406,24 @@ func TestOrderOfVersions(t *testing.T) {
 	if got := f.versions(h); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+}
+
+// What people write into Chart.yaml, the database keeps and the index says.
+func TestOddTexts(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f *fixture) {
+		h := f.contoso()
+		const odd = "nul \x00 del \x7f line \u2028 next \u0085 bom \ufeff 😀 <&> ' \" \\"
+		quoted := encodeString(odd)
+		data := pack(packed{name: "hello/Chart.yaml", text: hello + "description: " + string(quoted) + "\nannotations: {" + string(quoted) + ": x}\n"})
+		if err := h.Create(t.Context(), "hello-0.1.0.tgz", bytes.NewReader(data)); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.index(h).Entries["hello"][0]; got.Description != odd || got.Annotations[odd] != "x" {
+			t.Errorf("%q", got.Description)
+		}
+		f.consistent(contoso)
+	})
 }
 
 // Name and version of two charts may come to the same file name. Only one of them
