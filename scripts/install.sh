@@ -22,3 +22,11 @@ install() (
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get -q update && apt-get -q install -y --no-install-recommends "$@"
 )
+
+# install_helm puts helm on the PATH: the one that is there, or one that Go builds.
+install_helm() {
+	programs="${XDG_CACHE_HOME:-$HOME/.cache}/dockbell-test/bin"
+	PATH="$programs:$PATH"
+	command -v helm >/dev/null || GOBIN="$programs" CGO_ENABLED=0 go install helm.sh/helm/v3/cmd/helm@v3.22.0 || missing \
+		"helm (go install helm.sh/helm/v3/cmd/helm@v3.22.0): nothing shows that charts are pushed and pulled"
+}

@@ -1,10 +1,12 @@
 // Package acrserver serves the parts of the data plane that are Azure Container
-// Registry's own: the registry token service under /oauth2, and the metadata of
-// repositories, tags and manifests under /acr/v1.
+// Registry's own: the registry token service under /oauth2, the metadata of
+// repositories, tags and manifests under /acr/v1, and the legacy chart repository
+// under /helm/v1.
 //
 // It owns the parsing of these requests and the writing of their answers; who
-// may have which token is decided by package auth, and what is known of contents
-// by the oci.Contents that Config.Open returns. Invariants: every answer that
+// may have which token is decided by package auth, what is known of contents by
+// the oci.Contents that Config.Open returns, and what a chart is by package chart.
+// Invariants: every answer that
 // is no success has the registry error body, {"errors":[…]}, and one to wrong
 // credentials has a challenge; nothing under /acr is ever redirected.
 package acrserver
@@ -29,13 +31,16 @@ type Config struct {
 	// request to the metadata API, whose path is known to be well formed. The
 	// handle is used for this request only.
 	Open func(*http.Request) (oci.Contents, error)
+	// Charts returns the chart repository of the registry that a request means,
+	// as its caller may use it, or a fault.
+	Charts func(*http.Request) (auth.Charts, error)
 
 	// Log receives the causes of internal errors. Nil means slog.Default().
 	Log *slog.Logger
 }
 
-// New returns a handler for /oauth2/token, /oauth2/exchange, and everything below
-// /acr/.
+// New returns a handler for /oauth2/token, /oauth2/exchange, /helm/v1, and
+// everything below /acr/.
 func New(cfg Config) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -47,6 +52,7 @@ func New(cfg Config) http.Handler {
 	mux.Handle("POST /oauth2/exchange", s.handle(s.exchange))
 	mux.Handle("/oauth2/token", s.handle(wrongMethod("GET, POST")))
 	mux.Handle("/oauth2/exchange", s.handle(wrongMethod("POST")))
+	s.chartRoutes(mux)
 	mux.Handle("/", s.handle(notFound))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/acr/") {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/dockbell/dockbell/internal/auth"
+	"github.com/dockbell/dockbell/internal/chart"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/registry"
@@ -37,11 +38,12 @@ const (
 
 // service is the handler under test, and what it stands on.
 type service struct {
-	t         testing.TB
-	handler   http.Handler
-	authority *auth.Authority
-	log       *bytes.Buffer
-	store     oci.Contents // what contoso holds, for whom nothing is forbidden
+	t          testing.TB
+	handler    http.Handler
+	authority  *auth.Authority
+	log        *bytes.Buffer
+	store      oci.Contents // what contoso holds, for whom nothing is forbidden
+	chartStore *chart.Store
 }
 
 func newService(t testing.TB) *service {
@@ -63,7 +65,9 @@ func newService(t testing.TB) *service {
 	if _, _, err := s.authority.EnsureOperator(t.Context(), user, password); err != nil {
 		t.Fatal(err)
 	}
+	s.chartStore = openCharts(t, db)
 	s.handler = New(Config{
+		Charts: s.charts,
 		Resolve: func(r *http.Request) (auth.Registry, error) {
 			switch r.Host {
 			case "registry.test":

@@ -29,6 +29,7 @@ import (
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/blob/fs"
+	"github.com/dockbell/dockbell/internal/chart"
 	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
@@ -60,6 +61,7 @@ type Server struct {
 	audit     *audit.Log
 	keeping   func() // ends what keeps the audit log and the signing keys; nil: nothing does
 	registry  *registry.Store
+	charts    *chart.Store
 	webhooks  *webhook.Store
 	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
 
@@ -219,6 +221,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
 		Wanted: s.webhooks.Wanted, Audit: s.audit,
 	})
+	s.charts = chart.New(chart.Options{DB: s.db, Blobs: s.blobs, Outbox: s.events, Audit: s.audit, Log: s.log})
 	if err := engine.Start(ctx, s.webhooks); err != nil {
 		return err
 	}

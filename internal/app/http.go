@@ -12,7 +12,6 @@ import (
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/config"
-	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/identityserver"
 	"github.com/dockbell/dockbell/internal/oci"
@@ -29,12 +28,12 @@ func (s *Server) handler() http.Handler {
 		Open:            func(r *http.Request) (oci.Registry, error) { return s.openRegistry(r) },
 		MaxManifestSize: int64(s.cfg.MaxManifestSize), Log: s.log,
 	})
-	acr := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Open: s.openRegistry, Log: s.log})
+	acr := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Open: s.openRegistry, Charts: s.openCharts, Log: s.log})
 	control := arm.New(arm.Config{
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
-		Admins: s.authority, Tokens: s.authority.RepositoryTokens(), Size: s.registry.Size, Purge: s.purge, Directory: s.authority.Tenant(),
+		Admins: s.authority, Tokens: s.authority.RepositoryTokens(), Size: s.size, Purge: s.purge, Directory: s.authority.Tenant(),
 		Audit: s.audit, SigningKeys: s.authority,
 	})
 	identity := identityserver.New(identityserver.Config{
@@ -43,6 +42,7 @@ func (s *Server) handler() http.Handler {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", acr)
+	mux.Handle("/helm/", acr)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -187,8 +187,7 @@ func (s *Server) openRegistry(r *http.Request) (oci.Contents, error) {
 		return nil, err
 	}
 	caller := registry.Caller{
-		Request: event.Request{ID: r.Header.Get(requestID), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: audit.Host(r.RemoteAddr), Hops: hopsOf(r)},
-		Actor:   who.Name, Kind: audit.ActorKind(who.Kind()), Correlation: r.Header.Get(correlationID),
+		Request: eventRequest(r), Actor: who.Name, Kind: audit.ActorKind(who.Kind()), Correlation: r.Header.Get(correlationID),
 	}
 	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil
 }

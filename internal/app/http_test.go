@@ -24,7 +24,7 @@ func mustURL(text string) *url.URL {
 }
 
 // faces has a path of each face.
-var faces = []string{"/v2/", "/v2", "/v2/app/manifests/v1", "/v2/_catalog", "/oauth2/token", "/oauth2/exchange", "/api/v1/registries",
+var faces = []string{"/v2/", "/helm/v1/repo/index.yaml", "/v2", "/v2/app/manifests/v1", "/v2/_catalog", "/oauth2/token", "/oauth2/exchange", "/api/v1/registries",
 	"/api/v1/registries/dockbell/webhooks", "/", "/nowhere"}
 
 // TestMisdirected: a request for a host that is no registry here is told so on

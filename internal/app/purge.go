@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -58,10 +59,8 @@ func (s *Server) purgeDoomed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.authority.RepositoryTokens().Purge(ctx, id); err != nil {
-			return err
-		}
-		if err := s.registry.Purge(ctx, id); err != nil {
+		err = errors.Join(s.authority.RepositoryTokens().Purge(ctx, id), s.registry.Purge(ctx, id), s.charts.Purge(ctx, id))
+		if err != nil {
 			return err
 		}
 		if err := s.tenants.Purged(ctx, id); err != nil {

@@ -204,3 +204,36 @@ func TestRegistryComesAndGoes(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// TestPurgeTakesCharts deletes a registry that has a chart.
+func TestPurgeTakesCharts(t *testing.T) {
+	t.Parallel()
+	s := openServer(t, t.TempDir())
+	s.operate("PUT", "/contoso", `{"location":"eastus","sku":{"name":"Basic"}}`)
+	for _, registry := range []string{"contoso", "dockbell"} {
+		w := s.do(s.Operator(), s.Password, "PUT", registry, "/helm/v1/repo/_blobs/hello-0.1.0.tgz", string(HelmPackage(t, "hello", "0.1.0")))
+		if w.Code != http.StatusCreated {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	id := s.tenants.List()[0].ID
+	s.stopPurging()
+	if w := s.do(s.Operator(), s.Password, "DELETE", "localhost", "/api/v1/registries/contoso", ""); w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if w := s.do(s.Operator(), s.Password, "GET", "contoso", "/helm/v1/repo/index.yaml", ""); w.Code != http.StatusMisdirectedRequest {
+		t.Errorf("the charts of a deleted registry: %d", w.Code)
+	}
+	if n, err := s.charts.Size(t.Context(), id); err != nil || n == 0 {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	if err := s.purgeDoomed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.charts.Size(t.Context(), id); err != nil || n != 0 {
+		t.Errorf("%d bytes are left, %v", n, err)
+	}
+	if n, err := s.charts.Size(t.Context(), s.tenants.Default().ID); err != nil || n == 0 {
+		t.Errorf("the other registry has %d bytes, %v", n, err)
+	}
+}

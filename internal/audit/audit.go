@@ -27,6 +27,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -77,6 +78,12 @@ type Entry struct {
 
 	Detail string // a few words more, such as the cause; never a secret
 	Count  int64  // how often it happened, from 1; 0 is written as 1
+}
+
+// ByRequest returns an entry for what a request for contents did, to be completed:
+// who did it, from where, and how the request is found again.
+func ByRequest(r event.Request, actor string, kind ActorKind, correlation string) Entry {
+	return Entry{Actor: actor, ActorKind: kind, Client: r.Addr, Request: r.ID, Correlation: correlation, Outcome: Succeeded}
 }
 
 // The longest texts of an entry, in bytes.

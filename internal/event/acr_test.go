@@ -36,6 +36,8 @@ func TestACRBody(t *testing.T) {
 			`"request":{"id":"b1f1a3f4-0c2a-4b57-8a0f-9a4d6d1f2e33","host":"contoso.example","method":"PUT"}}`},
 		{"chart", ChartPush, chart, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"chart_push",` +
 			`"target":{"mediaType":"application/vnd.acr.helm.chart","size":25265,"digest":"sha256:8f1d","repository":"repo","tag":"webshop-1.4.0.tgz","name":"webshop","version":"1.4.0"}}`},
+		{"chart deleted", ChartDelete, chart, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"chart_delete",` +
+			`"target":{"mediaType":"application/vnd.acr.helm.chart","size":25265,"digest":"sha256:8f1d","repository":"repo","tag":"webshop-1.4.0.tgz","name":"webshop","version":"1.4.0"}}`},
 		{"ping", Ping, Target{}, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"ping"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

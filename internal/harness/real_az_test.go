@@ -28,14 +28,14 @@ import (
 // certs/ca.crt, the authority, and image, an image for skopeo. The program await
 // repeats a command until it prints what matches.
 func TestRealAzureCLI(t *testing.T) {
-	forReal(t, "az", "skopeo")
+	forReal(t, "az", "skopeo", "helm")
 	play(t, "az")
 }
 
 // TestRealClients has the programs that push and pull do what the sessions in
 // testdata/real/clients show, in the same way.
 func TestRealClients(t *testing.T) {
-	forReal(t, "helm", "skopeo")
+	forReal(t, "helm", "skopeo", "curl")
 	play(t, "clients")
 }
 

@@ -22,7 +22,7 @@ const module = "github.com/dockbell/dockbell/"
 var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit"},
-	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
+	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient", "internal/registryclient", "internal/exchange"},
 	"config":      {"internal/config"},
@@ -70,6 +70,8 @@ var heavy = map[string][]string{
 	"github.com/go-jose/":       {"internal/auth"},
 	"github.com/spf13/cobra":    {"internal/cli", "cmd/dockbell"},
 	"oras.land/oras-go/":        {"internal/app"},
+	"sigs.k8s.io/yaml":          {"internal/chart"},
+	"github.com/Masterminds/":   {"internal/chart"},
 	"github.com/cloudevents/":   {}, // tests only
 	"github.com/Azure/":         {}, // tests only
 }

@@ -18,11 +18,9 @@ func (h *handle) record(tx *sqldb.Tx, action string, of thing, detail string) er
 	if h.Audit == nil {
 		return nil
 	}
-	return h.Audit.Append(tx, audit.Entry{
-		Registry: h.reg.ID, Actor: h.caller.Actor, ActorKind: h.caller.Kind, Client: h.caller.Request.Addr,
-		Action: action, Resource: of.reference(), Outcome: audit.Succeeded,
-		Request: h.caller.Request.ID, Correlation: h.caller.Correlation, Detail: detail,
-	})
+	e := audit.ByRequest(h.caller.Request, h.caller.Actor, h.caller.Kind, h.caller.Correlation)
+	e.Registry, e.Action, e.Resource, e.Detail = h.reg.ID, action, of.reference(), detail
+	return h.Audit.Append(tx, e)
 }
 
 // reference returns the thing as people write it: repository, repository:tag or

@@ -57,7 +57,7 @@ func New(o Options) *Store {
 	return &Store{Options: o, uploads: openUploads{ids: map[string]bool{}}, known: knownRepositories{ids: map[repositoryKey]int64{}}}
 }
 
-// Caller is whose request a handle serves, as the event will tell it.
+// Caller is whose request a handle serves, as events and the audit log will tell it.
 type Caller struct {
 	Request     event.Request
 	Actor       string // user name
