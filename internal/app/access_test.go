@@ -26,7 +26,8 @@ type question struct {
 // catalog is the action on the list of repositories.
 const catalog = "catalog"
 
-// questions are everything there is below /v2 and /acr/v1.
+// questions are everything there is below /v2, /acr/v1 and /helm/v1. Charts are in no
+// repository of images: what may be done with them is called charts/pull and so on.
 var questions = func() (all []question) {
 	const (
 		noDigest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
@@ -70,6 +71,14 @@ var questions = func() (all []question) {
 	add(reads, "/acr/v1/{repo}/_manifests", "metadata_read", "200")
 	add(reads, "/acr/v1/{repo}/_manifests/{digest}", "metadata_read", "200")
 	add("PATCH", "/acr/v1/{repo}/_manifests/{digest}", "metadata_read,metadata_write", "200", locks)
+	add(reads, "/helm/v1/repo/index.yaml", "charts/pull", "200")
+	add(reads, "/helm/v1/repo/_charts", "charts/pull", "200")
+	add(reads, "/helm/v1/repo/_charts/none", "charts/pull", "404 CHART_NOT_FOUND")
+	add(reads, "/helm/v1/repo/_blobs/none-1.0.0.tgz", "charts/pull", "404 CHART_NOT_FOUND")
+	add("PUT", "/helm/v1/repo/_blobs/none-1.0.0.tgz", "charts/pull,charts/push", "400 CHART_INVALID", "no package")
+	add("PATCH", "/helm/v1/repo/_blobs/none-1.0.0.tgz", "charts/pull,charts/push", "400 CHART_INVALID", "no package")
+	add("DELETE", "/helm/v1/repo/_blobs/none-1.0.0.tgz", "charts/delete", "404 CHART_NOT_FOUND")
+	add("DELETE", "/helm/v1/repo/_charts/none", "charts/delete", "404 CHART_NOT_FOUND")
 	return all
 }()
 
@@ -89,6 +98,7 @@ type someone struct {
 	ours, theirs   string // actions on team/app and on other/app, divided by blanks
 	lists          bool   // the catalog
 	elsewhere      bool   // may something with another repository
+	charts         string // actions on charts
 }
 
 const everything = "pull push delete metadata_read metadata_write"
@@ -123,6 +133,9 @@ func (r *running) interview(t *testing.T, digests map[string]string, people []so
 					may := strings.Fields(map[string]string{"team/app": who.ours, "other/app": who.theirs}[repo])
 					if who.lists {
 						may = append(may, catalog)
+					}
+					for action := range strings.FieldsSeq(who.charts) {
+						may = append(may, "charts/"+action)
 					}
 					for _, q := range questions {
 						path := strings.NewReplacer("{repo}", repo, "{none}", strings.Replace(repo, "app", "none", 1), "{digest}", digests[repo]).Replace(q.path)
@@ -167,7 +180,7 @@ func (r *running) people(t *testing.T) (all []someone) {
 	t.Helper()
 	r.must("PUT", "/api/v1/registries/fabrikam", `{"location":"local","sku":{"name":"Premium"},"properties":{"adminUserEnabled":true}}`, nil)
 	r.must("PATCH", "/api/v1/registries/dockbell", `{"properties":{"adminUserEnabled":true}}`, nil)
-	all = append(all, someone{"the operator", r.Operator(), r.Password, everything, everything, true, false})
+	all = append(all, someone{"the operator", r.Operator(), r.Password, everything, everything, true, false, everything})
 	for registry, rights := range map[string]string{"dockbell": everything, "fabrikam": ""} {
 		var admin struct {
 			Username  string
@@ -175,7 +188,7 @@ func (r *running) people(t *testing.T) (all []someone) {
 		}
 		r.must("POST", "/api/v1/registries/"+registry+"/listCredentials", "", &admin)
 		for n, password := range admin.Passwords {
-			all = append(all, someone{fmt.Sprintf("the admin user of %s with password %d", registry, n+1), admin.Username, password.Value, rights, rights, rights != "", false})
+			all = append(all, someone{fmt.Sprintf("the admin user of %s with password %d", registry, n+1), admin.Username, password.Value, rights, rights, rights != "", false, rights})
 		}
 	}
 	for role, rights := range map[string]string{
@@ -185,9 +198,9 @@ func (r *running) people(t *testing.T) (all []someone) {
 	} {
 		lists := strings.Contains(rights, "pull")
 		p := r.servicePrincipal("POST", "", fmt.Sprintf(`{"displayName":"all%s","roleAssignments":[{"role":%q}]}`, role, role))
-		all = append(all, someone{role, p.AppID, p.Password, rights, rights, lists, false})
+		all = append(all, someone{role, p.AppID, p.Password, rights, rights, lists, false, rights})
 		here := r.servicePrincipal("POST", "", fmt.Sprintf(`{"displayName":"here%s","roleAssignments":[{"role":%q,"scope":%q}]}`, role, role, r.registryID("dockbell")))
-		all = append(all, someone{role + " of this registry", here.AppID, here.Password, rights, rights, lists, false})
+		all = append(all, someone{role + " of this registry", here.AppID, here.Password, rights, rights, lists, false, rights})
 		there := r.servicePrincipal("POST", "", fmt.Sprintf(`{"displayName":"there%s","roleAssignments":[{"role":%q,"scope":%q}]}`, role, role, r.registryID("fabrikam")))
 		all = append(all, someone{name: role + " of another registry", user: there.AppID, password: there.Password})
 	}
@@ -251,7 +264,7 @@ func (r *running) scoped() (all []someone) {
 		}
 		r.must("POST", at+"/generateCredentials", fmt.Sprintf(`{"tokenId":%q}`, token.ID), &made)
 		for n, password := range made.Passwords {
-			all = append(all, someone{fmt.Sprintf("token %s with password %d", name, n+1), made.Username, password.Value, tt.ours, tt.theirs, false, true})
+			all = append(all, someone{fmt.Sprintf("token %s with password %d", name, n+1), made.Username, password.Value, tt.ours, tt.theirs, false, true, ""})
 		}
 	}
 	return all
@@ -285,7 +298,7 @@ func bearer(token string) func(*http.Request) { return field("Authorization", "B
 // refused.
 func (r *running) accessToken(t *testing.T, as func(*http.Request)) string {
 	t.Helper()
-	scopes := url.Values{"scope": {"registry:catalog:*"}}
+	scopes := url.Values{"scope": {"registry:catalog:*", "artifact-repository:repo:*"}}
 	for _, repo := range []string{"team/app", "team/none", "other/app", "other/none"} {
 		scopes.Add("scope", "repository:"+repo+":*")
 	}
