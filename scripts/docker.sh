@@ -224,8 +224,27 @@ run_image() {
 	until_true grep -q '"action":"push".*"tag":"v2"' "$tmp/rings"
 	client second webhook list-events -n deployhook -o table >"$tmp/events"
 	grep -q 'team/tiny:v1 *200 OK' "$tmp/events" || fail "the volume did not keep the log: $(cat "$tmp/events")"
-	end second
 	say "another container on the same volume goes on"
+	try_accounts second
+	end second
+}
+
+# try_accounts has docker be someone who may use one repository, and nobody.
+try_accounts() {
+	secret=$(client "$1" token create -r dockbell -n tiny-ci --repository team/tiny content/read content/write --query 'credentials.passwords[0].value' -o tsv 2>/dev/null)
+	! printf wrong | docker login "localhost:$port" -u tiny-ci --password-stdin >/dev/null 2>&1 || fail "docker login with a wrong password"
+	printf %s "$secret" | docker login "localhost:$port" -u tiny-ci --password-stdin >/dev/null 2>&1 || fail "docker login as a token"
+	push "localhost:$port/team/tiny:v4"
+	docker tag "localhost:$port/team/tiny:v4" "localhost:$port/other/tiny:v4"
+	! docker push -q "localhost:$port/other/tiny:v4" >"$tmp/refusal" 2>&1 || fail "a token for team/tiny pushes to other/tiny"
+	grep -q 'denied\|unauthorized' "$tmp/refusal" || fail "a token's push to other/tiny failed in another way: $(cat "$tmp/refusal")"
+	docker logout "localhost:$port" >/dev/null
+	docker rmi -f "localhost:$port/team/tiny:v4" >/dev/null
+	! docker pull -q "localhost:$port/team/tiny:v4" >/dev/null 2>&1 || fail "nobody pulls where anonymous pull is off"
+	client "$1" registry update -n dockbell --anonymous-pull-enabled true >/dev/null
+	docker pull -q "localhost:$port/team/tiny:v4" >/dev/null || fail "nobody pulls where anonymous pull is on"
+	! docker push -q "localhost:$port/other/tiny:v4" >/dev/null 2>&1 || fail "nobody pushes where anonymous pull is on"
+	say "a token is good for its repository, and nobody for pulls where that is on"
 }
 
 run_compose() {
