@@ -11,7 +11,6 @@ import (
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
-	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/identityserver"
 	"github.com/dockbell/dockbell/internal/oci"
@@ -62,7 +61,10 @@ func (s *Server) handler() http.Handler {
 		}
 		h.Set("X-Content-Type-Options", "nosniff")
 		if s.cfg.TLSCert != "" {
-			h.Set(pinning, "max-age=31536000") // RFC 6797; this host alone
+			// RFC 6797; this host alone, but on all of its ports. With a certificate that
+			// is the server's own making it would lock a browser out of whatever else
+			// the machine serves.
+			h.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		if err := s.looping(r); err != nil {
 			refuse(w, http.StatusLoopDetected, err)
@@ -90,33 +92,12 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		if arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
-			if s.cfg.TLS == config.SelfSigned {
-				w = unpinned{w}
-			}
 			control.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
-
-// pinning is the field by which a browser is told to use nothing but HTTPS from
-// now on, on all ports of a host.
-const pinning = "Strict-Transport-Security"
-
-// unpinned is an answer without that field, which ARM has in each of its own: with
-// a certificate that is the server's own making it would lock a browser out of
-// whatever else the machine serves.
-type unpinned struct{ http.ResponseWriter }
-
-// WriteHeader implements http.ResponseWriter.
-func (w unpinned) WriteHeader(status int) {
-	w.Header().Del(pinning)
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (w unpinned) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // probe reports whether r is a health check, which whatever runs the process
 // makes to an address, under whatever name.

@@ -270,9 +270,6 @@ func setHeaders(h http.Header, r *http.Request, location string) {
 	h.Set("Pragma", "no-cache")
 	h.Set("Expires", "-1")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if r.TLS != nil {
-		h.Set("Strict-Transport-Security", "max-age=31536000")
-	}
 	if h.Get(headerRequestID) == "" {
 		h.Set(headerRequestID, uuid.NewString())
 	}

@@ -512,9 +512,6 @@ func TestHeadersOfARM(t *testing.T) {
 			if h.Get("X-Ms-Ratelimit-Remaining-Subscription-"+x.left) == "" {
 				t.Errorf("%s: no %s left: %v", x.method, x.left, h)
 			}
-			if got := h.Get("Strict-Transport-Security"); (got != "") != (scheme == "https") {
-				t.Errorf("%s: Strict-Transport-Security %q", scheme, got)
-			}
 		}
 	}
 }
