@@ -16,7 +16,8 @@ go test $race -timeout 10m ./...
 CGO_ENABLED=0 go test -timeout 10m ./internal/delivery ./internal/webhook
 
 # Thousands of requests, or of rows, one after the other.
-CGO_ENABLED=0 go test -timeout 10m -run 'TestRoles|TestManyAreCountedAndRemoved|TestLocks$' ./internal/arm ./internal/registry
+CGO_ENABLED=0 go test -timeout 10m -run 'TestRoles|TestAccess|TestNarrowTokens|TestNothingIsAnonymous|TestManyAreCountedAndRemoved|TestLocks$' \
+	./internal/app ./internal/arm ./internal/registry
 
 # Under the detector this rebuilds a few states of a disk; here, hundreds.
 CGO_ENABLED=0 go test -timeout 10m -run TestPowerLoss ./internal/harness
