@@ -306,11 +306,23 @@ func checkDeliveries(t *testing.T, data string, events []outbox.Entry, b *bell) 
 			return nil
 		})
 	})
+	// On a busy machine a process may be killed before it has sent anything, time and
+	// again. What three crashes in a row cut off is taken to be their cause.
+	crashed := map[int64]bool{}
+	read(t, data, func(tx *sqldb.Tx) error {
+		return tx.Each("SELECT pos_from FROM dead_letter WHERE reason LIKE 'the server stopped during three attempts%' AND pos_from = pos_to", nil, func(scan sqldb.Scan) error {
+			var pos int64
+			err := scan(&pos)
+			crashed[pos] = true
+			return err
+		})
+	})
 	for _, e := range events {
 		l, rang := logs[e.Event.Pos], b.rang[e.Event.ID]
 		switch {
 		case l == nil:
 			t.Errorf("event %d has no attempt on record", e.Event.Pos)
+		case crashed[e.Event.Pos] && l.delivered == 0 && l.interrupted == 3 && l.all == 3 && rang <= 3:
 		case l.delivered != 1 || rang < 1:
 			t.Errorf("event %d rang %d times, log %+v: want delivered once", e.Event.Pos, rang, *l)
 		case rang > 1 && l.interrupted == 0, rang > l.all:
