@@ -190,6 +190,12 @@ func (s *Server) openRegistry(r *http.Request) (oci.Contents, error) {
 		Request: event.Request{ID: r.Header.Get(requestID), Host: r.Host, Method: r.Method, UserAgent: r.UserAgent(), Addr: audit.Host(r.RemoteAddr), Hops: hopsOf(r)},
 		Actor:   who.Name, Kind: audit.ActorKind(who.Kind()), Correlation: r.Header.Get(correlationID),
 	}
+	if reg.Quarantine() {
+		caller.Quarantine = registry.Hidden
+		if who.SeesQuarantine(door) {
+			caller.Quarantine = registry.Seen
+		}
+	}
 	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil
 }
 
