@@ -111,7 +111,10 @@ func describeTags(tx *sqldb.Tx, repository int64, q Quarantine, dgst oci.Digest,
 	if dgst != "" {
 		args = append(args, string(dgst))
 		const one = "(SELECT id FROM manifest WHERE repository = $1 AND digest = $4)"
-		of = " AND (manifest = " + one + " OR standing = " + one + ") AND " + q.manifestOf("tag") + " = " + one
+		of = " AND manifest = " + one
+		if q.on() {
+			of = " AND (manifest = " + one + " OR standing = " + one + ") AND " + q.manifestOf("tag") + " = " + one
+		}
 	}
 	behind, by, position := from.sequence(order, "name", "updated_at", len(args)+1)
 	_, outer, _ := from.sequence(order, "t.name", "t.updated_at", 0)

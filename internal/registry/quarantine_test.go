@@ -97,6 +97,11 @@ func (w *ward) do(op string) error {
 		return r.DeleteManifest(bg, w.repo, w.digest(what))
 	case "untag":
 		return second(r.DeleteTag(bg, w.repo, oci.Tag(what)))
+	case "upgrade": // from before pushes were counted
+		return w.db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+			_, err := tx.Exec("UPDATE tag SET pushes = 0, settled = 0 WHERE repository = (SELECT id FROM repository WHERE name = $1)", string(w.repo))
+			return err
+		})
 	case "lock":
 		return second(w.as(registry.NoQuarantine).SetTagAttributes(bg, w.repo, oci.Tag(what), attribute("write", false)))
 	default:
@@ -312,6 +317,16 @@ var tagRules = map[string]string{
 		push B v1 | | quarantine:v1=B
 		pass A | v1=A |
 		pass B | v1=B | push:v1=B`,
+	"a database from before": `
+		off | |
+		push A v1 | v1=A | push:v1=A
+		upgrade | v1=A |
+		on | |
+		push B v1 | | quarantine:v1=B
+		push C v1 | | quarantine:v1=C
+		pass A | v1=A |
+		pass C | v1=C | push:v1=C
+		pass B | v1=C | push:B`,
 	"what was there before is pushed again": `
 		off | |
 		push A v1 | v1=A | push:v1=A

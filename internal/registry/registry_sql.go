@@ -243,9 +243,8 @@ func moveTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag, m
 }
 
 // deleteTag removes a tag that may be deleted and returns the digest of its
-// manifest, or sqldb.ErrNoRow.
-// One that waits for its first manifest to pass is deleted as well; the digest is
-// then of what was pushed last.
+// manifest, or sqldb.ErrNoRow. One that waits for its first manifest to pass is
+// deleted as well; the digest is then of what was pushed last.
 func deleteTag(tx *sqldb.Tx, name oci.Repository, repository int64, q Quarantine, tag oci.Tag) (dgst oci.Digest, err error) {
 	var locked locks
 	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING (SELECT digest FROM manifest WHERE id = coalesce("+q.manifestOf("tag")+", tag.manifest)), locks",
