@@ -17,7 +17,8 @@ func (q Quarantine) manifestOf(tag string) string {
 	if !q.on() {
 		return tag + ".manifest"
 	}
-	return fmt.Sprintf("(SELECT p.id FROM manifest p WHERE p.id IN (%[1]s.manifest, %[1]s.standing) AND p.quarantine = %[2]d ORDER BY p.id = %[1]s.standing LIMIT 1)", tag, passed)
+	return fmt.Sprintf(`coalesce((SELECT p.id FROM manifest p WHERE p.id = %[1]s.manifest AND p.quarantine = %[2]d),
+		(SELECT p.id FROM manifest p WHERE p.id = %[1]s.standing AND p.quarantine = %[2]d))`, tag, passed)
 }
 
 // named is the condition that a tag names something.
