@@ -102,6 +102,8 @@ func (w *ward) do(op string) error {
 			_, err := tx.Exec("UPDATE tag SET pushes = 0, settled = 0 WHERE repository = (SELECT id FROM repository WHERE name = $1)", string(w.repo))
 			return err
 		})
+	case "close", "open": // the whole repository
+		return second(w.as(registry.NoQuarantine).SetRepositoryAttributes(bg, w.repo, attribute("write", words[0] == "open")))
 	case "lock":
 		return second(w.as(registry.NoQuarantine).SetTagAttributes(bg, w.repo, oci.Tag(what), attribute("write", false)))
 	default:
@@ -376,7 +378,19 @@ var tagRules = map[string]string{
 		lock v1 | v1=A |
 		pass B ! | v1=A |
 		push C v1 ! | v1=A |
-		fail B | v1=A |`,
+		fail B | v1=A |
+		delete A ! | v1=A |
+		delete B | v1=A | delete:B`,
+	"a repository is locked": `
+		push A v1 | | quarantine:v1=A
+		pass A | v1=A | push:v1=A
+		push B v1 | v1=A | quarantine:v1=B
+		push C | v1=A | quarantine:C
+		close | v1=A |
+		pass B ! | v1=A |
+		pass C | v1=A | push:C
+		open | v1=A |
+		pass B | v1=B | push:v1=B`,
 }
 
 func TestTagRules(t *testing.T) {
