@@ -206,8 +206,13 @@ func (c *call) patchManifest() error {
 	if err != nil {
 		return err
 	}
-	change, bad := c.readChange()
-	d, err := c.contents.SetManifestAttributes(c.r.Context(), c.repo, dgst, change)
+	p, bad := c.readPatch()
+	var d oci.ManifestDetails
+	if p.quarantine {
+		d, err = c.contents.SetQuarantine(c.r.Context(), c.repo, dgst, p.QuarantineChange)
+	} else {
+		d, err = c.contents.SetManifestAttributes(c.r.Context(), c.repo, dgst, p.Attributes)
+	}
 	if err = cmp.Or(err, bad); err != nil {
 		return err
 	}

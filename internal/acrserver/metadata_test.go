@@ -321,8 +321,12 @@ func TestMetadataRefusals(t *testing.T) {
 		{"PATCH", repo, `{"teleportEnabled":1}`, 400, oci.CodeUnsupported, "teleportEnabled is neither"},
 		{"PATCH", repo, `{"WriteEnabled":false}`, 400, oci.CodeUnsupported, `no attribute "WriteEnabled"`},
 		{"PATCH", tag, `{"signed":true}`, 400, oci.CodeUnsupported, "use deleteEnabled, writeEnabled, readEnabled or listEnabled"},
-		{"PATCH", manifest, `{"readEnabled":false,"quarantineState":"Passed"}`, 400, oci.CodeUnsupported, "quarantineState cannot be set: this registry has no quarantine"},
-		{"PATCH", manifest, `{"quarantineDetails":"{}"}`, 400, oci.CodeUnsupported, "quarantineDetails cannot be set"},
+		{"PATCH", manifest, `{"readEnabled":false,"quarantineState":"Good"}`, 400, oci.CodeUnsupported, `quarantineState "Good" is none: use Passed, Failed or Quarantined`},
+		{"PATCH", manifest, `{"quarantineState":true}`, 400, oci.CodeUnsupported, "quarantineState is not a string"},
+		{"PATCH", manifest, `{"quarantineState":"Passed","quarantineDetails":{"state":"good"}}`, 400, oci.CodeUnsupported, "quarantineDetails is not a string"},
+		{"PATCH", manifest, `{"quarantineDetails":"good"}`, 400, oci.CodeUnsupported, "quarantineDetails is not a JSON object"},
+		{"PATCH", tag, `{"quarantineState":"Passed"}`, 400, oci.CodeUnsupported, "that of a manifest: change it at /acr/v1/team/web/_manifests/"},
+		{"PATCH", repo, `{"quarantineDetails":"{}"}`, 400, oci.CodeUnsupported, "that of a manifest"},
 		{"PATCH", repo, `{"x":"` + strings.Repeat("x", maxChange) + `"}`, 413, oci.CodeSizeInvalid, "larger than 65536 bytes"},
 	} {
 		w := s.call(tt.method, tt.path, tt.body)
@@ -426,37 +430,52 @@ func FuzzParsePath(f *testing.F) {
 	})
 }
 
-// FuzzParseChange checks that a body which is taken says what encoding/json makes
-// of it, and nothing else.
-func FuzzParseChange(f *testing.F) {
+// FuzzParsePatch checks that a body which is taken says what encoding/json makes of
+// it, and nothing else.
+func FuzzParsePatch(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"writeEnabled":false}`, `{"deleteEnabled":true,"readEnabled":false,"listEnabled":false,"teleportEnabled":false}`,
 		`{"writeEnabled":false,"writeEnabled":true}`, `{"writeEnabled":null}`, `{"quarantineState":"Passed"}`, `{"writeEnabled":false}x`, `{"write\u0045nabled":true}`,
+		`{"quarantineState":"FAILED","quarantineDetails":"{\"state\":\"scan passed\"}"}`, `{"quarantineDetails":""}`, `{"quarantineState":""}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		change, err := parseChange(body)
+		p, err := parsePatch(body)
 		if err != nil {
-			if !fault.Is(err, fault.Invalid) || change != (oci.AttributesChange{}) {
-				t.Fatalf("%q: %+v, %v", body, change, err)
+			if !fault.Is(err, fault.Invalid) || p.QuarantineChange != (oci.QuarantineChange{}) {
+				t.Fatalf("%q: %+v, %v", body, p, err)
 			}
 			return
 		}
-		var members map[string]*bool
+		var members map[string]any
 		if err := json.Unmarshal(body, &members); err != nil {
 			t.Fatalf("%q is taken, but %v", body, err)
 		}
-		taken := map[string]*bool{"deleteEnabled": change.Delete, "writeEnabled": change.Write, "readEnabled": change.Read, "listEnabled": change.List}
-		for name, on := range members {
-			if is, ours := taken[name]; ours && (is == nil || *is != *on) || !ours && name != "teleportEnabled" {
+		taken := map[string]*bool{"deleteEnabled": p.Attributes.Delete, "writeEnabled": p.Attributes.Write, "readEnabled": p.Attributes.Read, "listEnabled": p.Attributes.List}
+		for name, value := range members {
+			is, attribute := taken[name]
+			switch {
+			case attribute && (is == nil || *is != value):
 				t.Fatalf("%q: %s is %v", body, name, is)
+			case name == "quarantineState" && !strings.EqualFold(string(p.State), value.(string)):
+				t.Fatalf("%q: state %q", body, p.State)
+			case name == "quarantineDetails" && *p.Details != value:
+				t.Fatalf("%q: details %q", body, *p.Details)
+			case !attribute && name != "teleportEnabled" && name != "quarantineState" && name != "quarantineDetails":
+				t.Fatalf("%q: %s is unknown", body, name)
 			}
 		}
 		for name, is := range taken {
 			if _, there := members[name]; !there && is != nil {
 				t.Fatalf("%q: %s was made up", body, name)
 			}
+		}
+		if _, there := members["quarantineState"]; !there && p.State != "" {
+			t.Fatalf("%q: a state was made up", body)
+		}
+		if _, there := members["quarantineDetails"]; there != (p.Details != nil) {
+			t.Fatalf("%q: details %v", body, p.Details)
 		}
 	})
 }

@@ -74,7 +74,11 @@ type (
 		ArtifactType    string      `json:"artifactType,omitempty"` // ours
 		References      []reference `json:"references,omitempty"`
 		Tags            []oci.Tag   `json:"tags,omitempty"`
-		Attributes      attributes  `json:"changeableAttributes"`
+		Attributes      struct {
+			attributes
+			QuarantineState   oci.QuarantineState `json:"quarantineState,omitempty"`
+			QuarantineDetails string              `json:"quarantineDetails,omitempty"` // JSON
+		} `json:"changeableAttributes"`
 	}
 	reference struct {
 		Digest       oci.Digest `json:"digest"`
@@ -120,8 +124,10 @@ func newManifest(d oci.ManifestDetails) manifestEntry {
 	m := manifestEntry{
 		Digest: d.Digest, ImageSize: d.ImageSize, CreatedTime: timestamp(d.CreatedAt), LastUpdateTime: timestamp(d.UpdatedAt),
 		Architecture: d.Platform.Architecture, OS: d.Platform.OS, MediaType: d.MediaType, ConfigMediaType: d.ConfigMediaType,
-		Tags: d.Tags, Attributes: newAttributes(d.Attributes),
+		Tags: d.Tags,
 	}
+	m.Attributes.attributes = newAttributes(d.Attributes)
+	m.Attributes.QuarantineState, m.Attributes.QuarantineDetails = d.Quarantine, d.QuarantineDetails
 	if d.ArtifactType != d.ConfigMediaType {
 		m.ArtifactType = d.ArtifactType
 	}
@@ -142,71 +148,100 @@ func newAttributes(a oci.Attributes) attributes {
 // maxChange is the longest body of a PATCH, in bytes.
 const maxChange = 64 << 10
 
-// readChange reads the body of a PATCH; one that is bad is no change.
-func (c *call) readChange() (oci.AttributesChange, error) {
+// patch is what a PATCH is to change.
+type patch struct {
+	oci.QuarantineChange
+	quarantine bool // it is about quarantine, perhaps among others
+}
+
+// readPatch reads the body of a PATCH; one that is bad changes nothing.
+func (c *call) readPatch() (patch, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxChange))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return oci.AttributesChange{}, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", maxChange)
+		return patch{}, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", maxChange)
 	case err != nil:
-		return oci.AttributesChange{}, fault.Wrap(err, fault.Invalid, "the request ended before its body did").WithCode(oci.CodeUnsupported)
+		return patch{}, fault.Wrap(err, fault.Invalid, "the request ended before its body did").WithCode(oci.CodeUnsupported)
 	}
-	return parseChange(body)
+	return parsePatch(body)
 }
 
-// parseChange reads changeable attributes, each of which may be left out. A lock
-// that was not understood would be found missing when it is needed, so what is
-// unknown is refused. It fails with fault.Invalid.
-func parseChange(body []byte) (change oci.AttributesChange, err error) {
-	dec := json.NewDecoder(bytes.NewReader(body))
+// readChange is readPatch for what has no quarantine.
+func (c *call) readChange() (oci.AttributesChange, error) {
+	p, err := c.readPatch()
+	if err == nil && p.quarantine {
+		return oci.AttributesChange{}, badChange("a quarantine state is that of a manifest: change it at /acr/v1/%s/_manifests/<digest>", c.repo)
+	}
+	return p.Attributes, err
+}
+
+// parsePatch reads changeable attributes and what quarantine has, each of which may
+// be left out. A lock that was not understood would be found missing when it is
+// needed, so what is unknown is refused. It fails with fault.Invalid.
+func parsePatch(body []byte) (patch, error) {
+	var p patch
+	err := eachMember("the body", `{"writeEnabled":false}`, body, p.set)
+	if err != nil {
+		return patch{quarantine: p.quarantine}, err
+	}
+	return p, nil
+}
+
+// eachMember calls do for each member of a JSON object, which messages call what, and
+// like which example is; numbers are json.Number. What is no JSON object, or has a
+// member twice, fails with fault.Invalid.
+func eachMember(what, example string, text []byte, do func(name string, value any) error) error {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
 	if token, err := dec.Token(); err != nil || token != json.Delim('{') {
-		return change, badChange(`the body is not a JSON object: send for example {"writeEnabled":false}`)
+		return badChange("%s is not a JSON object: send for example %s", what, example)
 	}
 	seen := map[string]bool{}
 	for dec.More() {
 		token, err := dec.Token()
 		if err != nil {
-			return oci.AttributesChange{}, badChange("the body is not JSON: %v", err)
+			return badChange("%s is not JSON: %v", what, err)
 		}
 		name := token.(string) // or More would not have said so
 		var value any
 		if err := dec.Decode(&value); err != nil {
-			return oci.AttributesChange{}, badChange("the body is not JSON: %v", err)
+			return badChange("%s is not JSON: %v", what, err)
 		}
 		if seen[name] {
-			return oci.AttributesChange{}, badChange("member %.40q occurs twice", name)
+			return badChange("member %.40q of %s occurs twice", name, what)
 		}
 		seen[name] = true
-		if err := set(&change, name, value); err != nil {
-			return oci.AttributesChange{}, err
+		if err := do(name, value); err != nil {
+			return err
 		}
 	}
 	if _, err := dec.Token(); err != nil {
-		return oci.AttributesChange{}, badChange("the body is not JSON: %v", err)
+		return badChange("%s is not JSON: %v", what, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return oci.AttributesChange{}, badChange("something follows the JSON object in the body")
+		return badChange("something follows the JSON object in %s", what)
 	}
-	return change, nil
+	return nil
 }
 
 // set takes one member of a change.
-func set(change *oci.AttributesChange, name string, value any) error {
+func (p *patch) set(name string, value any) error {
 	var attribute **bool
 	switch name {
 	case "deleteEnabled":
-		attribute = &change.Delete
+		attribute = &p.Attributes.Delete
 	case "writeEnabled":
-		attribute = &change.Write
+		attribute = &p.Attributes.Write
 	case "readEnabled":
-		attribute = &change.Read
+		attribute = &p.Attributes.Read
 	case "listEnabled":
-		attribute = &change.List
+		attribute = &p.Attributes.List
 	case "teleportEnabled": // streaming of layers, which ACR gave up: taken, and stays off
 		attribute = new(*bool)
 	case "quarantineState", "quarantineDetails":
-		return badChange("%s cannot be set: this registry has no quarantine; leave it out", name)
+		p.quarantine = true
+		return setQuarantine(&p.QuarantineChange, name, value)
 	default:
 		return badChange("there is no attribute %.40q: use deleteEnabled, writeEnabled, readEnabled or listEnabled", name)
 	}

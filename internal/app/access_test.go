@@ -197,7 +197,7 @@ func (r *running) people(t *testing.T) (all []someone) {
 	for role, rights := range map[string]string{
 		"Owner": everything, "Contributor": everything, "Reader": "pull metadata_read",
 		"AcrPull": "pull metadata_read", "AcrPush": "pull push metadata_read", "AcrDelete": "delete",
-		"AcrQuarantineReader": "", "AcrQuarantineWriter": "",
+		"AcrQuarantineReader": "pull metadata_read", "AcrQuarantineWriter": "pull metadata_read",
 	} {
 		lists := strings.Contains(rights, "pull")
 		p := r.servicePrincipal("POST", "", fmt.Sprintf(`{"displayName":"all%s","roleAssignments":[{"role":%q}]}`, role, role))

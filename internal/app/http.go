@@ -170,6 +170,12 @@ func (s *Server) openRegistry(r *http.Request) (oci.Contents, error) {
 	caller := registry.Caller{
 		Request: eventRequest(r), Actor: who.Name, Kind: audit.ActorKind(who.Kind()), Correlation: r.Header.Get(correlationID),
 	}
+	if reg.Quarantine() {
+		caller.Quarantine = registry.Hidden
+		if who.SeesQuarantine(door) {
+			caller.Quarantine = registry.Seen
+		}
+	}
 	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil
 }
 

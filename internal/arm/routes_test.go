@@ -433,7 +433,7 @@ func TestEnvelopes(t *testing.T) {
 		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"anonymousPullEnabled":true}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"sku":{"name":"Basic"}}`},
 		{"PATCH", arm.Root + "/fabrikam", `{"properties":{"anonymousPullEnabled":true}}`},
-		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"policies":{"quarantinePolicy":{"status":"enabled"}}}}`},
+		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"policies":{"trustPolicy":{"status":"enabled"}}}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"policies":[]}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"properties":{"networkRuleSet":{"defaultAction":"Allow","ipRules":[{"value":"10.0.0.0/8"}]}}}`},
 		{"PATCH", inTeam + "/acrtest01" + version, `{"identity":{"type":"SystemAssigned"}}`},

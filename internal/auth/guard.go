@@ -14,7 +14,9 @@ import (
 // the repository; Tags pull or metadata_read; uploads and PutManifest pull and
 // push; MountBlob these and pull on the source; deletions delete; descriptions
 // metadata_read; changes of attributes metadata_write and metadata_read;
-// Repositories registry:catalog:*.
+// Repositories registry:catalog:*; SetQuarantine a role that may it, see requireMark.
+// What is in quarantine inner hides by itself: it was told whether the caller sees
+// it, see Identity.SeesQuarantine.
 func Guard(inner oci.Contents, id Identity, registry Registry) oci.Contents {
 	return &guard{inner, id, registry}
 }
@@ -230,6 +232,18 @@ func (g *guard) SetManifestAttributes(ctx context.Context, repo oci.Repository, 
 		return oci.ManifestDetails{}, err
 	}
 	return g.inner.SetManifestAttributes(ctx, repo, dgst, change)
+}
+
+func (g *guard) SetQuarantine(ctx context.Context, repo oci.Repository, dgst oci.Digest, change oci.QuarantineChange) (oci.ManifestDetails, error) {
+	if err := g.id.requireMark(g.registry, repo); err != nil {
+		return oci.ManifestDetails{}, err
+	}
+	if change.Attributes != (oci.AttributesChange{}) {
+		if err := g.writeMetadata(repo); err != nil {
+			return oci.ManifestDetails{}, err
+		}
+	}
+	return g.inner.SetQuarantine(ctx, repo, dgst, change)
 }
 
 func (g *guard) DeleteRepository(ctx context.Context, repo oci.Repository) (oci.Deleted, error) {

@@ -46,11 +46,13 @@ var needs = map[string]string{
 	"SetTagAttributes":        "repository:x:metadata_write,metadata_read",
 	"SetManifestAttributes":   "repository:x:metadata_write,metadata_read",
 	"DeleteRepository":        "repository:x:delete",
+	"SetQuarantine":           "repository:x:metadata_write,metadata_read",
 }
 
 // instead says what does as well.
 var instead = map[string]string{
-	"Tags": "repository:x:metadata_read",
+	"Tags":          "repository:x:metadata_read",
+	"SetQuarantine": "repository:x:pull,push",
 }
 
 // errReached says that a call passed the guard.
@@ -264,6 +266,7 @@ func TestGuardIsTransparent(t *testing.T) {
 		return Guard(struct {
 			oci.Registry
 			oci.Metadata
+			oci.Quarantine
 		}{Registry: ocitest.Memory()}, operator, contoso)
 	})
 }

@@ -76,6 +76,11 @@ func (id Identity) Require(registry Registry, wanted ...Access) error {
 	if id.known(registry) && id.mayAll(registry, wanted) {
 		return nil
 	}
+	return id.refuse(registry, wanted...)
+}
+
+// refuse makes the error of Require.
+func (id Identity) refuse(registry Registry, wanted ...Access) *refusal {
 	f := fault.New(fault.Unauthenticated, "authentication required: docker login %s", registry.host()).WithCode(oci.CodeUnauthorized)
 	var detail []missing
 	for _, w := range wanted {

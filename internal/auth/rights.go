@@ -49,10 +49,12 @@ func (rs rights) someRepository(registry Registry, action string) bool {
 		slices.ContainsFunc(rs.rules, func(r rule) bool { return r.kind == TypeRepository && r.action == action })
 }
 
-// byRole leaves the name of a repository out of account, as roles do.
+// byRole leaves the name of a repository out of account, as roles do. Whoever may
+// read what is in quarantine may read everything: to judge it takes both.
 func (rs rights) byRole(registry Registry, kind, name, action string) bool {
 	permission := permission(kind, name, action)
-	return permission != "" && rs.control(permission, registry.ResourceID)
+	return permission != "" && (rs.control(permission, registry.ResourceID) ||
+		permission == pullRead && rs.control(quarantinedRead, registry.ResourceID))
 }
 
 // words are what ACR's refresh tokens say of the rights in a registry.

@@ -42,7 +42,7 @@ var roles = []Role{
 		NotActions: []string{"Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write", "Microsoft.Authorization/elevateAccess/Action",
 			"Microsoft.ContainerRegistry/signingKeys/*/action"}, // not Azure's: whoever rotates keys can end every login
 	},
-	{Name: "Reader", Actions: []string{"*/read"}},
+	{Name: "Reader", Actions: []string{"*/read"}, NotActions: []string{quarantinedRead}}, // in Azure one of DataActions, where */read does not reach
 	{Name: "AcrPull", Actions: []string{pullRead}},
 	{Name: "AcrPush", Actions: []string{pullRead, pushWrite}},
 	{Name: "AcrDelete", Actions: []string{artifactsDelete}},

@@ -34,7 +34,7 @@ func TestRoles(t *testing.T) {
 		registries + "/metadata/write":                      "x x - - - - - -",
 		registries + "/quarantine/read":                     "x x x - - - x x",
 		registries + "/quarantine/write":                    "x x - - - - - x",
-		registries + "/quarantinedArtifacts/read":           "x x x - - - x x",
+		registries + "/quarantinedArtifacts/read":           "x x - - - - x x",
 		registries + "/quarantinedArtifacts/write":          "x x - - - - - x",
 		"Microsoft.Authorization/roleAssignments/read":      "x x x - - - - -",
 		"Microsoft.Authorization/roleAssignments/write":     "x - - - - - - -",
@@ -129,7 +129,8 @@ func TestRightsInARegistry(t *testing.T) {
 		"AcrPull":             "[" + read + " registry:catalog:* artifact-repository:repo:pull]",
 		"AcrPush":             "[repository:x:pull,push,metadata_read registry:catalog:* artifact-repository:repo:pull,push]",
 		"AcrDelete":           "[repository:x:delete artifact-repository:repo:delete]",
-		"AcrQuarantineReader": "[]",
+		"AcrQuarantineReader": "[" + read + " registry:catalog:* artifact-repository:repo:pull]",
+		"AcrQuarantineWriter": "[repository:x:pull,push,metadata_read,metadata_write registry:catalog:* artifact-repository:repo:pull]", // of which it may push and metadata_write only mark
 		"NoSuchRole":          "[]",
 	} {
 		id := Identity{Name: "p", account: &account{id: "p", name: "p", kind: Application, rights: rights{roles: []Assignment{{role, contoso.ResourceID}}}}}

@@ -99,14 +99,15 @@ func ParseScope(text string) (Access, error) {
 	return a, nil
 }
 
-// grant returns what of the wanted access the identity may have.
+// grant returns what of the wanted access the identity may have. For those who mark
+// images in quarantine that is more than they may do; see carries.
 func grant(id Identity, registry Registry, wanted []Access) []Access {
 	granted := []Access{}
 	for _, w := range wanted {
 		g := Access{Type: w.Type, Name: w.Name}
 		for _, action := range actionsOf[w.Type] {
 			asked := slices.Contains(w.Actions, action) || slices.Contains(w.Actions, All)
-			if asked && id.may(registry, w.Type, w.Name, action) {
+			if asked && (id.may(registry, w.Type, w.Name, action) || id.carries(registry, w.Type, w.Name, action)) {
 				g.Actions = append(g.Actions, action)
 			}
 		}

@@ -145,6 +145,9 @@ func TestWrongUsage(t *testing.T) {
 		{"manifest show contoso.azurecr.io/a contoso.azurecr.io/b", `error: dockbell manifest show takes one argument, and "contoso.azurecr.io/b" is the second`},
 		{"manifest list -r contoso -n web:1.0", `error: "web:1.0" is no repository: leave out the tag or digest`},
 		{"manifest update-metadata -r contoso -n web", `error: say what is to change: --delete-enabled, --list-enabled, --read-enabled or --write-enabled, each true or false`},
+		{"manifest quarantine -r contoso -n web@sha256:50b8560ad574c779908da71f7ce370c0a2471c098d44d1c8f6b513c5a55eeeb1", `error: say what was found: --state Passed, Failed or Quarantined, or --details`},
+		{"manifest quarantine -r contoso -n web:1.0 --state Passed", `error: web:1.0 is a tag, and a tag leads to nothing that is in quarantine: write name@sha256:…, the digest that the ring or the push told`},
+		{"manifest quarantine -r contoso -n web@sha256:50b8560ad574c779908da71f7ce370c0a2471c098d44d1c8f6b513c5a55eeeb1 --state Pased", `error: --state: "Pased" is not one of Passed, Failed, Quarantined, did you mean Passed?`},
 		{"scope-map create -r contoso -n web", `error: dockbell scope-map create needs --repository: see dockbell scope-map create --help`},
 		{"scope-map create -r contoso -n web --repository hello", `error: --repository: name a repository and then what is allowed with it: hello-world content/read, of content/delete, content/read, content/write, metadata/read, metadata/write`},
 		{"scope-map create -r contoso -n web --repository hello content/pull", `error: --repository: "content/pull" is not one of content/delete, content/read, content/write, metadata/read, metadata/write, did you mean content/read?`},
@@ -184,7 +187,7 @@ func TestHelp(t *testing.T) {
 		"webhook redeliver -h", "webhook replay -h", "webhook replays", "webhook replays list -h", "webhook replays show -h", "webhook replays cancel -h",
 		"webhook dead-letters -h", "webhook dead-letters list -h", "webhook dead-letters redrive -h", "webhook dead-letters purge -h", "registry list --help", "login --help", "help webhook ping",
 		"repository", "repository list -h", "repository show -h", "repository show-tags -h", "repository show-manifests -h", "repository update -h", "repository untag -h", "repository delete -h",
-		"manifest", "manifest show -h", "manifest list -h", "manifest delete -h", "manifest list-referrers -h", "manifest show-metadata -h", "manifest list-metadata -h", "manifest update-metadata -h", "manifest metadata -h",
+		"manifest", "manifest show -h", "manifest list -h", "manifest delete -h", "manifest list-referrers -h", "manifest show-metadata -h", "manifest list-metadata -h", "manifest update-metadata -h", "manifest quarantine -h", "manifest metadata -h",
 		"scope-map", "scope-map create -h", "scope-map list -h", "scope-map show -h", "scope-map update -h", "scope-map delete -h",
 		"token", "token create -h", "token list -h", "token show -h", "token update -h", "token delete -h", "token credential", "token credential generate -h", "token credential delete -h"} {
 		got := s.run(strings.Fields(line)...)

@@ -29,7 +29,7 @@ func manifestCommand(env Env) *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
 	}
-	group.AddCommand(m.show(), m.list(), m.delete(), m.listReferrers(), m.showMetadata("show-metadata"), m.listMetadata("list-metadata"), m.updateMetadata("update-metadata"))
+	group.AddCommand(m.show(), m.list(), m.delete(), m.listReferrers(), m.showMetadata("show-metadata"), m.listMetadata("list-metadata"), m.updateMetadata("update-metadata"), m.quarantine())
 	// What the metadata commands were called at first.
 	first := &cobra.Command{
 		Use:     "metadata",

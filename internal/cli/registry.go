@@ -64,6 +64,7 @@ type registrySettings struct {
 	sku       choiceValue
 	admin     truth
 	anonymous truth
+	held      truth
 	tags      pairList
 }
 
@@ -72,6 +73,7 @@ func (s *registrySettings) flags(cmd *cobra.Command) {
 	cmd.Flags().Var(&s.sku, "sku", "tier, which limits the number of webhooks (2, 10, 500) and replications (Premium)")
 	s.admin.flag(cmd.Flags(), "admin-enabled", "whether the admin user may log in, see dockbell credential show")
 	s.anonymous.flag(cmd.Flags(), "anonymous-pull-enabled", "whether everyone may pull, without credentials")
+	s.held.flag(cmd.Flags(), "quarantine-enabled", "whether images are held back until they are marked as Passed, see dockbell manifest quarantine")
 	cmd.Flags().Var(&s.tags, "tags", "labels, as `name=value`; \"\" clears")
 }
 
@@ -80,6 +82,9 @@ func (s *registrySettings) body() controlclient.RegistryWrite {
 	w := controlclient.RegistryWrite{
 		Tags:       s.tags.pairs,
 		Properties: controlclient.RegistryProperties{AdminUserEnabled: s.admin.value, AnonymousPullEnabled: s.anonymous.value},
+	}
+	if s.held.value != nil {
+		w.Properties.Policies = &controlclient.RegistryPolicies{Quarantine: controlclient.NewPolicy(*s.held.value)}
 	}
 	if s.sku.value != "" {
 		w.SKU = &controlclient.SKU{Name: s.sku.value}

@@ -73,6 +73,8 @@ func TestRegistrySettings(t *testing.T) {
 		"--anonymous-pull-enabled":                            `PATCH {"properties":{"anonymousPullEnabled":true}}`,
 		"--anonymous-pull-enabled FALSE --sku premium":        `PATCH {"sku":{"name":"Premium"},"properties":{"anonymousPullEnabled":false}}`,
 		"--admin-enabled=true --anonymous-pull-enabled=false": `PATCH {"properties":{"adminUserEnabled":true,"anonymousPullEnabled":false}}`,
+		"--quarantine-enabled":                                `PATCH {"properties":{"policies":{"quarantinePolicy":{"status":"enabled"}}}}`,
+		"--quarantine-enabled=false":                          `PATCH {"properties":{"policies":{"quarantinePolicy":{"status":"disabled"}}}}`,
 	} {
 		srv.sent = nil
 		sh.run(strings.Fields("registry update -n contoso " + line)...)

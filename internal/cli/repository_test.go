@@ -77,6 +77,7 @@ func TestManifestJSON(t *testing.T) {
 		"manifest show-metadata -r contoso -n team/web:1.0 --query name",
 		"manifest show-metadata -r contoso -n team/web@"+webDigest+" --query imageSize",
 		"manifest update-metadata -r contoso -n team/web@"+webDigest+" --delete-enabled false --query changeableAttributes",
+		"manifest quarantine -r contoso -n team/web@"+webDigest+" --state passed --details {} --query changeableAttributes",
 		"manifest metadata list -r contoso -n team/web --query [].digest -o tsv",
 		"manifest metadata show contoso.azurecr.example/team/web -o none",
 		"manifest metadata update contoso.azurecr.example/team/web:1.0 --list-enabled false -o none",

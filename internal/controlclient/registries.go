@@ -28,6 +28,26 @@ type RegistryWrite struct {
 type RegistryProperties struct {
 	AdminUserEnabled     *bool `json:"adminUserEnabled,omitempty"`
 	AnonymousPullEnabled *bool `json:"anonymousPullEnabled,omitempty"`
+
+	Policies *RegistryPolicies `json:"policies,omitempty"`
+}
+
+// RegistryPolicies are the policies that can be switched.
+type RegistryPolicies struct {
+	Quarantine Policy `json:"quarantinePolicy,omitzero"`
+}
+
+// Policy is one of them.
+type Policy struct {
+	Status string `json:"status"` // enabled or disabled
+}
+
+// NewPolicy returns a policy that is switched on or off.
+func NewPolicy(on bool) Policy {
+	if on {
+		return Policy{"enabled"}
+	}
+	return Policy{"disabled"}
 }
 
 // Usage is how much of what its tier allows a registry has.

@@ -25,8 +25,8 @@ import (
 //
 // In the environment are SERVER, the URL of the server, HOST, its host and port,
 // and HOOK, the URL of a receiver that answers 200; in the folder are password, the operator's,
-// certs/ca.crt, the authority, and image, an image for skopeo. The program await
-// repeats a command until it prints what matches.
+// certs/ca.crt, the authority, image, an image for skopeo, and scanner.py of the
+// documents. The program await repeats a command until it prints what matches.
 func TestRealAzureCLI(t *testing.T) {
 	forReal(t, "az", "skopeo", "helm")
 	play(t, "az")
@@ -145,11 +145,16 @@ func prepare(t *testing.T, dir string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	scanner, err := os.ReadFile("../../docs/scanner.py")
+	if err != nil {
+		t.Fatal(err)
+	}
 	manifest, config := harness.Manifest("hello"), []byte("{}")
 	for name, content := range map[string][]byte{
 		"password":            []byte(harness.Password),
 		"certs/ca.crt":        authority,
 		"bin/await":           []byte(awaitProgram),
+		"scanner.py":          scanner,
 		"image/version":       []byte("Directory Transport Version: 1.1\n"),
 		"image/manifest.json": manifest,
 		"image/" + strings.TrimPrefix(harness.Digest(config), "sha256:"): config,

@@ -6,10 +6,11 @@ import (
 )
 
 // Contents is a registry with everything that ACR has of it: what OCI
-// Distribution says, and the metadata.
+// Distribution says, the metadata, and quarantine.
 type Contents interface {
 	Registry
 	Metadata
+	Quarantine
 }
 
 // Metadata describes what a registry holds, and says what may be done with it:
@@ -115,6 +116,9 @@ type ManifestDetails struct {
 	UpdatedAt  time.Time // of the last push of it, or change of its attributes
 	Tags       []Tag     // in byte order; those that are not to be listed left out
 	Attributes Attributes
+
+	Quarantine        QuarantineState
+	QuarantineDetails string // JSON, as it was sent; empty: none
 }
 
 // DetailsPage is which part of a list a caller wants.

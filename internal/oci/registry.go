@@ -36,7 +36,8 @@ type Reader interface {
 	StatBlob(ctx context.Context, repo Repository, dgst Digest) (Descriptor, error)
 
 	// GetManifest returns a manifest, byte for byte as it was pushed. It fails
-	// with MANIFEST_UNKNOWN or NAME_UNKNOWN.
+	// with MANIFEST_UNKNOWN or NAME_UNKNOWN. See Quarantine for one that is held
+	// back.
 	GetManifest(ctx context.Context, repo Repository, ref Reference) (*Manifest, error)
 }
 
@@ -78,8 +79,9 @@ type Writer interface {
 	CancelUpload(ctx context.Context, repo Repository, id UploadID) error
 
 	// PutManifest stores a manifest, moves the tags to it and records one
-	// event per tag (or one without a tag), all in one transaction. It returns
-	// after that transaction is durable. It fails with MANIFEST_INVALID,
+	// event per tag (or one without a tag), all in one transaction; one that
+	// comes into quarantine has the tags wait. It returns after that transaction
+	// is durable. It fails with MANIFEST_INVALID,
 	// MANIFEST_BLOB_UNKNOWN, DIGEST_INVALID, SIZE_INVALID or NoSpace.
 	PutManifest(ctx context.Context, repo Repository, put ManifestPut) (ManifestResult, error)
 }

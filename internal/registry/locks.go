@@ -137,7 +137,13 @@ func (h *handle) SetRepositoryAttributes(ctx context.Context, repo oci.Repositor
 // SetTagAttributes implements oci.Metadata.
 func (h *handle) SetTagAttributes(ctx context.Context, repo oci.Repository, tag oci.Tag, c oci.AttributesChange) (oci.TagDetails, error) {
 	err := h.setAttributes(ctx, thing{repo: repo, tag: tag}, c, func(tx *sqldb.Tx, id int64, c lockChange) error {
-		there, err := setTagLocks(tx, id, tag, c)
+		there, err := true, error(nil)
+		if h.caller.Quarantine.on() {
+			there, err = namesAny(tx, id, h.caller.Quarantine, tag)
+		}
+		if there && err == nil {
+			there, err = setTagLocks(tx, id, tag, c)
+		}
 		if err == nil && !there {
 			err = oci.TagUnknown(repo, tag)
 		}
@@ -152,6 +158,15 @@ func (h *handle) SetTagAttributes(ctx context.Context, repo oci.Repository, tag 
 // SetManifestAttributes implements oci.Metadata.
 func (h *handle) SetManifestAttributes(ctx context.Context, repo oci.Repository, dgst oci.Digest, c oci.AttributesChange) (oci.ManifestDetails, error) {
 	err := h.setAttributes(ctx, thing{repo: repo, digest: dgst}, c, func(tx *sqldb.Tx, id int64, c lockChange) error {
+		if h.caller.Quarantine == Hidden {
+			head, err := readManifestHead(tx, id, dgst)
+			if err == nil && h.caller.Quarantine.hides(head.verdict) {
+				err = oci.InQuarantine(repo, dgst)
+			}
+			if err != nil && !errors.Is(err, sqldb.ErrNoRow) {
+				return err
+			}
+		}
 		there, err := setManifestLocks(tx, id, dgst, c)
 		if err == nil && !there {
 			err = oci.ManifestUnknown(repo, oci.Reference{Digest: dgst})

@@ -13,7 +13,7 @@ import (
 // DescribeRepository implements oci.Metadata.
 func (h *handle) DescribeRepository(ctx context.Context, repo oci.Repository) (d oci.RepositoryDetails, err error) {
 	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		d, err = describeRepository(tx, h.reg.ID, repo)
+		d, err = describeRepository(tx, h.reg.ID, h.caller.Quarantine, repo)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			err = oci.NameUnknown(repo)
 		}
@@ -29,7 +29,7 @@ func (h *handle) DescribeTag(ctx context.Context, repo oci.Repository, tag oci.T
 		if err != nil {
 			return err
 		}
-		d, err = describeTag(tx, id, tag)
+		d, err = describeTag(tx, id, h.caller.Quarantine, tag)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			err = oci.TagUnknown(repo, tag)
 		}
@@ -50,7 +50,7 @@ func (h *handle) DescribeTags(ctx context.Context, repo oci.Repository, dgst oci
 		if err != nil {
 			return err
 		}
-		tags, err = describeTags(tx, id, dgst, p.Order, from, n+1)
+		tags, err = describeTags(tx, id, h.caller.Quarantine, dgst, p.Order, from, n+1)
 		return err
 	})
 	tags, more = page(tags, n)
@@ -88,10 +88,13 @@ func (h *handle) DescribeManifest(ctx context.Context, repo oci.Repository, dgst
 		if errors.Is(err, sqldb.ErrNoRow) {
 			return oci.ManifestUnknown(repo, oci.Reference{Digest: dgst})
 		}
+		if err == nil && h.caller.Quarantine.hides(head.verdict) {
+			err = oci.InQuarantine(repo, dgst)
+		}
 		if err != nil {
 			return err
 		}
-		m, err = describe(tx, id, head)
+		m, err = describe(tx, id, h.caller.Quarantine, head)
 		return err
 	})
 	if err != nil {
@@ -118,7 +121,7 @@ func (h *handle) DescribeManifests(ctx context.Context, repo oci.Repository, p o
 		if err != nil {
 			return err
 		}
-		heads, err := listManifestHeads(tx, id, p.Order, from, n+1)
+		heads, err := listManifestHeads(tx, id, h.caller.Quarantine, p.Order, from, n+1)
 		if err != nil {
 			return err
 		}
@@ -129,7 +132,7 @@ func (h *handle) DescribeManifests(ctx context.Context, repo oci.Repository, p o
 				more = true
 				return nil
 			}
-			m, err := describe(tx, id, head)
+			m, err := describe(tx, id, h.caller.Quarantine, head)
 			if err != nil {
 				return err
 			}
@@ -156,12 +159,13 @@ type described struct {
 }
 
 // describe works out what follows from a manifest's bytes.
-func describe(tx *sqldb.Tx, repository int64, head manifestHead) (m described, err error) {
+func describe(tx *sqldb.Tx, repository int64, q Quarantine, head manifestHead) (m described, err error) {
 	m.ManifestDetails = oci.ManifestDetails{
 		Digest: head.digest, MediaType: head.mediaType, ArtifactType: head.artifactType, ImageSize: head.size,
 		CreatedAt: head.created.time(), UpdatedAt: head.updated.time(), Attributes: head.locks.attributes(),
+		Quarantine: q.state(head.verdict), QuarantineDetails: head.details.String,
 	}
-	if m.Tags, err = tagsOf(tx, head.id); err != nil {
+	if m.Tags, err = tagsOf(tx, q, head.id, head.verdict); err != nil {
 		return m, err
 	}
 	data, err := manifestData(tx, head.id)

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"database/sql"
 	"math"
 	"time"
 
@@ -33,12 +34,12 @@ func setManifestLocks(tx *sqldb.Tx, repository int64, dgst oci.Digest, c lockCha
 }
 
 // describeRepository returns what is known of a repository, or sqldb.ErrNoRow.
-func describeRepository(tx *sqldb.Tx, registry int64, repo oci.Repository) (d oci.RepositoryDetails, err error) {
+func describeRepository(tx *sqldb.Tx, registry int64, q Quarantine, repo oci.Repository) (d oci.RepositoryDetails, err error) {
 	var created, updated clock
 	var locked locks
 	d.Name = repo
 	err = tx.Get(`SELECT created_at, updated_at, locks,
-		(SELECT count(*) FROM manifest WHERE repository = r.id), (SELECT count(*) FROM tag WHERE repository = r.id)
+		(SELECT count(*) FROM manifest WHERE repository = r.id), (SELECT count(*) FROM tag WHERE repository = r.id`+q.named("tag")+`)
 		FROM repository r WHERE registry = $1 AND name = $2`, []any{registry, string(repo)},
 		&created, &updated, &locked, &d.ManifestCount, &d.TagCount)
 	d.CreatedAt, d.UpdatedAt, d.Attributes = created.time(), updated.time(), locked.attributes()
@@ -95,27 +96,31 @@ func scanTag(s sqldb.Scan) (d oci.TagDetails, err error) {
 }
 
 // describeTag returns what is known of a tag, or sqldb.ErrNoRow.
-func describeTag(tx *sqldb.Tx, repository int64, tag oci.Tag) (d oci.TagDetails, err error) {
+func describeTag(tx *sqldb.Tx, repository int64, q Quarantine, tag oci.Tag) (d oci.TagDetails, err error) {
 	return scanTag(func(dest ...any) error {
-		return tx.Get(`SELECT t.name, m.digest, t.created_at, t.updated_at, t.locks FROM tag t JOIN manifest m ON m.id = t.manifest
+		return tx.Get(`SELECT t.name, m.digest, t.created_at, t.updated_at, t.locks FROM tag t JOIN manifest m ON m.id = `+q.manifestOf("t")+`
 			WHERE t.repository = $1 AND t.name = $2`, []any{repository, string(tag)}, dest...)
 	})
 }
 
 // describeTags lists the tags that are to be listed, of one manifest if dgst is
 // not empty.
-func describeTags(tx *sqldb.Tx, repository int64, dgst oci.Digest, order oci.Order, from place, n int) ([]oci.TagDetails, error) {
+func describeTags(tx *sqldb.Tx, repository int64, q Quarantine, dgst oci.Digest, order oci.Order, from place, n int) ([]oci.TagDetails, error) {
 	args := []any{repository, lockList, n}
 	of := ""
 	if dgst != "" {
 		args = append(args, string(dgst))
-		of = " AND manifest = (SELECT id FROM manifest WHERE repository = $1 AND digest = $4)"
+		const one = "(SELECT id FROM manifest WHERE repository = $1 AND digest = $4)"
+		of = " AND manifest = " + one
+		if q.on() {
+			of = " AND (manifest = " + one + " OR standing = " + one + ") AND " + q.manifestOf("tag") + " = " + one
+		}
 	}
 	behind, by, position := from.sequence(order, "name", "updated_at", len(args)+1)
 	_, outer, _ := from.sequence(order, "t.name", "t.updated_at", 0)
 	return sqldb.Select(tx, scanTag, `SELECT t.name, m.digest, t.created_at, t.updated_at, t.locks FROM
-		(SELECT name, manifest, created_at, updated_at, locks FROM tag
-			WHERE repository = $1 AND locks & $2 = 0`+of+` AND `+behind+` ORDER BY `+by+` LIMIT $3) t
+		(SELECT name, `+q.manifestOf("tag")+` AS manifest, created_at, updated_at, locks FROM tag
+			WHERE repository = $1 AND locks & $2 = 0`+of+q.named("tag")+` AND `+behind+` ORDER BY `+by+` LIMIT $3) t
 		JOIN manifest m ON m.id = t.manifest ORDER BY `+outer, append(args, position...)...)
 }
 
@@ -128,12 +133,14 @@ type manifestHead struct {
 	size             int64
 	created, updated clock
 	locks            locks
+	verdict          verdict
+	details          sql.NullString // of the quarantine
 }
 
-const manifestHeadColumns = "id, digest, media_type, artifact_type, size, pushed_at, coalesce(updated_at, pushed_at) AS changed, locks"
+const manifestHeadColumns = "id, digest, media_type, artifact_type, size, pushed_at, coalesce(updated_at, pushed_at) AS changed, locks, quarantine, quarantine_details"
 
 func scanManifestHead(s sqldb.Scan) (m manifestHead, err error) {
-	err = s(&m.id, &m.digest, &m.mediaType, &m.artifactType, &m.size, &m.created, &m.updated, &m.locks)
+	err = s(&m.id, &m.digest, &m.mediaType, &m.artifactType, &m.size, &m.created, &m.updated, &m.locks, &m.verdict, &m.details)
 	return m, err
 }
 
@@ -145,10 +152,10 @@ func readManifestHead(tx *sqldb.Tx, repository int64, dgst oci.Digest) (manifest
 }
 
 // listManifestHeads lists the manifests that are to be listed.
-func listManifestHeads(tx *sqldb.Tx, repository int64, order oci.Order, from place, n int) ([]manifestHead, error) {
+func listManifestHeads(tx *sqldb.Tx, repository int64, q Quarantine, order oci.Order, from place, n int) ([]manifestHead, error) {
 	behind, by, position := from.sequence(order, "digest", "coalesce(updated_at, pushed_at)", 4)
 	return sqldb.Select(tx, scanManifestHead, "SELECT "+manifestHeadColumns+` FROM manifest
-		WHERE repository = $1 AND locks & $2 = 0 AND `+behind+` ORDER BY `+by+` LIMIT $3`,
+		WHERE repository = $1 AND locks & $2 = 0`+q.shown("manifest")+` AND `+behind+` ORDER BY `+by+` LIMIT $3`,
 		append([]any{repository, lockList, n}, position...)...)
 }
 
@@ -157,10 +164,15 @@ func manifestData(tx *sqldb.Tx, id int64) (data []byte, err error) {
 	return data, err
 }
 
-// tagsOf lists the tags of a manifest that are to be listed.
-func tagsOf(tx *sqldb.Tx, manifest int64) ([]oci.Tag, error) {
+// tagsOf lists the tags of a manifest that are to be listed: those that name it, or
+// would if it had passed.
+func tagsOf(tx *sqldb.Tx, q Quarantine, manifest int64, is verdict) ([]oci.Tag, error) {
+	of := "manifest = $1"
+	if q.on() && is == passed {
+		of = "(manifest = $1 OR standing = $1) AND " + q.manifestOf("tag") + " = $1"
+	}
 	return sqldb.Select(tx, func(s sqldb.Scan) (t oci.Tag, err error) { return t, s(&t) },
-		"SELECT name FROM tag WHERE manifest = $1 AND locks & $2 = 0 ORDER BY name", manifest, lockList)
+		"SELECT name FROM tag WHERE "+of+" AND locks & $2 = 0 ORDER BY name", manifest, lockList)
 }
 
 // linkedContent returns the content of a blob that the repository links, or

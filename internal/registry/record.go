@@ -10,6 +10,8 @@ import (
 const (
 	contentDelete = "Microsoft.ContainerRegistry/registries/repositories/content/delete"
 	metadataWrite = "Microsoft.ContainerRegistry/registries/repositories/metadata/write"
+
+	quarantineWrite = "Microsoft.ContainerRegistry/registries/quarantine/write"
 )
 
 // record puts on record, in the transaction that does it, what the handle's caller

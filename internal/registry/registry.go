@@ -9,6 +9,7 @@
 //     was committed.
 //   - A row that names a file is written after the file is durable.
 //   - What an attribute forbids that was off when a request began does not happen.
+//   - What is in quarantine is shown to nobody who may not see it; see Quarantine.
 package registry
 
 import (
@@ -63,6 +64,9 @@ type Caller struct {
 	Actor       string // user name
 	Kind        audit.ActorKind
 	Correlation string // X-Ms-Correlation-Request-Id of the answer
+
+	// Quarantine is what of the registry is held back, and from this caller.
+	Quarantine Quarantine
 }
 
 // For returns one hosted registry as the given caller's requests change it.
@@ -105,7 +109,7 @@ func page[T any](items []T, n int) ([]T, bool) {
 func (h *handle) GetManifest(ctx context.Context, repo oci.Repository, ref oci.Reference) (*oci.Manifest, error) {
 	var m *oci.Manifest
 	err := h.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		m, err = readManifest(tx, h.reg.ID, repo, ref)
+		m, err = readManifest(tx, h.reg.ID, h.caller.Quarantine, repo, ref)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			return h.missing(tx, repo, oci.ManifestUnknown(repo, ref))
 		}
@@ -181,7 +185,9 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		return oci.ManifestResult{}, err
 	}
 	row := newManifestRow(m, dgst, put.Data)
-	events := h.pushEvents(repo, row, put.Tags)
+	row.verdict = h.caller.Quarantine.arrival()
+	events := h.pushEvents(repo, row, put.Tags, h.pushed())
+	arrivals := h.pushEvents(repo, row, put.Tags, h.arrived())
 	err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
 		id, err := h.touch(tx, repo)
 		if err != nil {
@@ -190,21 +196,22 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		if err := checkReferences(tx, repo, id, m.References); err != nil {
 			return err
 		}
-		manifest, err := putManifest(tx, repo, id, row)
+		manifest, is, err := putManifest(tx, repo, id, row)
 		if err != nil {
 			return err
+		}
+		if h.caller.Quarantine.holds(is) {
+			if err := h.hold(tx, repo, id, manifest, put.Tags); err != nil {
+				return err
+			}
+			return h.append(tx, arrivals)
 		}
 		for _, tag := range put.Tags {
 			if err := moveTag(tx, repo, id, tag, manifest); err != nil {
 				return err
 			}
 		}
-		for _, e := range events {
-			if err := h.Outbox.Append(tx, e); err != nil {
-				return err
-			}
-		}
-		return nil
+		return h.append(tx, events)
 	})
 	if err != nil {
 		return oci.ManifestResult{}, err
@@ -216,15 +223,37 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 	return result, nil
 }
 
-// pushEvents returns one push event per tag, or one without a tag. With nothing
-// to hold images back, those who wait for quarantine hear of them as well.
-func (h *handle) pushEvents(repo oci.Repository, m manifestRow, tags []oci.Tag) (events []*outbox.Draft) {
+// append adds events to the outbox, with which a transaction ends.
+func (h *handle) append(tx *sqldb.Tx, events []*outbox.Draft) error {
+	for _, e := range events {
+		if err := h.Outbox.Append(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pushed are the actions that a push raises that can be pulled. With nothing to hold
+// images back, those who wait for quarantine hear of them as well.
+func (h *handle) pushed() []event.Action {
+	if !h.caller.Quarantine.on() && h.Wanted(h.reg.ID, event.Quarantine) {
+		return []event.Action{event.Quarantine, event.Push}
+	}
+	return []event.Action{event.Push}
+}
+
+// arrived are those of a push that comes into quarantine.
+func (h *handle) arrived() []event.Action {
+	if h.caller.Quarantine.on() {
+		return []event.Action{event.Quarantine}
+	}
+	return nil
+}
+
+// pushEvents returns one event per action and tag, or per action without a tag.
+func (h *handle) pushEvents(repo oci.Repository, m manifestRow, tags []oci.Tag, actions []event.Action) (events []*outbox.Draft) {
 	if len(tags) == 0 {
 		tags = []oci.Tag{""}
-	}
-	actions := []event.Action{event.Push}
-	if h.Wanted(h.reg.ID, event.Quarantine) {
-		actions = []event.Action{event.Quarantine, event.Push}
 	}
 	for _, tag := range tags {
 		for _, action := range actions {
@@ -251,6 +280,11 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 		id, err := h.lock(tx, repo)
 		if err != nil {
 			return err
+		}
+		if h.caller.Quarantine.on() {
+			if err := keepTags(tx, id, dgst); err != nil {
+				return err
+			}
 		}
 		row, _, err := deleteManifest(tx, repo, id, dgst)
 		if errors.Is(err, sqldb.ErrNoRow) {
@@ -279,7 +313,7 @@ func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag
 		if err != nil {
 			return err
 		}
-		dgst, err = deleteTag(tx, repo, id, tag)
+		dgst, err = deleteTag(tx, repo, id, h.caller.Quarantine, tag)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			err = oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
@@ -299,7 +333,7 @@ func (h *handle) Tags(ctx context.Context, repo oci.Repository, last string, n i
 		if err != nil {
 			return err
 		}
-		tags, err = listTags(tx, id, last, n+1)
+		tags, err = listTags(tx, id, h.caller.Quarantine, last, n+1)
 		return err
 	})
 	tags, more = page(tags, n)
@@ -310,7 +344,7 @@ func (h *handle) Tags(ctx context.Context, repo oci.Repository, last string, n i
 func (h *handle) Repositories(ctx context.Context, last string, n int) (repos []oci.Repository, more bool, err error) {
 	n = limit(n)
 	err = h.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		repos, err = listRepositories(tx, h.reg.ID, last, n+1)
+		repos, err = listRepositories(tx, h.reg.ID, h.caller.Quarantine, last, n+1)
 		return err
 	})
 	repos, more = page(repos, n)
@@ -328,7 +362,7 @@ func (h *handle) Referrers(ctx context.Context, repo oci.Repository, dgst oci.Di
 		if err != nil {
 			return err
 		}
-		refs, err = listReferrers(tx, id, dgst, artifactType, last, n+1)
+		refs, err = listReferrers(tx, id, h.caller.Quarantine, dgst, artifactType, last, n+1)
 		return err
 	})
 	refs, more = page(refs, n)

@@ -44,12 +44,12 @@ func lockRepository(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64
 	return id, locked, err
 }
 
-// listRepositories returns the repositories that hold a manifest and are to be
-// listed.
-func listRepositories(tx *sqldb.Tx, registry int64, last string, n int) ([]oci.Repository, error) {
+// listRepositories returns the repositories that hold a manifest, of which the
+// caller may know, and are to be listed.
+func listRepositories(tx *sqldb.Tx, registry int64, q Quarantine, last string, n int) ([]oci.Repository, error) {
 	return sqldb.Select(tx, func(s sqldb.Scan) (r oci.Repository, err error) { return r, s(&r) },
 		`SELECT name FROM repository r WHERE registry = $1 AND name > $2 AND locks & $4 = 0
-		AND EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.id) ORDER BY name LIMIT $3`,
+		AND EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.id`+q.shown("m")+`) ORDER BY name LIMIT $3`,
 		registry, last, n, lockList)
 }
 
@@ -61,6 +61,7 @@ type manifestRow struct {
 	subject      sql.NullString
 	annotations  sql.NullString // JSON; kept where a referrers list will show them
 	data         []byte
+	verdict      verdict
 }
 
 func newManifestRow(m *oci.ParsedManifest, dgst oci.Digest, data []byte) manifestRow {
@@ -76,19 +77,23 @@ func newManifestRow(m *oci.ParsedManifest, dgst oci.Digest, data []byte) manifes
 }
 
 // readManifest returns a manifest that may be read, or sqldb.ErrNoRow.
-func readManifest(tx *sqldb.Tx, registry int64, repo oci.Repository, ref oci.Reference) (*oci.Manifest, error) {
-	const columns = "SELECT m.digest, m.media_type, m.data, r.locks, m.locks"
-	query, arg := columns+`, t.locks FROM repository r JOIN tag t ON t.repository = r.id JOIN manifest m ON m.id = t.manifest
+func readManifest(tx *sqldb.Tx, registry int64, q Quarantine, repo oci.Repository, ref oci.Reference) (*oci.Manifest, error) {
+	const columns = "SELECT m.digest, m.media_type, m.data, m.quarantine, r.locks, m.locks"
+	query, arg := columns+`, t.locks FROM repository r JOIN tag t ON t.repository = r.id JOIN manifest m ON m.id = `+q.manifestOf("t")+`
 		WHERE r.registry = $1 AND r.name = $2 AND t.name = $3`, string(ref.Tag)
 	if ref.Digest != "" {
 		query, arg = columns+`, 0 FROM repository r JOIN manifest m ON m.repository = r.id
 		WHERE r.registry = $1 AND r.name = $2 AND m.digest = $3`, string(ref.Digest)
 	}
 	m := &oci.Manifest{}
+	var judged verdict
 	var inRepository, onManifest, onTag locks
-	err := tx.Get(query, []any{registry, string(repo), arg}, &m.Descriptor.Digest, &m.Descriptor.MediaType, &m.Data, &inRepository, &onManifest, &onTag)
+	err := tx.Get(query, []any{registry, string(repo), arg}, &m.Descriptor.Digest, &m.Descriptor.MediaType, &m.Data, &judged, &inRepository, &onManifest, &onTag)
 	if err == nil {
 		err = inRepository.allow(lockRead, thing{repo: repo})
+	}
+	if err == nil && q.hides(judged) {
+		err = oci.InQuarantine(repo, m.Descriptor.Digest)
 	}
 	if err == nil {
 		err = onManifest.allow(lockRead, thing{repo: repo, digest: m.Descriptor.Digest})
@@ -161,32 +166,32 @@ func checkSome(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.M
 	return nil
 }
 
-// putManifest stores a manifest and returns its row id. What it refers to is in
-// its bytes.
-func putManifest(tx *sqldb.Tx, name oci.Repository, repository int64, m manifestRow) (id int64, err error) {
-	id, inserted, err := tx.Insert("id", `INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (repository, digest) DO NOTHING`,
-		repository, string(m.digest), m.mediaType, m.artifactType, m.subject, m.annotations, len(m.data), m.data, tx.Now().UnixNano())
+// putManifest stores a manifest and returns its row id, and what is decided of it.
+// What it refers to is in its bytes.
+func putManifest(tx *sqldb.Tx, name oci.Repository, repository int64, m manifestRow) (id int64, is verdict, err error) {
+	id, inserted, err := tx.Insert("id", `INSERT INTO manifest (repository, digest, media_type, artifact_type, subject, annotations, size, data, pushed_at, quarantine)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (repository, digest) DO NOTHING`,
+		repository, string(m.digest), m.mediaType, m.artifactType, m.subject, m.annotations, len(m.data), m.data, tx.Now().UnixNano(), m.verdict)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if !inserted {
 		return pushedAgain(tx, name, repository, m)
 	}
-	return id, nil
+	return id, m.verdict, nil
 }
 
-// pushedAgain returns the row id of a manifest that is there already, and gives
-// it the media type it was pushed with this time, where the manifest leaves that
-// to the request.
-func pushedAgain(tx *sqldb.Tx, name oci.Repository, repository int64, m manifestRow) (id int64, err error) {
+// pushedAgain is putManifest for one that is there already. It gets the media type
+// it was pushed with this time, where the manifest leaves that to the request.
+func pushedAgain(tx *sqldb.Tx, name oci.Repository, repository int64, m manifestRow) (id int64, is verdict, err error) {
 	var locked locks
-	err = tx.Get("UPDATE manifest SET media_type = $3, updated_at = $4 WHERE repository = $1 AND digest = $2 RETURNING id, locks",
-		[]any{repository, string(m.digest), m.mediaType, tx.Now().UnixNano()}, &id, &locked)
+	err = tx.Get(`UPDATE manifest SET media_type = $3, updated_at = $4, quarantine = CASE quarantine WHEN 0 THEN $5 ELSE quarantine END
+		WHERE repository = $1 AND digest = $2 RETURNING id, locks, quarantine`,
+		[]any{repository, string(m.digest), m.mediaType, tx.Now().UnixNano(), m.verdict}, &id, &locked, &is)
 	if err == nil {
 		err = locked.allow(lockWrite, thing{repo: name, digest: m.digest})
 	}
-	return id, err
+	return id, is, err
 }
 
 // deleteManifest removes a manifest and the tags that name it, if no lock is in
@@ -195,10 +200,13 @@ func deleteManifest(tx *sqldb.Tx, name oci.Repository, repository int64, dgst oc
 	var id int64
 	var locked locks
 	row.digest = dgst
-	err = tx.Get("DELETE FROM manifest WHERE repository = $1 AND digest = $2 RETURNING id, media_type, artifact_type, locks",
-		[]any{repository, string(dgst)}, &id, &row.mediaType, &row.artifactType, &locked)
+	err = tx.Get("DELETE FROM manifest WHERE repository = $1 AND digest = $2 RETURNING id, media_type, artifact_type, quarantine, locks",
+		[]any{repository, string(dgst)}, &id, &row.mediaType, &row.artifactType, &row.verdict, &locked)
 	if err == nil {
 		err = locked.allow(lockAnyDelete, thing{repo: name, digest: dgst})
+	}
+	if err == nil {
+		err = forget(tx, name, id, row.verdict)
 	}
 	if err != nil {
 		return row, nil, err
@@ -211,13 +219,19 @@ func deleteManifest(tx *sqldb.Tx, name oci.Repository, repository int64, dgst oc
 		tags = append(tags, tag)
 		return locked.allow(lockAnyDelete, thing{repo: name, tag: tag})
 	})
+	for _, tag := range tags {
+		if err == nil {
+			err = releaseTag(tx, repository, tag)
+		}
+	}
 	return row, tags, err
 }
 
 // moveTag points a tag at a manifest and remembers where it pointed before.
 func moveTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag, manifest int64) error {
-	n, err := tx.Exec(`INSERT INTO tag (repository, name, manifest, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
+	n, err := tx.Exec(`INSERT INTO tag (repository, name, manifest, created_at, updated_at, pushes, settled) VALUES ($1, $2, $3, $4, $4, 1, 1)
 		ON CONFLICT (repository, name) DO UPDATE SET manifest = excluded.manifest, updated_at = excluded.updated_at,
+		pushes = tag.pushes + 1, settled = tag.pushes + 1, standing = NULL,
 		previous = CASE WHEN tag.manifest = excluded.manifest THEN tag.previous
 			ELSE (SELECT digest FROM manifest WHERE id = tag.manifest) END
 		WHERE tag.locks & $5 = 0`,
@@ -229,23 +243,27 @@ func moveTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag, m
 }
 
 // deleteTag removes a tag that may be deleted and returns the digest of its
-// manifest, or sqldb.ErrNoRow.
-func deleteTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag) (dgst oci.Digest, err error) {
+// manifest, or sqldb.ErrNoRow. One that waits for its first manifest to pass is
+// deleted as well; the digest is then of what was pushed last.
+func deleteTag(tx *sqldb.Tx, name oci.Repository, repository int64, q Quarantine, tag oci.Tag) (dgst oci.Digest, err error) {
 	var locked locks
-	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING (SELECT digest FROM manifest WHERE id = tag.manifest), locks",
+	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING (SELECT digest FROM manifest WHERE id = coalesce("+q.manifestOf("tag")+", tag.manifest)), locks",
 		[]any{repository, string(tag)}, &dgst, &locked)
 	if err == nil {
 		err = locked.allow(lockAnyDelete, thing{repo: name, tag: tag})
 	}
+	if err == nil {
+		err = releaseTag(tx, repository, tag)
+	}
 	return dgst, err
 }
 
-func listTags(tx *sqldb.Tx, repository int64, last string, n int) ([]oci.Tag, error) {
+func listTags(tx *sqldb.Tx, repository int64, q Quarantine, last string, n int) ([]oci.Tag, error) {
 	return sqldb.Select(tx, func(s sqldb.Scan) (t oci.Tag, err error) { return t, s(&t) },
-		"SELECT name FROM tag WHERE repository = $1 AND name > $2 AND locks & $4 = 0 ORDER BY name LIMIT $3", repository, last, n, lockList)
+		"SELECT name FROM tag WHERE repository = $1 AND name > $2 AND locks & $4 = 0"+q.named("tag")+" ORDER BY name LIMIT $3", repository, last, n, lockList)
 }
 
-func listReferrers(tx *sqldb.Tx, repository int64, subject oci.Digest, artifactType, last string, n int) ([]oci.Descriptor, error) {
+func listReferrers(tx *sqldb.Tx, repository int64, q Quarantine, subject oci.Digest, artifactType, last string, n int) ([]oci.Descriptor, error) {
 	return sqldb.Select(tx, func(s sqldb.Scan) (oci.Descriptor, error) {
 		var d oci.Descriptor
 		var annotations sql.NullString
@@ -260,7 +278,7 @@ func listReferrers(tx *sqldb.Tx, repository int64, subject oci.Digest, artifactT
 		return d, nil
 	}, `SELECT digest, media_type, artifact_type, size, annotations FROM manifest
 		WHERE repository = $1 AND subject = $2 AND digest > $3 AND ($4 = '' OR artifact_type = $4)
-		AND locks & $6 = 0 ORDER BY digest LIMIT $5`, repository, string(subject), last, artifactType, n, lockList)
+		AND locks & $6 = 0`+q.shown("manifest")+` ORDER BY digest LIMIT $5`, repository, string(subject), last, artifactType, n, lockList)
 }
 
 // contentRow is a blob's content as it is stored: in data, or in file.

@@ -61,9 +61,13 @@ func unlinkBlobs(tx *sqldb.Tx, registry int64, after, last string) error {
 	return err
 }
 
-// deleteSome deletes up to n manifests of a repository, with their tags.
+// deleteSome deletes up to n manifests of a repository, with their tags and what
+// waits for them.
 func deleteSome(tx *sqldb.Tx, repository int64, n int) (int64, error) {
 	const some = "(SELECT id FROM manifest WHERE repository = $1 ORDER BY digest LIMIT $2)"
+	if _, err := tx.Exec("DELETE FROM held_push WHERE manifest IN "+some, repository, n); err != nil {
+		return 0, err
+	}
 	if _, err := tx.Exec("DELETE FROM tag WHERE manifest IN "+some, repository, n); err != nil {
 		return 0, err
 	}

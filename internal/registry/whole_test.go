@@ -13,6 +13,7 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
+	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/sqldb"
 	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
 )
@@ -60,7 +61,7 @@ func rows(t *testing.T, db *sqldb.DB) string {
 	t.Helper()
 	var counts []string
 	err := db.Read(t.Context(), func(tx *sqldb.Tx) error {
-		for _, table := range []string{"repository", "manifest", "tag", "blob_link", "upload", "event"} {
+		for _, table := range []string{"repository", "manifest", "tag", "blob_link", "upload", "event", "held_push"} {
 			var n int
 			if err := tx.Get("SELECT count(*) FROM "+table, nil, &n); err != nil {
 				return err
@@ -115,7 +116,7 @@ func TestPurge(t *testing.T) {
 			push(t, mine, "a", oci.Tag(fmt.Sprint("v", i)), fmt.Appendf(nil, "layer %d", i))
 		}
 		for i := range 5 {
-			push(t, mine, oci.Repository(fmt.Sprint("repo", i)), "v1", layer)
+			push(t, store.For(contoso, as(registry.Hidden)), oci.Repository(fmt.Sprint("repo", i)), "v1", layer)
 		}
 		id, err := mine.StartUpload(ctx, "a")
 		if err != nil {

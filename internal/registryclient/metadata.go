@@ -20,6 +20,12 @@ type Attributes struct {
 	Write  *bool `json:"writeEnabled,omitempty"`
 }
 
+// Quarantine is what was found of a manifest. In a change, what is left out stays.
+type Quarantine struct {
+	State   string  `json:"quarantineState,omitempty"`   // Passed, Failed or Quarantined
+	Details *string `json:"quarantineDetails,omitempty"` // JSON; empty: nothing
+}
+
 // Repository is what the registry knows of a repository.
 type Repository struct {
 	Name          string     `json:"imageName"`
@@ -109,12 +115,12 @@ func escaped(name string, below ...string) string {
 	return strings.Join(segments, "/")
 }
 
-// change asks for what is at path, or changes its attributes if there are any to
-// change. The answer has it at member, or is it if that is empty.
-func change[T any](ctx context.Context, c *Client, path, member string, a *Attributes) (T, error) {
+// change asks for what is at path, or changes it if there is anything to change: nil
+// is nothing. The answer has it at member, or is it if that is empty.
+func change[T any](ctx context.Context, c *Client, path, member string, to any) (T, error) {
 	r := request{method: http.MethodGet, path: path}
-	if a != nil {
-		r.method, r.body = http.MethodPatch, a
+	if to != nil {
+		r.method, r.body = http.MethodPatch, to
 	}
 	var none T
 	answer, err := c.do(ctx, r)
@@ -207,6 +213,11 @@ func (c *Client) Manifest(ctx context.Context, repository, digest string) (Manif
 // manifest.
 func (c *Client) SetManifestAttributes(ctx context.Context, repository, digest string, a Attributes) (Manifest, error) {
 	return change[Manifest](ctx, c, metadataPath(repository, "_manifests", digest), "manifest", &a)
+}
+
+// SetQuarantine says what was found of a manifest, and returns it.
+func (c *Client) SetQuarantine(ctx context.Context, repository, digest string, q Quarantine) (Manifest, error) {
+	return change[Manifest](ctx, c, metadataPath(repository, "_manifests", digest), "manifest", &q)
 }
 
 // Digest returns the digest that a tag names.

@@ -121,6 +121,10 @@ func TestRequests(t *testing.T) {
 			_, err := c.SetManifestAttributes(ctx, repo, digest, Attributes{Delete: new(true)})
 			return err
 		}, 200, oneManifest, `PATCH /acr/v1/library/hello-world/_manifests/` + digest + ` {"deleteEnabled":true}`},
+		{"mark manifest", func(ctx context.Context, c *Client) error {
+			_, err := c.SetQuarantine(ctx, repo, digest, Quarantine{State: "Failed", Details: new(`{"state":"bad"}`)})
+			return err
+		}, 200, oneManifest, `PATCH /acr/v1/library/hello-world/_manifests/` + digest + ` {"quarantineState":"Failed","quarantineDetails":"{\"state\":\"bad\"}"}`},
 		{"content", func(ctx context.Context, c *Client) error {
 			content, err := c.Content(ctx, repo, "v1")
 			return same(err, string(content), "{ }\n")

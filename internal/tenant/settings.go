@@ -26,6 +26,7 @@ type Setting struct {
 // On and off, as policies have them and as zones have them.
 var (
 	onOff       = []string{"enabled", "disabled"}
+	offOn       = []string{"disabled", "enabled"}
 	disabledYet = []string{"disabled"}
 )
 
@@ -41,7 +42,7 @@ var KnownSettings = []Setting{
 	{Name: "networkRuleSet.ipRules", Values: []string{"[]"}, Why: "there are no network rules: put the server behind a firewall"},
 	{Name: "networkRuleSet.virtualNetworkRules", Values: []string{"[]"}, Why: "there are no network rules: put the server behind a firewall"},
 	{Name: "encryption.status", Values: disabledYet, Why: "there are no keys of customers: encrypt the disk"},
-	{Name: "policies.quarantinePolicy.status", Values: disabledYet, Why: "images cannot be held back yet"},
+	{Name: quarantine, Values: offOn},
 	{Name: "policies.trustPolicy.type", Values: []string{"Notary"}, Why: "there is no other kind"},
 	{Name: "policies.trustPolicy.status", Values: disabledYet, Why: "there is no content trust: sign images with artifacts that refer to them"},
 	{Name: "policies.retentionPolicy.status", Values: disabledYet, Why: "untagged manifests are kept"},
@@ -57,6 +58,10 @@ var KnownSettings = []Setting{
 
 // anonymousPull says whether whoever comes may pull. Basic does not have it.
 const anonymousPull = "anonymousPullEnabled"
+
+// quarantine says whether images are held back until they are marked as Passed. All
+// tiers have it.
+const quarantine = "policies.quarantinePolicy.status"
 
 // number reports whether the setting is one.
 func (s Setting) number() bool { return s.Max > 0 }

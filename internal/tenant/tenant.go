@@ -127,6 +127,9 @@ type Registry struct {
 // AnonymousPull reports whether whoever comes may pull from the registry.
 func (r Registry) AnonymousPull() bool { return r.Settings.Get(anonymousPull) == "true" }
 
+// Quarantine reports whether images are held back until they are marked as Passed.
+func (r Registry) Quarantine() bool { return r.Settings.Get(quarantine) == "enabled" }
+
 // ResourceID returns the ARM id.
 func (r Registry) ResourceID() string {
 	return GroupID(r.Subscription, r.ResourceGroup) + "/providers/Microsoft.ContainerRegistry/registries/" + r.Name
