@@ -429,7 +429,11 @@ func TestUploadsExpire(t *testing.T) {
 				t.Errorf("%s: %d, %v", name, n, err)
 			}
 		}
-		_, _ = inline, file
+		for name, id := range map[string]oci.UploadID{"inline": inline, "file": file} { // its id is good here, for its age is made up
+			if n, err := r.UploadOffset(bg, "app", id); err != nil || n != 0 {
+				t.Errorf("%s: %d, %v", name, n, err)
+			}
+		}
 	})
 }
 
@@ -538,29 +542,29 @@ func TestPushAgainstCollection(t *testing.T) {
 		if db.Dialect() == "postgres" {
 			nodes[1] = openStore(t, open(), blobs)
 		}
-		const rounds = 60
+		const rounds, enough = 60, 3 // collections that removed something
 		for _, size := range []int{10, 65_537} {
 			content := bytes.Repeat([]byte("x"), size)
 			dgst := oci.FromBytes(oci.SHA256, content)
 			var workers sync.WaitGroup
-			var mounted, pushed atomic.Int64
+			var mounted, pushed, collected atomic.Int64
 			for w := range 4 {
 				workers.Go(func() {
 					r := nodes[w%2].For(contoso, docker)
 					repo := oci.Repository(fmt.Sprint("r", w))
-					for round := range rounds {
-						err := fault.New(fault.NotFound, "not tried").WithCode(oci.CodeBlobUnknown)
-						var merr error = err
+					for round := 0; round < rounds || collected.Load() < enough && round < 50*rounds; round++ {
+						there := false
 						if round%2 == 0 {
-							_, merr = r.MountBlob(bg, repo, dgst, "")
+							_, err := r.MountBlob(bg, repo, dgst, "")
+							if err != nil && !fault.Is(err, fault.NotFound) {
+								t.Error(err)
+								return
+							}
+							there = err == nil
 						}
-						switch {
-						case merr == nil:
+						if there {
 							mounted.Add(1)
-						case !fault.Is(merr, fault.NotFound):
-							t.Error(merr)
-							return
-						default:
+						} else {
 							id, err := r.StartUpload(bg, repo)
 							if err == nil {
 								_, err = r.CommitUpload(bg, repo, id, -1, bytes.NewReader(content), dgst)
@@ -571,14 +575,14 @@ func TestPushAgainstCollection(t *testing.T) {
 							}
 							pushed.Add(1)
 						}
-						b, oerr := r.OpenBlob(bg, repo, dgst)
-						if oerr != nil {
-							t.Errorf("what was acknowledged is gone: %v", oerr)
+						b, err := r.OpenBlob(bg, repo, dgst)
+						if err != nil {
+							t.Errorf("what was acknowledged is gone: %v", err)
 							return
 						}
-						got, oerr := io.ReadAll(b.Content)
-						if b.Content.Close(); oerr != nil || !bytes.Equal(got, content) {
-							t.Errorf("%d bytes, %v", len(got), oerr)
+						got, err := io.ReadAll(b.Content)
+						if b.Content.Close(); err != nil || !bytes.Equal(got, content) {
+							t.Errorf("%d bytes, %v", len(got), err)
 						}
 						if err := r.DeleteBlob(bg, repo, dgst); err != nil {
 							t.Error(err)
@@ -589,7 +593,6 @@ func TestPushAgainstCollection(t *testing.T) {
 			}
 			done := make(chan struct{})
 			go func() { workers.Wait(); close(done) }()
-			var collected int64
 			var collecting sync.WaitGroup
 			for _, node := range nodes {
 				collecting.Go(func() {
@@ -600,14 +603,14 @@ func TestPushAgainstCollection(t *testing.T) {
 						default:
 						}
 						// The links are young: contents alone are collected.
-						atomic.AddInt64(&collected, collect(t, node, registry.Collecting{Grace: time.Hour}).Blobs)
+						collected.Add(collect(t, node, registry.Collecting{Grace: time.Hour}).Blobs)
 					}
 				})
 			}
 			collecting.Wait()
-			t.Logf("%d bytes: %d pushed, %d mounted, collected %d times", size, pushed.Load(), mounted.Load(), collected)
-			if collected < 2 {
-				t.Errorf("collected %d times: nobody met", collected)
+			t.Logf("%d bytes: %d pushed, %d mounted, collected %d times", size, pushed.Load(), mounted.Load(), collected.Load())
+			if n := collected.Load(); n < enough {
+				t.Errorf("collected %d times: nobody met", n)
 			}
 		}
 		collect(t, store, registry.Collecting{})
@@ -676,7 +679,7 @@ func TestCollectionAgainstEverything(t *testing.T) {
 			}
 		}
 		t.Logf("%d images live; condemned %d, unlinked %d, removed %d; %d manifests came too late for a blob", live, total.Condemned, total.Unlinked, total.Blobs, late)
-		if total.Unlinked == 0 || total.Blobs == 0 {
+		if total.Unlinked == 0 {
 			t.Error("nothing was collected meanwhile: nobody met")
 		}
 		for _, p := range people {
