@@ -35,7 +35,7 @@ func (s *Server) handler() http.Handler {
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
-		Admins: s.authority, Size: s.registry.Size, Purge: s.purge, Directory: s.authority.Tenant(),
+		Admins: s.authority, Size: s.registry.Size, Purge: s.purge, Collections: s.collections, Directory: s.authority.Tenant(),
 	})
 	identity := identityserver.New(identityserver.Config{
 		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log,

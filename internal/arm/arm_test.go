@@ -45,7 +45,9 @@ type plane struct {
 	auth    func(*http.Request) (arm.Caller, error)
 	logged  strings.Builder
 	purges  int
-	config  arm.Config // what Handler is made of
+
+	collections collections
+	config      arm.Config // what Handler is made of
 }
 
 func newPlane(t testing.TB) *plane {
@@ -123,6 +125,7 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 		Admins:       admins{},
 		Size:         func(context.Context, int64) (int64, error) { return 12345, nil },
 		Purge:        func() { p.purges++ },
+		Collections:  &p.collections,
 		Directory:    "00000000-0000-0000-0000-000000000002",
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}

@@ -48,7 +48,8 @@ const (
 	aRegistry     = provider + "/registries"
 	aWebhook      = aRegistry + "/webhooks"
 	aReplication  = aRegistry + "/replications"
-	aListener     = aRegistry + "/listeners" // not Azure's
+	aListener     = aRegistry + "/listeners"         // not Azure's
+	aCollection   = provider + "/garbageCollections" // not Azure's
 	aSubscription = "Microsoft.Resources/subscriptions"
 	aGroup        = aSubscription + "/resourceGroups"
 )
@@ -79,6 +80,10 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofSubscription, http.MethodPost, []string{"providers", "*", "register"}, provider + "/register/action", false, getProvider},
 		{ofSubscription, http.MethodGet, []string{"providers", provider, "registries"}, readRegistry, true, listRegistries},
 		{ofSubscription, http.MethodPost, []string{"providers", provider, "checkNameAvailability"}, provider + "/checkNameAvailability/read", false, checkName},
+		{ofSubscription, http.MethodGet, []string{"providers", provider, "garbageCollections"}, aCollection + "/read", false, listCollections},
+		{ofSubscription, http.MethodPost, []string{"providers", provider, "garbageCollections"}, aCollection + "/write", false, startCollection},
+		{ofSubscription, http.MethodGet, []string{"providers", provider, "garbageCollections", "*"}, aCollection + "/read", false, getCollection},
+		{ofSubscription, http.MethodPost, []string{"providers", provider, "garbageCollections", "*", "cancel"}, aCollection + "/cancel/action", false, cancelCollection},
 
 		{ofGroup, http.MethodGet, nil, readGroup, false, getGroup},
 		{ofGroup, http.MethodHead, nil, readGroup, false, headGroup},
@@ -166,6 +171,12 @@ func parsePath(path string) place {
 		}
 		return at(ofRegistry, len(root)+1, place{short: true, registry: segments[len(root)]})
 	}
+	if collections := splitPath(CollectionsRoot); hasPrefix(segments, collections...) {
+		n := len(collections)
+		p := at(ofSubscription, n, place{short: true})
+		p.rest = append([]string{"providers", provider, segments[n-1]}, p.rest...)
+		return p
+	}
 	if !hasPrefix(segments, "subscriptions", "*") {
 		return at(ofServer, 0, place{short: hasPrefix(segments, root[0])})
 	}
@@ -212,8 +223,8 @@ func findRoute(h http.Header, method string, p place) (found route, names [2]str
 		return findRoute(h, http.MethodGet, p)
 	}
 	if allowed == nil && p.level == ofServer {
-		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q: the registries are at %s, and where ARM has them below /subscriptions",
-			clip("/"+strings.Join(p.rest, "/")), Root)
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q: the registries are at %s, garbage collections at %s, and where ARM has them below /subscriptions",
+			clip("/"+strings.Join(p.rest, "/")), Root, CollectionsRoot)
 	}
 	if allowed == nil {
 		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.rest, "/")), p.level.noun(), below(p.level, p.rest))
@@ -222,8 +233,10 @@ func findRoute(h http.Header, method string, p place) (found route, names [2]str
 	h.Set("Allow", strings.Join(allowed, ", "))
 	what := clip(strings.Join(p.rest, "/"))
 	switch {
-	case p.short && p.level == ofSubscription:
+	case p.short && p.level == ofSubscription && len(p.rest) == 3 && strings.EqualFold(p.rest[2], "registries"):
 		what = Root
+	case p.short && p.level == ofSubscription:
+		what = clip(strings.Join(p.rest[2:], "/"))
 	case what == "":
 		what = p.level.noun() + " itself"
 	}

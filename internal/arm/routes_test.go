@@ -53,6 +53,8 @@ type reached struct {
 func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	name := "DeployHook"
 	switch {
+	case strings.Contains(rt.Path, "/garbageCollections"):
+		name = "1"
 	case strings.HasPrefix(rt.Path, "/listeners"):
 		name = listener
 	case strings.HasPrefix(rt.Path, "/replications"):
@@ -69,6 +71,9 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	found := []reached{{rt, []string{"", subscription, group, at}[rt.Level] + path + version, bodies[rt.Method+" "+rt.Path]}}
 	if rt.Level == 3 {
 		found = append(found, reached{rt, short + path, bodies[rt.Method+" "+rt.Path]})
+	}
+	if _, below, ok := strings.Cut(path, "/garbageCollections"); ok {
+		found = append(found, reached{rt, arm.CollectionsRoot + below, ""})
 	}
 	if rt.Level == 1 && strings.HasSuffix(path, "/registries") {
 		found = append(found, reached{rt, arm.Root, ""})
@@ -249,6 +254,8 @@ func TestOwnerWalksEveryRoute(t *testing.T) {
 			case "POST /listeners/{}/results": // there is nothing to report
 				refused = w.Code != http.StatusBadRequest
 			case "POST /webhooks/{}/handshake": // it rings without one
+				refused = w.Code != http.StatusConflict
+			case "POST /providers/Microsoft.ContainerRegistry/garbageCollections/{}/cancel": // it is over
 				refused = w.Code != http.StatusConflict
 			case "DELETE /webhooks/{}/replays/{}", "POST /listeners":
 				refused = w.Code >= 400

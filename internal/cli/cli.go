@@ -118,6 +118,7 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		eventsCommand(env),
 		listenCommand(env),
 		applyCommand(env),
+		gcCommand(env),
 		versionCommand(env),
 	)
 	return root
