@@ -90,7 +90,7 @@ const (
 
 // How much is done in one transaction of a collection: a few milliseconds' worth.
 const (
-	collectedLinks    = 100 // marked or removed
+	collectedLinks    = 50  // marked or removed
 	collectedContents = 25  // removed, of up to inlineLimit bytes each
 	contentsAtOnce    = 500 // looked at
 	manifestBytes     = 2 << 20

@@ -106,8 +106,9 @@ func (c *collector) lookAtLinks(ctx context.Context) error {
 	return nil
 }
 
-// readManifests adds what every manifest refers to, in order of row id. A manifest
-// that is there when this begins, and still when it ends, has been read.
+// readManifests adds what every manifest refers to, in order of row id, up to the
+// newest: or it would not end while others push faster. A manifest that is there when
+// this begins, and still when it ends, has been read.
 func (c *collector) readManifests(ctx context.Context, refs *references, done func(float64) float64) error {
 	var newest int64
 	err := c.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
@@ -117,7 +118,7 @@ func (c *collector) readManifests(ctx context.Context, refs *references, done fu
 	for after := int64(0); err == nil; {
 		var found []storedManifest
 		err = c.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-			found, err = manifestsAfter(tx, after, manifestsAtOnce, manifestBytes)
+			found, err = manifestsIn(tx, after, newest, manifestsAtOnce, manifestBytes)
 			return err
 		})
 		if err != nil || len(found) == 0 {
@@ -132,7 +133,7 @@ func (c *collector) readManifests(ctx context.Context, refs *references, done fu
 		if refs.low == 0 {
 			c.sum.Manifests += int64(len(found))
 		}
-		err = c.step(ctx, done(float64(after)/float64(max(newest, after))))
+		err = c.step(ctx, done(float64(after)/float64(newest)))
 	}
 	return err
 }

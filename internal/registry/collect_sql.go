@@ -86,21 +86,20 @@ type storedManifest struct {
 	data           []byte
 }
 
-// manifestsAfter returns manifests in order of row id from behind after: at most n,
-// and at most so many bytes unless the first one alone has more.
-func manifestsAfter(tx *sqldb.Tx, after int64, n int, bytes int64) ([]storedManifest, error) {
-	var last int64
-	var total int64
+// manifestsIn returns manifests in order of row id from behind after, up to last: at
+// most n, and at most so many bytes unless the first one alone has more.
+func manifestsIn(tx *sqldb.Tx, after, last int64, n int, bytes int64) ([]storedManifest, error) {
+	var upto, total int64
 	errEnough := errors.New("enough")
-	err := tx.Each("SELECT id, size FROM manifest WHERE id > $1 ORDER BY id LIMIT $2", []any{after, n}, func(s sqldb.Scan) error {
+	err := tx.Each("SELECT id, size FROM manifest WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3", []any{after, last, n}, func(s sqldb.Scan) error {
 		var id, size int64
 		if err := s(&id, &size); err != nil {
 			return err
 		}
-		if total += size; total > bytes && last != 0 {
+		if total += size; total > bytes && upto != 0 {
 			return errEnough
 		}
-		last = id
+		upto = id
 		return nil
 	})
 	if err != nil && err != errEnough {
@@ -108,7 +107,7 @@ func manifestsAfter(tx *sqldb.Tx, after int64, n int, bytes int64) ([]storedMani
 	}
 	return sqldb.Select(tx, func(s sqldb.Scan) (m storedManifest, err error) {
 		return m, s(&m.id, &m.repository, &m.mediaType, &m.data)
-	}, "SELECT id, repository, media_type, data FROM manifest WHERE id > $1 AND id <= $2 ORDER BY id", after, last)
+	}, "SELECT id, repository, media_type, data FROM manifest WHERE id > $1 AND id <= $2 ORDER BY id", after, upto)
 }
 
 // linksIn returns the links of blobs whose digest is behind after, up to last, in
@@ -120,10 +119,13 @@ func linksIn(tx *sqldb.Tx, after, last string) ([]link, error) {
 		WHERE digest > $1 AND digest <= $2 ORDER BY digest, repository`, after, last)
 }
 
-// holdRepository makes the transaction the only one that changes the repository, and
-// changes nothing of it.
+// holdRepository makes the transaction the only one that changes the repository, if
+// there is one.
 func holdRepository(tx *sqldb.Tx, id int64) error {
-	_, err := tx.Exec("UPDATE repository SET updated_at = updated_at WHERE id = $1", id)
+	err := tx.HoldAlone("SELECT id FROM repository WHERE id = $1", []any{id}, &id)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		return nil
+	}
 	return err
 }
 

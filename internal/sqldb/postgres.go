@@ -159,9 +159,14 @@ func (t postgresTx) serialise() error {
 	return err
 }
 
-// hold takes the lock of a foreign key, which DELETE waits for and no UPDATE of
-// other columns.
-func (t postgresTx) hold() string { return " FOR KEY SHARE" }
+// hold takes the lock of a foreign key, which DELETE waits for and no UPDATE of other
+// columns; or the one that such an UPDATE takes.
+func (t postgresTx) hold(alone bool) string {
+	if alone {
+		return " FOR NO KEY UPDATE"
+	}
+	return " FOR KEY SHARE"
+}
 
 func (t postgresTx) fault(err error) error { return postgresFault(err) }
 

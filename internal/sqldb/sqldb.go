@@ -141,7 +141,7 @@ type runner interface {
 	query(query string, args []any) (*sql.Rows, error)
 	insert(key, query string, args []any) (id int64, inserted bool, err error)
 	serialise() error
-	hold() string
+	hold(alone bool) string
 	fault(err error) error
 }
 
@@ -194,7 +194,14 @@ func (tx *Tx) Get(query string, args []any, dest ...any) error {
 // ends: nobody deletes it before. Several transactions can hold a row. It returns
 // ErrNoRow also if another transaction has just deleted it.
 func (tx *Tx) Hold(query string, args []any, dest ...any) error {
-	return tx.Get(query+tx.conn.hold(), args, dest...)
+	return tx.Get(query+tx.conn.hold(false), args, dest...)
+}
+
+// HoldAlone is Hold for a row that no other transaction may change either, or hold
+// alone. Whoever has changed it already is waited for, and the next statement sees
+// what they did.
+func (tx *Tx) HoldAlone(query string, args []any, dest ...any) error {
+	return tx.Get(query+tx.conn.hold(true), args, dest...)
 }
 
 // Scan reads the columns of the current row.

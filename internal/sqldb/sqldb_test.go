@@ -193,6 +193,45 @@ func TestValuesRoundTrip(t *testing.T) {
 	})
 }
 
+// TestHoldAlone: what is added up by several, who each hold the row alone first, is
+// the sum of it all.
+func TestHoldAlone(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		db := open()
+		if err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error { return set(tx, "sum", "") }); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		const each = 25
+		for range 4 {
+			all.Go(func() {
+				for range each {
+					err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+						var value string
+						if err := tx.HoldAlone("SELECT value FROM setting WHERE name = $1", []any{"sum"}, &value); err != nil {
+							return err
+						}
+						return set(tx, "sum", value+"x")
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if sum, _ := get(t, db, "sum"); len(sum) != 4*each {
+			t.Errorf("%d, want %d", len(sum), 4*each)
+		}
+		err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+			return tx.HoldAlone("SELECT value FROM setting WHERE name = $1", []any{"none"}, new(string))
+		})
+		if !errors.Is(err, sqldb.ErrNoRow) {
+			t.Errorf("none: %v", err)
+		}
+	})
+}
+
 // TestExclusive: one at a time has a right, and it comes back when its holder lets
 // it go.
 func TestExclusive(t *testing.T) {

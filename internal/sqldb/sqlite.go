@@ -250,7 +250,7 @@ func (c *sqliteConn) insert(_, query string, args []any) (id int64, inserted boo
 func (c *sqliteConn) serialise() error { return nil }
 
 // hold needs nothing: there is one writer.
-func (c *sqliteConn) hold() string { return "" }
+func (c *sqliteConn) hold(bool) string { return "" }
 
 func (c *sqliteConn) close() error {
 	for _, s := range c.stmts {
