@@ -160,8 +160,8 @@ type stocker struct {
 
 // stockLayers are what all images are made of: contents in the database and in files.
 var stockLayers = func() (all [][]byte) {
-	for i := range 20 {
-		all = append(all, bytes.Repeat([]byte{byte('a' + i)}, 100+i%2*70_000))
+	for i := range 60 {
+		all = append(all, bytes.Repeat([]byte{byte(i)}, 100+i%2*70_000))
 	}
 	return all
 }()
@@ -193,7 +193,7 @@ func (p *stocker) run(ctx context.Context) {
 
 // push reports whether the server answers.
 func (p *stocker) push(ctx context.Context, n int) bool {
-	m := &stocked{repo: fmt.Sprintf("stock/r%d", p.rnd.IntN(2)), layers: [][]byte{stockLayers[p.rnd.IntN(20)], stockLayers[p.rnd.IntN(20)]}, doubtful: true}
+	m := &stocked{repo: fmt.Sprintf("stock/r%d", p.rnd.IntN(2)), layers: [][]byte{stockLayers[p.rnd.IntN(60)], stockLayers[p.rnd.IntN(60)]}, doubtful: true}
 	layer := func(content []byte) string {
 		return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":%q,"size":%d}`, harness.Digest(content), len(content))
 	}
