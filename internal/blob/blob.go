@@ -61,9 +61,8 @@ type Store interface {
 
 // File is a content that is kept or staged.
 type File struct {
-	Name   string
-	Digest oci.Digest // that Keep was given; empty for staged content
-	Size   int64      // bytes
+	Name string
+	Size int64 // bytes
 
 	// Changed is when bytes were last added, or when it was kept: whoever keeps a
 	// content and puts its name on record later has this moment to go by.

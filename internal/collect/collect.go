@@ -26,8 +26,8 @@ import (
 // Owner keeps files in the blob store, and their names on record. It puts a name there
 // within a day of when the file was kept, or never.
 type Owner interface {
-	// Owned returns the names of those of some files that are on record.
-	Owned(ctx context.Context, files []blob.File) ([]string, error)
+	// Named returns those of some files that are on record.
+	Named(tx *sqldb.Tx, files []string) ([]string, error)
 }
 
 // Options are what a Store is made of.

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dockbell/dockbell/internal/blob"
 	"github.com/dockbell/dockbell/internal/blob/blobtest"
 	"github.com/dockbell/dockbell/internal/blob/fs"
 	"github.com/dockbell/dockbell/internal/collect"
@@ -235,11 +234,11 @@ type records struct {
 	asked []string
 }
 
-func (r *records) Owned(_ context.Context, files []blob.File) (theirs []string, err error) {
-	for _, f := range files {
-		r.asked = append(r.asked, f.Name)
-		if slices.Contains(r.files, f.Name) {
-			theirs = append(theirs, f.Name)
+func (r *records) Named(_ *sqldb.Tx, files []string) (theirs []string, err error) {
+	for _, name := range files {
+		r.asked = append(r.asked, name)
+		if slices.Contains(r.files, name) {
+			theirs = append(theirs, name)
 		}
 	}
 	return theirs, nil

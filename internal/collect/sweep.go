@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/blob"
+	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 // leftover is the age from which on a file that is on record nowhere belongs to nobody.
@@ -42,18 +43,30 @@ func (r *runner) sweep(ctx context.Context) error {
 
 // sweepSome removes those of some old files that nobody owns.
 func (r *runner) sweepSome(ctx context.Context, old []blob.File) error {
-	rest := slices.Clone(old)
-	for _, o := range r.Owners {
-		if len(rest) == 0 {
-			break
-		}
-		theirs, err := o.Owned(ctx, rest)
-		if err != nil {
-			return err
-		}
-		rest = slices.DeleteFunc(rest, func(f blob.File) bool { return slices.Contains(theirs, f.Name) })
+	names := make([]string, len(old))
+	for i, f := range old {
+		names[i] = f.Name
 	}
-	for _, f := range rest {
+	err := r.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		for _, o := range r.Owners {
+			if len(names) == 0 {
+				return nil
+			}
+			theirs, err := o.Named(tx, names)
+			if err != nil {
+				return err
+			}
+			names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(theirs, name) })
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range old {
+		if !slices.Contains(names, f.Name) {
+			continue
+		}
 		if !r.DryRun {
 			if err := r.Blobs.Remove(f.Name); err != nil {
 				return err

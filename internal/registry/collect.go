@@ -352,15 +352,9 @@ func (c *collector) removeSome(ctx context.Context, found []contentHead) error {
 	return nil
 }
 
-// Owned returns the names of those of some files of the blob store that are on record
-// here.
-func (s *Store) Owned(ctx context.Context, files []blob.File) (ours []string, err error) {
-	err = s.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		ours, err = contentFiles(tx, files)
-		return err
-	})
-	return ours, err
-}
+// Named returns those of some files of the blob store that contents are in, whichever
+// registries have them.
+func (s *Store) Named(tx *sqldb.Tx, files []string) ([]string, error) { return named(tx, files) }
 
 // placeOfDigest returns how far a list in order of digest has come, 0 to 1.
 func placeOfDigest(dgst string) float64 {

@@ -222,12 +222,12 @@ func deleteContents(tx *sqldb.Tx, found []contentHead) (gone []contentHead, err 
 	return nil, errLinked
 }
 
-// contentFiles returns which of some files contents are in.
-func contentFiles(tx *sqldb.Tx, files []blob.File) (names []string, err error) {
-	digests := make([]any, len(files))
-	for i, f := range files {
-		digests[i] = string(f.Digest)
+// named returns those of some files of the blob store that contents are in.
+func named(tx *sqldb.Tx, files []string) ([]string, error) {
+	args := make([]any, len(files))
+	for i, file := range files {
+		args[i] = file
 	}
-	return sqldb.Select(tx, func(s sqldb.Scan) (name string, err error) { return name, s(&name) },
-		"SELECT file FROM content WHERE digest IN ("+sqldb.In(1, len(digests))+") AND file IS NOT NULL", digests...)
+	return sqldb.Select(tx, func(s sqldb.Scan) (file string, err error) { return file, s(&file) },
+		"SELECT file FROM content WHERE file IN ("+sqldb.In(1, len(args))+")", args...)
 }

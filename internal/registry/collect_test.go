@@ -474,7 +474,7 @@ func (s *crashing) Discard(upload string) error {
 // TestCollectionsThatStop ends each collection after one step more than the one
 // before, or in the midst of its files, until one comes to its end. What is needed is
 // there all the time; in the end nothing else is, but the files that a crash left
-// without their rows: those Owned does not know.
+// without their rows: those Named does not know.
 func TestCollectionsThatStop(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
@@ -516,14 +516,17 @@ func TestCollectionsThatStop(t *testing.T) {
 		if n, _ := contents(t, db, blobs); n != 2 {
 			t.Errorf("%d contents", n)
 		}
-		var all []blob.File
+		var all, ours []string
 		for f, err := range store.Blobs.Kept() {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, f)
+			all = append(all, f.Name)
 		}
-		ours, err := store.Owned(bg, all)
+		err := db.Read(bg, func(tx *sqldb.Tx) (err error) {
+			ours, err = store.Named(tx, all)
+			return err
+		})
 		if err != nil || len(ours) != 1 || len(all) < 2 {
 			t.Errorf("of %d files %q are known, %v", len(all), ours, err)
 		}

@@ -272,15 +272,8 @@ func (s *Store) OpenStaged(upload string) (io.ReadCloser, error) {
 func (s *Store) Kept() iter.Seq2[blob.File, error] {
 	return func(yield func(blob.File, error) bool) {
 		s.walk(keptFolder, 2, func(f blob.File, err error) bool {
-			if err == nil {
-				dir, base := path.Split(f.Name)
-				hex, upload, _ := strings.Cut(base, ".")
-				f.Digest, err = oci.ParseDigest(path.Base(path.Dir(path.Clean(dir))) + ":" + hex)
-				if err != nil || !plain(upload) {
-					return true // Keep made no such name
-				}
-			}
-			return yield(f, err)
+			hex, upload, _ := strings.Cut(path.Base(f.Name), ".")
+			return err == nil && (!plain(hex) || !plain(upload)) || yield(f, err) // Keep made no such name
 		})
 	}
 }

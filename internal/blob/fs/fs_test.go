@@ -294,7 +294,7 @@ func TestAgeOfWhatIsKept(t *testing.T) {
 	}
 	var found []string
 	for f, err := range s.Kept() {
-		if err != nil || f.Digest != oci.FromBytes(oci.SHA256, []byte("slow")) || f.Changed.Before(time.Now().Add(-time.Hour)) {
+		if err != nil || f.Changed.Before(time.Now().Add(-time.Hour)) {
 			t.Errorf("kept: %+v, %v", f, err)
 		}
 		found = append(found, f.Name)

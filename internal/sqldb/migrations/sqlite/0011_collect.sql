@@ -4,6 +4,9 @@
 -- to the blob; null: something does, or nobody looked.
 ALTER TABLE blob_link ADD COLUMN condemned_at INTEGER;
 
+-- package registry: which content has a file.
+CREATE UNIQUE INDEX content_file ON content (file) WHERE file IS NOT NULL;
+
 -- package collect
 CREATE TABLE collection (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
