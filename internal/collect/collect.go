@@ -6,7 +6,7 @@
 // registry's contents is for package registry, which does that part of a collection.
 // Invariants:
 //   - One collection at a time runs, over all processes that share a database. That
-//     spares work; two would do no harm.
+//     spares work: two would do no harm.
 //   - A file is removed only if it is a day old and no owner has it on record; and none
 //     in a store whose files another database may name.
 package collect

@@ -42,7 +42,7 @@ import (
 // open.
 //
 // A collection may stop anywhere: what it has done is done, and the next one begins
-// anew. Two at once do no harm.
+// anew. Two at once do no harm if the grace time is longer than a transaction takes.
 
 // Collecting says how a collection runs.
 type Collecting struct {
@@ -154,8 +154,11 @@ func (c *collector) endUploads(ctx context.Context) error {
 			found, err = uploadsBefore(tx, before.UnixNano(), after, uploadsAtOnce)
 			return err
 		})
-		if err != nil || len(found) == 0 {
-			return c.endFiles(ctx, err)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return c.endFiles(ctx)
 		}
 		after = found[len(found)-1]
 		if err := c.endSome(ctx, found); err != nil {
@@ -200,11 +203,8 @@ func (c *collector) endSome(ctx context.Context, found []uploadAge) error {
 }
 
 // endFiles removes staged files that no session names: a crash left them, after the
-// first byte and before the row. err is passed on.
-func (c *collector) endFiles(ctx context.Context, err error) error {
-	if err != nil {
-		return err
-	}
+// first byte and before the row.
+func (c *collector) endFiles(ctx context.Context) error {
 	old := make([]blob.File, 0, filesAtOnce)
 	for f, err := range c.Blobs.Uploads() {
 		if err != nil {
@@ -267,16 +267,19 @@ func (c *collector) removeGivenUp(ctx context.Context) error {
 		return err
 	})
 	for err == nil && !c.DryRun {
-		var given []int64
+		var id int64
 		err = c.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-			given, err = givenUp(tx, 1)
+			id, err = anyGivenUp(tx)
 			return err
 		})
-		if err != nil || len(given) == 0 {
-			break
+		if errors.Is(err, sqldb.ErrNoRow) {
+			return nil
 		}
-		if err = c.remove(ctx, given[0]); err == nil {
-			err = c.step(ctx, 0.02)
+		if err == nil {
+			err = c.remove(ctx, id)
+		}
+		if err == nil {
+			err = c.step(ctx, 0)
 		}
 	}
 	return err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"hash/maphash"
-	"io"
 	"slices"
 	"strings"
 
@@ -160,7 +159,7 @@ func digestsIn(data []byte) (digests []string) {
 	text := json.NewDecoder(strings.NewReader(string(data)))
 	for {
 		token, err := text.Token()
-		if err == io.EOF || err != nil {
+		if err != nil {
 			return digests
 		}
 		if s, ok := token.(string); ok {

@@ -67,11 +67,10 @@ func countRepositories(tx *sqldb.Tx) (n int64, err error) {
 	return n, tx.Get("SELECT count(*) FROM repository", nil, &n)
 }
 
-// givenUp returns up to n repositories that were given up: what they hold is links
-// alone. Those of a deleted registry that hold manifests are for Purge.
-func givenUp(tx *sqldb.Tx, n int) ([]int64, error) {
-	return sqldb.Select(tx, func(s sqldb.Scan) (id int64, err error) { return id, s(&id) },
-		"SELECT id FROM repository r WHERE registry < 0 AND NOT EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.id) LIMIT $1", n)
+// anyGivenUp returns a repository that was given up and holds links alone, or
+// sqldb.ErrNoRow. Those of a deleted registry that hold manifests are for Purge.
+func anyGivenUp(tx *sqldb.Tx) (id int64, err error) {
+	return id, tx.Get("SELECT id FROM repository r WHERE registry < 0 AND NOT EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.id) LIMIT 1", nil, &id)
 }
 
 // newestOfAll returns the greatest row id of a manifest; 0 for none.

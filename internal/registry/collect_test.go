@@ -787,3 +787,48 @@ func (p *pusher) pullAll() {
 		}
 	}
 }
+
+// TestLinksThatACrashLeft: a collection ends the deletion of a repository, and leaves
+// alone what Purge is about to remove.
+func TestLinksThatACrashLeft(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		store := openStore(t, open(), t.TempDir())
+		r := store.For(contoso, docker)
+		push(t, r, "stays", "v1", []byte("layer 1"))
+		before := whole(t, store.DB)
+		push(t, r, "crashed", "v1", []byte("layer 1"))
+		push(t, r, "crashed", "v1", []byte("layer 2"))
+		push(t, store.For(event.Registry{ID: 2, Name: "fabrikam"}, docker), "doomed", "v1", []byte("layer 3"))
+		err := store.DB.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+			for _, statement := range []string{
+				"DELETE FROM tag WHERE repository = (SELECT id FROM repository WHERE name = 'crashed')",
+				"DELETE FROM manifest WHERE repository = (SELECT id FROM repository WHERE name = 'crashed')",
+				"UPDATE repository SET registry = -registry, name = 'crashed~7' WHERE name = 'crashed'",
+				"UPDATE repository SET registry = -registry WHERE name = 'doomed'",
+			} {
+				if _, err := tx.Exec(statement); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := collect(t, store, registry.Collecting{Grace: time.Hour}); sum.Blobs != 1 || sum.Bytes != 7 { // of layer 2; the others are linked
+			t.Errorf("%+v", sum)
+		}
+		deleted(t, store.DB, 2)
+		if err := store.Purge(bg, 2); err != nil {
+			t.Fatal(err)
+		}
+		if sum := collect(t, store, registry.Collecting{Grace: time.Hour}); sum.Blobs != 1 || sum.Bytes != 7 {
+			t.Errorf("after the purge: %+v", sum)
+		}
+		if left := whole(t, store.DB); left != before {
+			t.Errorf("left %s, before %s", left, before)
+		}
+		pulls(t, r, "stays", "v1")
+	})
+}
