@@ -115,7 +115,7 @@ func (s *server) collect(dryRun bool) collect.Collection {
 
 // forever makes a collection that does not end by itself.
 func forever(n int) collect.Contents {
-	return collect.Contents{Phase: "links", Done: 0.5, Links: int64(n)}
+	return collect.Contents{Phase: "links", Done: 0.5, Links: int64(n) + 1}
 }
 
 // TestRecord: what a collection came to is on record and in the log, and the newest
