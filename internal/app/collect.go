@@ -32,7 +32,7 @@ func (s *Server) openCollections(ctx context.Context) (err error) {
 // collectContents has package registry do its part of a collection.
 func (s *Server) collectContents(ctx context.Context, how collect.How) error {
 	_, err := s.registry.Collect(ctx, registry.Collecting{
-		Grace: how.Grace, DryRun: how.DryRun,
+		Grace: how.Grace, DryRun: how.DryRun, Foreign: how.Foreign,
 		Step: func(ctx context.Context, so registry.Collected) error { return how.Step(ctx, collect.Contents(so)) },
 	})
 	return err

@@ -63,6 +63,9 @@ type How struct {
 	Grace  time.Duration
 	DryRun bool // only count
 
+	// Foreign says that files which no row names are to be left alone.
+	Foreign bool
+
 	// Step is called after each small piece of work, with what was done so far, and
 	// takes its time. Its error ends the collection.
 	Step func(context.Context, Contents) error

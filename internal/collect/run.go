@@ -71,7 +71,7 @@ type runner struct {
 const contentsShare = 0.9
 
 func (r *runner) work(ctx context.Context) error {
-	err := r.Store.Contents(ctx, How{Grace: r.Grace, DryRun: r.DryRun, Step: func(ctx context.Context, so Contents) error {
+	err := r.Store.Contents(ctx, How{Grace: r.Grace, DryRun: r.DryRun, Foreign: r.Foreign, Step: func(ctx context.Context, so Contents) error {
 		r.Figures.Contents = so
 		r.Done *= contentsShare
 		return r.step(ctx)

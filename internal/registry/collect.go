@@ -54,6 +54,10 @@ type Collecting struct {
 	// DryRun counts what would go, and changes nothing.
 	DryRun bool
 
+	// Foreign says that sessions of another database may name files of uploads: those
+	// that no session of this one names are left alone.
+	Foreign bool
+
 	// References bounds the memory: how many references of manifests are held at
 	// once, at about 16 bytes each, beside those of one digest in 256. Where there are
 	// more, the manifests are read several times. 0 means two million.
@@ -156,6 +160,9 @@ func (c *collector) endUploads(ctx context.Context) error {
 		})
 		if err != nil {
 			return err
+		}
+		if len(found) == 0 && c.Foreign {
+			return nil
 		}
 		if len(found) == 0 {
 			return c.endFiles(ctx)

@@ -403,6 +403,9 @@ func TestUploadsExpire(t *testing.T) {
 			}
 		}
 		dry := collect(t, store, registry.Collecting{DryRun: true})
+		if foreign := collect(t, store, registry.Collecting{DryRun: true, Foreign: true}); foreign.Uploads != dry.Uploads-1 {
+			t.Errorf("files that may be another's: %+v, else %+v", foreign, dry)
+		}
 
 		reading, more := io.Pipe()
 		appended := make(chan error)
