@@ -31,9 +31,7 @@ func BenchmarkCollection(b *testing.B) {
 	b.Logf("filled in %s", time.Since(began).Round(time.Second))
 	for _, clients := range []int{1, 8} {
 		b.Run(fmt.Sprint("Clients", clients), func(b *testing.B) {
-			if clients > 1 {
-				offline(b, data, uselessBlobs) // the last run removed them
-			}
+			offline(b, data, uselessBlobs) // an earlier run removed them
 			s := harness.Start(b, data, flags...)
 			p := &pushing{b: b, s: s, clients: clients}
 			for _, what := range []string{"condemn", "remove"} {
@@ -41,7 +39,7 @@ func BenchmarkCollection(b *testing.B) {
 				started := time.Now()
 				id := startCollection(b, s)
 				var c collected
-				during := p.until(func() bool { c = lookAt(b, s, id); return c.State != "running" }, 5*time.Minute)
+				during := p.until(func() bool { c = lookAt(b, s, id); return c.State != "running" }, 10*time.Minute)
 				took := time.Since(started)
 				after := p.until(func() bool { return false }, 10*time.Second)
 				b.Logf("%s: %+v took %s; %d pushes meanwhile", what, c, took.Round(time.Millisecond), len(during))
@@ -122,7 +120,7 @@ func manyImages(db *sqldb.DB) error {
 			return err
 		}
 	}
-	return uselessBlobs(db)
+	return nil
 }
 
 // uselessBlobs adds 50,000 blobs of 4 KiB that nothing refers to.
@@ -131,10 +129,10 @@ func uselessBlobs(db *sqldb.DB) error {
 		err := db.Write(context.Background(), sqldb.Bulk, func(tx *sqldb.Tx) error {
 			for n := range uselessPer {
 				digest := harness.Digest(fmt.Appendf(nil, "useless %d %d", repo, n))
-				if _, err := tx.Exec("INSERT INTO content (digest, size, data, created_at) VALUES ($1, 4096, $2, 0)", digest, make([]byte, 4096)); err != nil {
+				if _, err := tx.Exec("INSERT INTO content (digest, size, data, created_at) VALUES ($1, 4096, $2, 0) ON CONFLICT DO NOTHING", digest, make([]byte, 4096)); err != nil {
 					return err
 				}
-				if _, err := tx.Exec("INSERT INTO blob_link (repository, digest, linked_at) SELECT id, $1, 0 FROM repository WHERE name = $2", digest, fmt.Sprint("many/r", repo)); err != nil {
+				if _, err := tx.Exec("INSERT INTO blob_link (repository, digest, linked_at) SELECT id, $1, 0 FROM repository WHERE name = $2 ON CONFLICT DO NOTHING", digest, fmt.Sprint("many/r", repo)); err != nil {
 					return err
 				}
 			}

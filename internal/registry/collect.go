@@ -92,12 +92,15 @@ const (
 	inContents     = "contents"
 )
 
-// How much is done in one transaction of a collection: a few milliseconds' worth.
+// How much is done at once in a collection: a millisecond's worth or so. Whoever
+// pushes may have to wait for one such piece, in the writer or for a processor, and on
+// two processors with larger ones that was in every hundredth push to see.
 const (
-	collectedLinks    = 50  // marked or removed
-	collectedContents = 25  // removed, of up to inlineLimit bytes each
-	contentsAtOnce    = 500 // looked at
-	manifestBytes     = 2 << 20
+	collectedLinks    = 25  // marked or removed
+	collectedContents = 8   // removed, of up to inlineLimit bytes each
+	lookedAt          = 100 // links or contents read
+	manifestsRead     = 20
+	manifestBytes     = 1 << 20
 	filesAtOnce       = 100
 )
 
@@ -299,7 +302,7 @@ func (c *collector) removeContents(ctx context.Context) error {
 		var last string
 		var found []contentHead
 		err := c.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-			if last, err = lastOfContents(tx, after, contentsAtOnce); err != nil || last == "" {
+			if last, err = lastOfContents(tx, after, lookedAt); err != nil || last == "" {
 				return err
 			}
 			found, err = unlinkedContents(tx, after, last)

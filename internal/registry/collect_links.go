@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"hash/maphash"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -117,7 +118,7 @@ func (c *collector) readManifests(ctx context.Context, refs *references, done fu
 	for after := int64(0); err == nil; {
 		var found []storedManifest
 		err = c.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-			found, err = manifestsIn(tx, after, newest, manifestsAtOnce, manifestBytes)
+			found, err = manifestsIn(tx, after, newest, manifestsRead, manifestBytes)
 			return err
 		})
 		if err != nil || len(found) == 0 {
@@ -127,6 +128,7 @@ func (c *collector) readManifests(ctx context.Context, refs *references, done fu
 			for _, dgst := range blobsOf(m.mediaType, m.data) {
 				refs.add(m.repository, dgst)
 			}
+			runtime.Gosched() // requests first
 		}
 		after = found[len(found)-1].id
 		if refs.low == 0 {
@@ -185,7 +187,7 @@ func (c *collector) judgeLinks(ctx context.Context, algorithm string, refs *refe
 	for {
 		var found []link
 		err := c.DB.Read(ctx, func(tx *sqldb.Tx) error {
-			last, err := lastOfLinks(tx, after, linksAtOnce)
+			last, err := lastOfLinks(tx, after, lookedAt)
 			if err != nil {
 				return err
 			}
