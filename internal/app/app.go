@@ -30,6 +30,7 @@ import (
 	"github.com/dockbell/dockbell/internal/auth"
 	"github.com/dockbell/dockbell/internal/blob/fs"
 	"github.com/dockbell/dockbell/internal/chart"
+	"github.com/dockbell/dockbell/internal/collect"
 	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
@@ -48,22 +49,23 @@ type Server struct {
 	cfg *config.Config
 	log *slog.Logger
 
-	lock      *os.File
-	db        *sqldb.DB
-	blobs     *fs.Store
-	outbound  *outbound.Client
-	listeners *listen.Hub
-	deliver   *delivery.Engine
-	events    *outbox.Outbox
-	tenants   *tenant.Store
-	hosts     *tenant.Hosts
-	authority *auth.Authority
-	audit     *audit.Log
-	keeping   func() // ends what keeps the audit log and the signing keys; nil: nothing does
-	registry  *registry.Store
-	charts    *chart.Store
-	webhooks  *webhook.Store
-	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
+	lock        *os.File
+	db          *sqldb.DB
+	blobs       *fs.Store
+	outbound    *outbound.Client
+	listeners   *listen.Hub
+	deliver     *delivery.Engine
+	events      *outbox.Outbox
+	tenants     *tenant.Store
+	hosts       *tenant.Hosts
+	authority   *auth.Authority
+	audit       *audit.Log
+	keeping     func() // ends what keeps the audit log and the signing keys; nil: nothing does
+	registry    *registry.Store
+	charts      *chart.Store
+	webhooks    *webhook.Store
+	collections *collect.Store
+	asking      func() // ends what asks the addresses of webhooks; nil: nothing does
 
 	id        string // of this server, made at its first start
 	tls       *tls.Config
@@ -232,7 +234,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.startAsking()
 	s.startPurging()
 	s.startKeeping()
-	return nil
+	return s.openCollections(ctx)
 }
 
 // answersFor reports whether a host, perhaps with a port, means one of the hosted
@@ -313,6 +315,9 @@ func (s *Server) close() error {
 		s.redirects.Close() // likewise
 	}
 	s.listeners.Stop() // likewise
+	if s.collections != nil {
+		s.collections.Stop()
+	}
 	if s.stopPurging != nil {
 		s.stopPurging()
 	}

@@ -32,7 +32,7 @@ func (s *Server) handler() http.Handler {
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
-		Admins: s.authority, Tokens: s.authority.RepositoryTokens(), Size: s.size, Purge: s.purge, Directory: s.authority.Tenant(),
+		Admins: s.authority, Tokens: s.authority.RepositoryTokens(), Size: s.size, Purge: s.purge, Collections: s.collections, Directory: s.authority.Tenant(),
 		Audit: s.audit, SigningKeys: s.authority,
 	})
 	identity := identityserver.New(identityserver.Config{

@@ -35,6 +35,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
+	"github.com/dockbell/dockbell/internal/collect"
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -43,8 +44,12 @@ import (
 	"github.com/dockbell/dockbell/internal/webhook"
 )
 
-// Root is the path under which people with curl find the control plane.
-const Root = "/api/v1/registries"
+// Root is the path under which people with curl find the control plane, and
+// CollectionsRoot what of it is about no registry: the collections.
+const (
+	Root            = "/api/v1/registries"
+	CollectionsRoot = "/api/v1/garbageCollections"
+)
 
 // Deliveries is the engine that delivers, as the control plane needs it. Package
 // delivery has all of it, and says what each fails with.
@@ -90,6 +95,24 @@ type Replays interface {
 	CancelReplay(ctx context.Context, endpoint, id int64) (delivery.Replay, error)
 }
 
+// Collections remove what nothing needs any more, of all registries.
+type Collections interface {
+	// Collect starts one, which goes on by itself. It fails with fault.Conflict while
+	// another one runs.
+	Collect(ctx context.Context, by string, dryRun bool) (collect.Collection, error)
+
+	// Collections returns the newest ones, newest first.
+	Collections(ctx context.Context) ([]collect.Collection, error)
+	Collection(ctx context.Context, id int64) (collect.Collection, error)
+
+	// Cancel ends one, a moment later. It fails with fault.Conflict for one that is
+	// over.
+	Cancel(ctx context.Context, id int64) (collect.Collection, error)
+
+	// Next returns when one begins by itself; zero for never.
+	Next(ctx context.Context) (time.Time, error)
+}
+
 // Admins are the admin users of registries. Each fails with fault.NotFound for
 // one that is not enabled.
 type Admins interface {
@@ -124,6 +147,9 @@ type Config struct {
 	Feed       Feed
 	Listeners  *listen.Hub
 	Tokens     *auth.RepositoryTokens
+
+	// Collections are for those who may do that in the subscription.
+	Collections Collections
 
 	// Stopping is closed when the server is about to stop: whoever waits for
 	// something to happen is answered then. Nil means that it never stops.

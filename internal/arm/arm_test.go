@@ -48,7 +48,9 @@ type plane struct {
 	logged  strings.Builder
 	purges  int
 	audit   *audit.Log
-	config  arm.Config // what Handler is made of
+
+	collections collections
+	config      arm.Config // what Handler is made of
 }
 
 func newPlane(t testing.TB) *plane {
@@ -135,6 +137,7 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 		Tokens:       authority.RepositoryTokens(),
 		Size:         func(context.Context, int64) (int64, error) { return 12345, nil },
 		Purge:        func() { p.purges++ },
+		Collections:  &p.collections,
 		Directory:    "00000000-0000-0000-0000-000000000002",
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}

@@ -51,7 +51,8 @@ const (
 	aReplication  = aRegistry + "/replications"
 	aScopeMap     = aRegistry + "/scopeMaps"
 	aToken        = aRegistry + "/tokens"
-	aListener     = aRegistry + "/listeners" // not Azure's
+	aListener     = aRegistry + "/listeners"         // not Azure's
+	aCollection   = provider + "/garbageCollections" // not Azure's
 	aSubscription = "Microsoft.Resources/subscriptions"
 	aGroup        = aSubscription + "/resourceGroups"
 	aSigningKey   = provider + "/signingKeys" // not Azure's
@@ -93,6 +94,10 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofSubscription, http.MethodGet, []string{"providers", provider, "signingKeys"}, aSigningKey + "/read", false, listSigningKeys},
 		{ofSubscription, http.MethodPost, []string{"providers", provider, "signingKeys", "rotate"}, aSigningKey + "/rotate/action", false, rotateSigningKey},
 		{ofSubscription, http.MethodPost, []string{"providers", provider, "checkNameAvailability"}, provider + "/checkNameAvailability/read", false, checkName},
+		{ofSubscription, http.MethodGet, []string{"providers", provider, "garbageCollections"}, aCollection + "/read", false, listCollections},
+		{ofSubscription, http.MethodPost, []string{"providers", provider, "garbageCollections"}, aCollection + "/write", false, startCollection},
+		{ofSubscription, http.MethodGet, []string{"providers", provider, "garbageCollections", "*"}, aCollection + "/read", false, getCollection},
+		{ofSubscription, http.MethodPost, []string{"providers", provider, "garbageCollections", "*", "cancel"}, aCollection + "/cancel/action", false, cancelCollection},
 
 		{ofGroup, http.MethodGet, nil, readGroup, false, getGroup},
 		{ofGroup, http.MethodHead, nil, readGroup, false, headGroup},
@@ -177,7 +182,7 @@ func Handles(path string) bool {
 
 // ofProvider are the things of the whole server that are beside the registries
 // under the short root.
-var ofProvider = []string{"auditLog", "signingKeys"}
+var ofProvider = []string{"auditLog", "signingKeys", "garbageCollections"}
 
 // parsePath reads a path of either root. Whether there is anything at it is for
 // findRoute to say.
@@ -247,8 +252,8 @@ func findRoute(h http.Header, method string, p place) (found route, names [2]str
 		return findRoute(h, http.MethodGet, p)
 	}
 	if allowed == nil && p.level == ofServer {
-		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q: the registries are at %s, and where ARM has them below /subscriptions",
-			clip("/"+strings.Join(p.rest, "/")), Root)
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q: the registries are at %s, garbage collections at %s, and where ARM has them below /subscriptions",
+			clip("/"+strings.Join(p.rest, "/")), Root, CollectionsRoot)
 	}
 	if allowed == nil {
 		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.rest, "/")), p.level.noun(), below(p.level, p.rest))
@@ -257,8 +262,10 @@ func findRoute(h http.Header, method string, p place) (found route, names [2]str
 	h.Set("Allow", strings.Join(allowed, ", "))
 	what := clip(strings.Join(p.rest, "/"))
 	switch {
-	case p.short && p.level == ofSubscription:
+	case p.short && p.level == ofSubscription && len(p.rest) == 3 && strings.EqualFold(p.rest[2], "registries"):
 		what = Root
+	case p.short && p.level == ofSubscription:
+		what = clip(strings.Join(p.rest[2:], "/"))
 	case what == "":
 		what = p.level.noun() + " itself"
 	}

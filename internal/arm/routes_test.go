@@ -58,6 +58,8 @@ type reached struct {
 func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	name := "DeployHook"
 	switch {
+	case strings.Contains(rt.Path, "/garbageCollections"):
+		name = "1"
 	case strings.HasPrefix(rt.Path, "/listeners"):
 		name = listener
 	case strings.HasPrefix(rt.Path, "/replications"):
@@ -79,7 +81,7 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	if rt.Level == 3 {
 		found = append(found, reached{rt, short + path, bodies[rt.Method+" "+rt.Path]})
 	}
-	if below, ok := strings.CutPrefix(path, "/providers/Microsoft.ContainerRegistry"); ok && rt.Level == 1 && (strings.HasPrefix(below, "/auditLog") || strings.HasPrefix(below, "/signingKeys")) {
+	if below, ok := strings.CutPrefix(path, "/providers/Microsoft.ContainerRegistry"); ok && rt.Level == 1 && (strings.HasPrefix(below, "/auditLog") || strings.HasPrefix(below, "/signingKeys") || strings.HasPrefix(below, "/garbageCollections")) {
 		found = append(found, reached{rt, "/api/v1" + below, bodies[rt.Method+" "+rt.Path]})
 	}
 	if rt.Level == 1 && strings.HasSuffix(path, "/registries") {
@@ -267,6 +269,8 @@ func TestOwnerWalksEveryRoute(t *testing.T) {
 			case "POST /listeners/{}/results": // there is nothing to report
 				refused = w.Code != http.StatusBadRequest
 			case "POST /webhooks/{}/handshake": // it rings without one
+				refused = w.Code != http.StatusConflict
+			case "POST /providers/Microsoft.ContainerRegistry/garbageCollections/{}/cancel": // it is over
 				refused = w.Code != http.StatusConflict
 			case "DELETE /webhooks/{}/replays/{}", "POST /listeners":
 				refused = w.Code >= 400

@@ -112,7 +112,7 @@ func TestChartRoles(t *testing.T) {
 	for role, want := range map[string]string{
 		"Owner": "artifact-repository:repo:pull,push,delete", "Contributor": "artifact-repository:repo:pull,push,delete",
 		"Reader": "artifact-repository:repo:pull", "AcrPull": "artifact-repository:repo:pull", "AcrPush": "artifact-repository:repo:pull,push",
-		"AcrDelete": "artifact-repository:repo:delete", "AcrQuarantineWriter": "",
+		"AcrDelete": "artifact-repository:repo:delete", "AcrQuarantineWriter": "artifact-repository:repo:pull",
 	} {
 		id := Identity{Name: role, account: &account{name: role, rights: rights{roles: []Assignment{{role, "/"}}}}}
 		got := ""

@@ -12,6 +12,8 @@ package blob
 
 import (
 	"io"
+	"iter"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/oci"
 )
@@ -48,6 +50,23 @@ type Store interface {
 
 	// Remove deletes kept content; none is no error.
 	Remove(file string) error
+
+	// Kept returns what is kept, in no order. What is kept or removed meanwhile
+	// may or may not be among it. An error ends it.
+	Kept() iter.Seq2[File, error]
+
+	// Uploads is Kept for staged content, with the names of uploads.
+	Uploads() iter.Seq2[File, error]
+}
+
+// File is a content that is kept or staged.
+type File struct {
+	Name string
+	Size int64 // bytes
+
+	// Changed is when bytes were last added, or when it was kept: whoever keeps a
+	// content and puts its name on record later has this moment to go by.
+	Changed time.Time
 }
 
 // Staged is content that an upload is adding to.

@@ -124,6 +124,7 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		auditCommand(env),
 		listenCommand(env),
 		applyCommand(env),
+		gcCommand(env),
 		versionCommand(env),
 	)
 	return root

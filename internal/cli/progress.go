@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/dockbell/dockbell/internal/fault"
 )
 
 // progress shows on standard error how far long work is: a bar on a terminal,
@@ -50,4 +53,49 @@ func (p *progress) end() {
 	case !p.shown.IsZero():
 		fmt.Fprintln(p.env.Stderr)
 	}
+}
+
+const (
+	// firstPoll is when work that was started is looked at first. Each pause after it
+	// is half as long again, up to lastPoll: short work ends at once.
+	firstPoll = 50 * time.Millisecond
+	lastPoll  = time.Second
+
+	// patience is how long a server may be away while its work is followed: the work
+	// outlives a restart, or it is on record that it did not.
+	patience = time.Minute
+)
+
+// following is how work of a server is followed that goes on by itself.
+type following[T any] struct {
+	env       Env
+	runs      func(T) bool
+	tell      func(T) (fraction float64, text string) // how far it is
+	ask       func(context.Context) (T, error)
+	leftAlone string // what to say to whoever interrupts the command
+}
+
+// follow waits for the end of the work and shows on standard error how far it is.
+func (f following[T]) follow(ctx context.Context, work T) (T, error) {
+	bar := progress{env: f.env}
+	defer bar.end()
+	answered := time.Now()
+	for pause := firstPoll; f.runs(work); pause = min(pause*3/2, lastPoll) {
+		bar.show(f.tell(work))
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		now, err := f.ask(ctx)
+		switch {
+		case err == nil:
+			work, answered = now, time.Now()
+		case ctx.Err() != nil:
+			return work, fault.Wrap(err, fault.Unavailable, "%s", f.leftAlone)
+		case !fault.Is(err, fault.Unavailable) || time.Since(answered) > patience:
+			return work, err
+		}
+	}
+	bar.show(f.tell(work))
+	return work, nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -124,40 +123,20 @@ func (h *webhooks) run(ctx context.Context, c *connected, registry string, reque
 	return h.out.print(replayView(r), h.out.replayTable(r))
 }
 
-const (
-	// firstPoll is when a replay that was started is looked at first. Each pause
-	// after it is half as long again, up to lastPoll: short replays end at once.
-	firstPoll = 50 * time.Millisecond
-	lastPoll  = time.Second
-
-	// patience is how long a server may be away while a replay is followed: the
-	// replay outlives a restart.
-	patience = time.Minute
-)
-
 // follow waits for the end of a replay and shows on standard error how far it is.
-func (h *webhooks) follow(ctx context.Context, c *connected, registry string, r controlclient.Replay) (controlclient.Replay, error) {
-	bar := progress{env: h.env}
-	defer bar.end()
-	answered := time.Now()
-	for pause := firstPoll; r.State == controlclient.ReplayRunning; pause = min(pause*3/2, lastPoll) {
-		bar.show(fraction(r), fmt.Sprintf("replay %d: %s", r.ID, replayFigures(r)))
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-		now, err := c.Replay(ctx, registry, h.name, r.ID)
-		switch {
-		case err == nil:
-			r, answered = now, time.Now()
-		case ctx.Err() != nil:
-			return r, fault.Wrap(err, fault.Unavailable, "interrupted, and replay %d goes on: dockbell webhook replays cancel -r %s -n %s --id %d ends it", r.ID, registry, h.name, r.ID)
-		case !fault.Is(err, fault.Unavailable) || time.Since(answered) > patience:
-			return r, err
-		}
+func (h *webhooks) follow(ctx context.Context, c *connected, registry string, started controlclient.Replay) (controlclient.Replay, error) {
+	f := following[controlclient.Replay]{
+		env:  h.env,
+		runs: func(r controlclient.Replay) bool { return r.State == controlclient.ReplayRunning },
+		tell: func(r controlclient.Replay) (float64, string) {
+			return fraction(r), fmt.Sprintf("replay %d: %s", r.ID, replayFigures(r))
+		},
+		ask: func(ctx context.Context) (controlclient.Replay, error) {
+			return c.Replay(ctx, registry, h.name, started.ID)
+		},
+		leftAlone: fmt.Sprintf("interrupted, and replay %d goes on: dockbell webhook replays cancel -r %s -n %s --id %d ends it", started.ID, registry, h.name, started.ID),
 	}
-	bar.show(fraction(r), fmt.Sprintf("replay %d: %s", r.ID, replayFigures(r)))
-	return r, nil
+	return f.follow(ctx, started)
 }
 
 // fraction is how much of a replay is done, 0 to 1: what was looked at, less the

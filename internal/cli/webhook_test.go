@@ -40,6 +40,8 @@ type server struct {
 	engine
 	sent []string // method and body of the requests that had one
 
+	collections collections
+
 	agrees bool // what receivers say that are asked
 }
 
@@ -107,7 +109,7 @@ func newServer(t *testing.T, registries ...string) *server {
 		},
 		Admins: admins{}, Directory: "00000000-0000-0000-0000-000000000002",
 		Size:  func(context.Context, int64) (int64, error) { return 3 << 20, nil },
-		Purge: func() {},
+		Purge: func() {}, Collections: &s.collections,
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
 		},

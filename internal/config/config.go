@@ -62,6 +62,9 @@ type Config struct {
 
 	MaxManifestSize Size // MinManifestSize to MaxManifestSize
 
+	CollectEvery time.Duration // from one collection's start to the next one's; 0: none by itself, else MinCollectEvery or more
+	CollectGrace time.Duration // how long a blob stays that no manifest refers to
+
 	TLS     string // SelfSigned, or empty: TLSCert, or no TLS
 	TLSCert string // PEM file with certificate and chain; empty: TLS alone decides
 	TLSKey  string // PEM file with its private key
@@ -108,6 +111,9 @@ const MinSigningKeyLife = time.Hour
 // file descriptor and some 40 KiB.
 const MaxMaxConnections = 1 << 20
 
+// MinCollectEvery is the least that is not 0 of Config.CollectEvery.
+const MinCollectEvery = time.Minute
+
 // Default returns the settings that hold unless others are given.
 func Default() *Config {
 	return &Config{
@@ -116,6 +122,8 @@ func Default() *Config {
 		Domain:          DefaultDomain,
 		RegistryName:    "dockbell",
 		MaxManifestSize: 4 << 20,
+		CollectEvery:    day,
+		CollectGrace:    time.Hour,
 		LogFormat:       "text",
 
 		MaxConnections:           8192,

@@ -95,17 +95,17 @@ func TestEverySetting(t *testing.T) {
 		"admin-password": "correct horse", "max-manifest-size": "8MiB", "allow-destinations": "10.0.0.0/8, 192.168.7.9",
 		"nat64-prefixes": "2001:db8:64::/96,2001:db8:1::/48", "egress-proxy": "http://u:p@proxy:4750", "alerts": "https://h/a?key=x",
 		"max-in-flight": "8", "max-in-flight-per-host": "4", "attempt-retention": "36h", "attempt-budget": "1GiB", "event-retention": "90d", "disk-low-water": "0",
-		"audit-retention": "30d", "signing-key-life": "1h", "log-level": "WARN", "log-format": "json",
+		"audit-retention": "30d", "signing-key-life": "1h", "collect-every": "0", "collect-grace": "90m", "log-level": "WARN", "log-format": "json",
 	}
 	check := func(t *testing.T, c *Config) {
 		t.Helper()
 		got := []any{c.Listen, c.Domain, c.ExternalURL, c.Aliases, c.TrustedProxies, c.TLSCert, c.TLSKey, c.HTTPRedirect, c.MaxConnections, c.MaxConnectionsPerAddress, c.Data,
 			c.Database.Reveal(), c.RegistryName, c.Location, c.AdminPassword.Reveal(),
 			c.MaxManifestSize, c.AllowDestinations, c.NAT64Prefixes, c.EgressProxy, c.Alerts, c.MaxInFlight, c.MaxInFlightPerHost,
-			c.AttemptRetention, c.AttemptBudget, c.EventRetention, c.DiskLowWater, c.AuditRetention, c.SigningKeyLife, c.LogLevel, c.LogFormat}
+			c.AttemptRetention, c.AttemptBudget, c.EventRetention, c.DiskLowWater, c.AuditRetention, c.SigningKeyLife, c.CollectEvery, c.CollectGrace, c.LogLevel, c.LogFormat}
 		const want = "[:5001 example.com https://reg.example.com [a b.c] [10.1.0.0/16] c.pem k.pem :80 100 10 /data" +
 			" postgres://u:p@h/db contoso eastus correct horse 8MiB [10.0.0.0/8 192.168.7.9/32]" +
-			" [2001:db8:64::/96 2001:db8:1::/48] http://u:p@proxy:4750 https://h/a?key=x 8 4 36h0m0s 1GiB 2160h0m0s 0 720h0m0s 1h0m0s WARN json]"
+			" [2001:db8:64::/96 2001:db8:1::/48] http://u:p@proxy:4750 https://h/a?key=x 8 4 36h0m0s 1GiB 2160h0m0s 0 720h0m0s 1h0m0s 0s 1h30m0s WARN json]"
 		if fmt.Sprint(got) != want {
 			t.Errorf("got  %v\nwant %s", got, want)
 		}
@@ -222,6 +222,8 @@ func TestErrors(t *testing.T) {
 		{"NAT64 with a host", []string{"--nat64-prefixes=2001:db8::1/96"}, nil, "", `--nat64-prefixes: "2001:db8::1/96" has address bits beyond the /96: write 2001:db8::/96`},
 		{"no attempts at once", []string{"--max-in-flight=0"}, nil, "", `--max-in-flight: "0" is out of range: use 1 to 16384`},
 		{"too many to one host", nil, nil, "max-in-flight-per-host: 16385\n", `f.yaml:1: max-in-flight-per-host: "16385" is out of range: use 1 to 16384`},
+		{"collected all the time", []string{"--collect-every=59s"}, nil, "", `--collect-every: "59s" is too often: use 1m or more, or 0 for never`},
+		{"a grace time before", []string{"--collect-grace=-1h"}, nil, "", `--collect-grace: "-1h" is before the beginning: use 0 or more`},
 		{"attempts kept for no time", []string{"--attempt-retention=59m"}, nil, "", `--attempt-retention: "59m" is too short: use 1h or more`},
 		{"audit log kept for no time", []string{"--audit-retention=59m"}, nil, "", `--audit-retention: "59m" is too short: use 1h or more`},
 		{"keys that hardly sign", []string{"--signing-key-life=59m59s"}, nil, "", `--signing-key-life: "59m59s" is too short: use 1h or more`},
@@ -274,7 +276,7 @@ func TestUsages(t *testing.T) {
 	for _, want := range []string{
 		"Addresses:\n      --listen host:port",
 		"(default 127.0.0.1:5000)\n",
-		"\n\nStorage:\n      --data folder    where everything is kept (default ./dockbell-data)\n",
+		"\n\nStorage:\n      --data folder          where everything is kept (default ./dockbell-data)\n",
 		"      DOCKBELL_DATA_KEY (base64) in the environment: 32 bytes",
 	} {
 		if !strings.Contains(got, want) {

@@ -116,6 +116,8 @@ func (l *Loader) table() []group {
 		{"Storage", []*setting{
 			one(&c.Data, parseFolder, "data", "folder", "where everything is kept").defaultsTo(c.Data),
 			one(&c.Database, parseDatabase, "database", "URL", "postgres://user:password@host:5432/name instead of SQLite in the data folder"),
+			one(&c.CollectEvery, parseCollectEvery, "collect-every", "time", "remove blobs and uploads that nothing needs any more this often; 0 only when asked (dockbell gc run)").defaultsTo(formatDuration(c.CollectEvery)),
+			one(&c.CollectGrace, parseCollectGrace, "collect-grace", "time", "keep a blob that no manifest refers to this long, for the push that will; longer than the slowest push takes").defaultsTo(formatDuration(c.CollectGrace)),
 			one(&c.DataKey, parseSecret, "data-key", "base64", "32 bytes that seal what is secret in the database, instead of a file in the data folder").withoutFlag(),
 		}},
 		{"Registry", []*setting{

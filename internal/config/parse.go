@@ -138,6 +138,22 @@ func parseEventRetention(text string) (time.Duration, error) {
 	return d, err
 }
 
+func parseCollectEvery(text string) (time.Duration, error) {
+	d, err := parseDuration(text)
+	if err == nil && d != 0 && d < MinCollectEvery {
+		err = fmt.Errorf("%.80q is too often: use %s or more, or 0 for never", text, formatDuration(MinCollectEvery))
+	}
+	return d, err
+}
+
+func parseCollectGrace(text string) (time.Duration, error) {
+	d, err := parseDuration(text)
+	if err == nil && d < 0 {
+		err = fmt.Errorf("%.80q is before the beginning: use 0 or more", text)
+	}
+	return d, err
+}
+
 func parseInFlight(text string) (int, error) {
 	n, err := strconv.ParseUint(text, 10, 31)
 	if err != nil || n < 1 || n > MaxMaxInFlight {

@@ -22,7 +22,7 @@ const module = "github.com/dockbell/dockbell/"
 var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit"},
-	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
+	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen", "internal/collect"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient", "internal/registryclient", "internal/exchange"},
 	"config":      {"internal/config"},

@@ -31,29 +31,35 @@ const uploadLifetime = 7 * 24 * time.Hour
 
 // OpenBlob implements oci.Reader.
 func (h *handle) OpenBlob(ctx context.Context, repo oci.Repository, dgst oci.Digest) (*oci.Blob, error) {
-	var c contentRow
-	err := h.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		c, err = readBlob(tx, h.reg.ID, repo, dgst)
-		if errors.Is(err, sqldb.ErrNoRow) {
-			return h.missing(tx, repo, oci.BlobUnknown(repo, dgst))
+	for tried := ""; ; {
+		var c contentRow
+		err := h.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
+			c, err = readBlob(tx, h.reg.ID, repo, dgst)
+			if errors.Is(err, sqldb.ErrNoRow) {
+				return h.missing(tx, repo, oci.BlobUnknown(repo, dgst))
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
 		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	b := &oci.Blob{Descriptor: blobDescriptor(dgst, c.size)}
-	if !c.file.Valid {
-		b.Content = inline{bytes.NewReader(c.data)}
-		return b, nil
-	}
-	b.Content, err = h.Blobs.Open(c.file.String)
-	if err != nil {
+		b := &oci.Blob{Descriptor: blobDescriptor(dgst, c.size)}
+		if !c.file.Valid {
+			b.Content = inline{bytes.NewReader(c.data)}
+			return b, nil
+		}
+		b.Content, err = h.Blobs.Open(c.file.String)
+		switch {
+		case err == nil:
+			return b, nil
+		case fault.Is(err, fault.NotFound) && c.file.String != tried:
+			tried = c.file.String // it may just have been collected: look once more
+			continue
+		}
 		h.Log.Error("a blob's file cannot be opened: restore it from a backup, or push the image again after deleting the blob",
 			"digest", dgst, "file", c.file.String, "error", err)
 		return nil, fault.Wrap(err, fault.Internal, "the content of blob %s cannot be read; the server's log says why", dgst)
 	}
-	return b, nil
 }
 
 // inline is a small content as a file would be.
@@ -65,16 +71,27 @@ func blobDescriptor(dgst oci.Digest, size int64) oci.Descriptor {
 	return oci.Descriptor{MediaType: oci.MediaTypeOctetStream, Digest: dgst, Size: size}
 }
 
-// StatBlob implements oci.Reader.
+// StatBlob implements oci.Reader. Who asks may be about to push an image without
+// this blob, as it is there: so it is condemned no longer.
 func (h *handle) StatBlob(ctx context.Context, repo oci.Repository, dgst oci.Digest) (oci.Descriptor, error) {
 	var size int64
+	var condemned bool
 	err := h.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
-		size, err = statBlob(tx, h.reg.ID, repo, dgst)
+		size, condemned, err = statBlob(tx, h.reg.ID, repo, dgst)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			return h.missing(tx, repo, oci.BlobUnknown(repo, dgst))
 		}
 		return err
 	})
+	if err == nil && condemned {
+		err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+			there, err := spareBlob(tx, h.reg.ID, repo, dgst)
+			if err == nil && !there {
+				err = oci.BlobUnknown(repo, dgst)
+			}
+			return err
+		})
+	}
 	return blobDescriptor(dgst, size), err
 }
 
@@ -104,7 +121,7 @@ func (h *handle) MountBlob(ctx context.Context, repo oci.Repository, dgst oci.Di
 		if from == "" {
 			size, err = findBlob(tx, h.reg.ID, dgst)
 		} else {
-			size, err = statBlob(tx, h.reg.ID, from, dgst)
+			size, _, err = statBlob(tx, h.reg.ID, from, dgst)
 		}
 		// A source that is locked against reading is no failure of the push: the
 		// client has the bytes, or cannot get them here.
@@ -116,6 +133,12 @@ func (h *handle) MountBlob(ctx context.Context, repo oci.Repository, dgst oci.Di
 		}
 		id, err := h.touch(tx, repo)
 		if err != nil {
+			return err
+		}
+		if err := holdContent(tx, dgst); err != nil {
+			if errors.Is(err, sqldb.ErrNoRow) { // it was collected just now
+				err = oci.BlobUnknown(cmp.Or(from, repo), dgst)
+			}
 			return err
 		}
 		return linkBlob(tx, id, dgst)

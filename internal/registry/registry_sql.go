@@ -3,6 +3,7 @@ package registry
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -109,7 +110,8 @@ func readManifest(tx *sqldb.Tx, registry int64, q Quarantine, repo oci.Repositor
 }
 
 // checkReferences fails if something the manifest needs is not in the
-// repository, or has another size than the manifest says.
+// repository, or has another size than the manifest says. Blobs that it refers to
+// are condemned no longer. The caller holds the repository's row.
 func checkReferences(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.ManifestReference) error {
 	const chunk = 100 // keeps the number of statement texts small
 	for part := range slices.Chunk(refs, chunk) {
@@ -126,28 +128,38 @@ func checkSome(tx *sqldb.Tx, name oci.Repository, repository int64, refs []oci.M
 		switch {
 		case r.Kind == oci.RefersChild:
 			manifests = append(manifests, string(r.Descriptor.Digest))
-		case r.Distributable():
+		default:
 			blobs = append(blobs, string(r.Descriptor.Digest))
 		}
 	}
 	sizes := make(map[oci.Digest]int64, len(refs))
+	spared := []any{repository}
 	read := func(s sqldb.Scan) error {
 		var dgst oci.Digest
 		var size int64
-		err := s(&dgst, &size)
+		var condemned bool
+		err := s(&dgst, &size, &condemned)
 		sizes[dgst] = size
+		if condemned {
+			spared = append(spared, string(dgst))
+		}
 		return err
 	}
 	if n := len(blobs) - 1; n > 0 {
-		err := tx.Each(`SELECT c.digest, c.size FROM blob_link l JOIN content c ON c.digest = l.digest
+		err := tx.Each(`SELECT c.digest, c.size, l.condemned_at IS NOT NULL FROM blob_link l JOIN content c ON c.digest = l.digest
 			WHERE l.repository = $1 AND l.digest IN (`+sqldb.In(2, n)+")", blobs, read)
 		if err != nil {
 			return err
 		}
 	}
 	if n := len(manifests) - 1; n > 0 {
-		err := tx.Each("SELECT digest, size FROM manifest WHERE repository = $1 AND digest IN ("+sqldb.In(2, n)+")", manifests, read)
+		err := tx.Each("SELECT digest, size, 1 = 0 FROM manifest WHERE repository = $1 AND digest IN ("+sqldb.In(2, n)+")", manifests, read)
 		if err != nil {
+			return err
+		}
+	}
+	if n := len(spared) - 1; n > 0 {
+		if err := spareBlobs(tx, n, spared); err != nil {
 			return err
 		}
 	}
@@ -302,18 +314,18 @@ func readBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest
 	return c, err
 }
 
-// statBlob returns the size of a blob that readBlob would return, and fails like
-// it.
-func statBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest) (size int64, err error) {
+// statBlob returns the size of a blob that readBlob would return, and whether it is
+// condemned; it fails like that.
+func statBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest) (size int64, condemned bool, err error) {
 	var locked locks
-	err = tx.Get(`SELECT c.size, r.locks FROM repository r
+	err = tx.Get(`SELECT c.size, r.locks, l.condemned_at IS NOT NULL FROM repository r
 		JOIN blob_link l ON l.repository = r.id JOIN content c ON c.digest = l.digest
 		WHERE r.registry = $1 AND r.name = $2 AND l.digest = $3`,
-		[]any{registry, string(repo), string(dgst)}, &size, &locked)
+		[]any{registry, string(repo), string(dgst)}, &size, &locked, &condemned)
 	if err == nil {
 		err = locked.allow(lockRead, thing{repo: repo})
 	}
-	return size, err
+	return size, condemned, err
 }
 
 // findBlob returns the size of a blob that any repository of the registry
@@ -324,15 +336,34 @@ func findBlob(tx *sqldb.Tx, registry int64, dgst oci.Digest) (size int64, err er
 	return size, err
 }
 
-// putContent stores content under its digest; isNew is false if it was there.
+// putContent stores content under its digest, or holds what is there: isNew is
+// false then. So it can be linked.
 func putContent(tx *sqldb.Tx, dgst oci.Digest, c contentRow) (isNew bool, err error) {
-	n, err := tx.Exec(`INSERT INTO content (digest, size, data, file, created_at) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT (digest) DO NOTHING`, string(dgst), c.size, c.data, c.file, tx.Now().UnixNano())
-	return n > 0, err
+	for {
+		n, err := tx.Exec(`INSERT INTO content (digest, size, data, file, created_at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (digest) DO NOTHING`, string(dgst), c.size, c.data, c.file, tx.Now().UnixNano())
+		if err != nil || n > 0 {
+			return n > 0, err
+		}
+		if err := holdContent(tx, dgst); !errors.Is(err, sqldb.ErrNoRow) {
+			return false, err
+		}
+		// It was collected in between.
+	}
 }
 
+// holdContent keeps a content that is there from being collected until the end of
+// the transaction, which links it. It returns sqldb.ErrNoRow if there is none.
+func holdContent(tx *sqldb.Tx, dgst oci.Digest) error {
+	var one int
+	return tx.Hold("SELECT 1 FROM content WHERE digest = $1", []any{string(dgst)}, &one)
+}
+
+// linkBlob links a content that putContent stored or holdContent holds. A link that
+// is there is condemned no longer.
 func linkBlob(tx *sqldb.Tx, repository int64, dgst oci.Digest) error {
-	_, err := tx.Exec("INSERT INTO blob_link (repository, digest, linked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+	_, err := tx.Exec(`INSERT INTO blob_link (repository, digest, linked_at) VALUES ($1, $2, $3)
+		ON CONFLICT (digest, repository) DO UPDATE SET linked_at = excluded.linked_at, condemned_at = NULL WHERE blob_link.condemned_at IS NOT NULL`,
 		repository, string(dgst), tx.Now().UnixNano())
 	return err
 }

@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -107,6 +108,28 @@ func (db *postgresDB) run(ctx context.Context, opts *sql.TxOptions, fn func(*Tx)
 	return nil
 }
 
+// exclusive takes an advisory lock of a session, on a connection that does nothing
+// else meanwhile.
+func (db *postgresDB) exclusive(ctx context.Context, name string) (release func(), ok bool, err error) {
+	conn, err := db.pool.Conn(ctx)
+	if err != nil {
+		return nil, false, postgresFault(err)
+	}
+	err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", "dockbell "+name).Scan(&ok)
+	if err != nil || !ok {
+		conn.Close()
+		return nil, false, postgresFault(err)
+	}
+	return func() {
+		defer conn.Close()
+		unlocking, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if _, err := conn.ExecContext(unlocking, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", "dockbell "+name); err != nil {
+			conn.Raw(func(any) error { return driver.ErrBadConn }) // the pool must not get it back with the lock
+		}
+	}, true, nil
+}
+
 // postgresTx runs statements; the driver keeps prepared ones by text.
 type postgresTx struct {
 	ctx context.Context
@@ -134,6 +157,15 @@ func (t postgresTx) serialise() error {
 	const lock = 0x646f636b62656c6c // "dockbell"
 	_, err := t.tx.ExecContext(t.ctx, "SELECT pg_advisory_xact_lock($1)", int64(lock))
 	return err
+}
+
+// hold takes the lock of a foreign key, which DELETE waits for and no UPDATE of other
+// columns; or the one that such an UPDATE takes.
+func (t postgresTx) hold(alone bool) string {
+	if alone {
+		return " FOR NO KEY UPDATE"
+	}
+	return " FOR KEY SHARE"
 }
 
 func (t postgresTx) fault(err error) error { return postgresFault(err) }

@@ -65,6 +65,7 @@ type DB struct {
 type engine interface {
 	read(ctx context.Context, fn func(*Tx) error) error
 	write(ctx context.Context, p Priority, fn func(*Tx) error) error
+	exclusive(ctx context.Context, name string) (release func(), ok bool, err error)
 	dialect() string
 	close() error
 }
@@ -106,6 +107,15 @@ func (db *DB) Write(ctx context.Context, p Priority, fn func(*Tx) error) error {
 	return db.engine.write(ctx, p, fn)
 }
 
+// Exclusive takes the right to do what name stands for, which one process at a
+// time has of all that use the database; ok is false if another one has it, or
+// this one. It lasts until release is called, and ends with the process however
+// that ends. On PostgreSQL it also ends with a connection that breaks: what is done
+// under it must be safe without it, and only be spared being done twice.
+func (db *DB) Exclusive(ctx context.Context, name string) (release func(), ok bool, err error) {
+	return db.engine.exclusive(ctx, name)
+}
+
 // Commits returns how many transactions were made durable since Open. A group
 // commit counts once.
 func (db *DB) Commits() int64 { return db.commits.Load() }
@@ -131,6 +141,7 @@ type runner interface {
 	query(query string, args []any) (*sql.Rows, error)
 	insert(key, query string, args []any) (id int64, inserted bool, err error)
 	serialise() error
+	hold(alone bool) string
 	fault(err error) error
 }
 
@@ -177,6 +188,20 @@ func (tx *Tx) Get(query string, args []any, dest ...any) error {
 		return tx.wrap(err, query)
 	}
 	return tx.wrap(rows.Close(), query)
+}
+
+// Hold is Get for a row of one table that is to be there until the transaction
+// ends: nobody deletes it before. Several transactions can hold a row. It returns
+// ErrNoRow also if another transaction has just deleted it.
+func (tx *Tx) Hold(query string, args []any, dest ...any) error {
+	return tx.Get(query+tx.conn.hold(false), args, dest...)
+}
+
+// HoldAlone is Hold for a row that no other transaction may change either, or hold
+// alone. Whoever has changed it already is waited for, and the next statement sees
+// what they did.
+func (tx *Tx) HoldAlone(query string, args []any, dest ...any) error {
+	return tx.Get(query+tx.conn.hold(true), args, dest...)
 }
 
 // Scan reads the columns of the current row.

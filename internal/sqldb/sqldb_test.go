@@ -192,3 +192,134 @@ func TestValuesRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// TestHoldAlone: what is added up by several, who each hold the row alone first, is
+// the sum of it all.
+func TestHoldAlone(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		db := open()
+		if err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error { return set(tx, "sum", "") }); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		const each = 25
+		for range 4 {
+			all.Go(func() {
+				for range each {
+					err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+						var value string
+						if err := tx.HoldAlone("SELECT value FROM setting WHERE name = $1", []any{"sum"}, &value); err != nil {
+							return err
+						}
+						return set(tx, "sum", value+"x")
+					})
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if sum, _ := get(t, db, "sum"); len(sum) != 4*each {
+			t.Errorf("%d, want %d", len(sum), 4*each)
+		}
+		err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+			return tx.HoldAlone("SELECT value FROM setting WHERE name = $1", []any{"none"}, new(string))
+		})
+		if !errors.Is(err, sqldb.ErrNoRow) {
+			t.Errorf("none: %v", err)
+		}
+	})
+}
+
+// TestExclusive: one at a time has a right, and it comes back when its holder lets
+// it go.
+func TestExclusive(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		db := open()
+		release, ok, err := db.Exclusive(bg, "one")
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		other, ok, err := db.Exclusive(bg, "another")
+		if err != nil || !ok {
+			t.Fatalf("another right: %v, %v", ok, err)
+		}
+		other()
+		asked := []*sqldb.DB{db}
+		if db.Dialect() == "postgres" { // of SQLite's file there is one user
+			asked = append(asked, open())
+		}
+		for _, who := range asked {
+			if _, ok, err := who.Exclusive(bg, "one"); ok || err != nil {
+				t.Errorf("a second time: %v, %v", ok, err)
+			}
+		}
+		release()
+		again, ok, err := asked[len(asked)-1].Exclusive(bg, "one")
+		if err != nil || !ok {
+			t.Fatalf("after its release: %v, %v", ok, err)
+		}
+		again()
+	})
+}
+
+// TestHold: a row that is held is not deleted before the holder's commit, and a
+// row that is just being deleted is not held.
+func TestHold(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		db := open()
+		const rounds = 200
+		for range rounds {
+			if err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error { return set(tx, "parent", "") }); err != nil {
+				t.Fatal(err)
+			}
+			var both sync.WaitGroup
+			both.Go(func() {
+				err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+					var value string
+					err := tx.Hold("SELECT value FROM setting WHERE name = $1", []any{"parent"}, &value)
+					if errors.Is(err, sqldb.ErrNoRow) {
+						return nil
+					}
+					if err != nil {
+						return err
+					}
+					return set(tx, "child", "")
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			both.Go(func() {
+				errChild := errors.New("there is a child")
+				err := db.Write(bg, sqldb.Bulk, func(tx *sqldb.Tx) error {
+					if _, err := tx.Exec("DELETE FROM setting WHERE name = 'parent'"); err != nil {
+						return err
+					}
+					var n int
+					if err := tx.Get("SELECT count(*) FROM setting WHERE name = 'child'", nil, &n); err != nil || n == 0 {
+						return err
+					}
+					return errChild
+				})
+				if err != nil && !errors.Is(err, errChild) {
+					t.Error(err)
+				}
+			})
+			both.Wait()
+			_, parent := get(t, db, "parent")
+			_, child := get(t, db, "child")
+			if parent != child {
+				t.Fatalf("parent %v, child %v", parent, child)
+			}
+			err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+				_, err := tx.Exec("DELETE FROM setting WHERE name IN ('parent', 'child')")
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -33,6 +33,7 @@ type sqliteDB struct {
 	log     *slog.Logger
 	writer  *writer
 	readers chan *sqliteConn
+	taken   sync.Map // what Exclusive was called for, by name: no other process has the database
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 	once    sync.Once
@@ -163,6 +164,13 @@ func (db *sqliteDB) write(ctx context.Context, p Priority, fn func(*Tx) error) e
 	return db.writer.do(ctx, p, fn)
 }
 
+func (db *sqliteDB) exclusive(_ context.Context, name string) (release func(), ok bool, err error) {
+	if _, taken := db.taken.LoadOrStore(name, true); taken {
+		return nil, false, nil
+	}
+	return func() { db.taken.Delete(name) }, true, nil
+}
+
 func (db *sqliteDB) close() error {
 	var err error
 	db.once.Do(func() {
@@ -240,6 +248,9 @@ func (c *sqliteConn) insert(_, query string, args []any) (id int64, inserted boo
 }
 
 func (c *sqliteConn) serialise() error { return nil }
+
+// hold needs nothing: there is one writer.
+func (c *sqliteConn) hold(bool) string { return "" }
 
 func (c *sqliteConn) close() error {
 	for _, s := range c.stmts {

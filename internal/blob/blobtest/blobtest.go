@@ -10,9 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/blob"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -36,6 +39,8 @@ func Run(t *testing.T, open func(t *testing.T) func() blob.Store) {
 		{"discard", discards},
 		{"remove", removes},
 		{"read while removed", readersGoOn},
+		{"list", lists},
+		{"list while it changes", listsOnWhileItChanges},
 		{"same content twice", keepsTwice},
 		{"digests", takesEveryDigest},
 		{"seek", seeks},
@@ -256,6 +261,86 @@ func readersGoOn(t *testing.T, open func() blob.Store) {
 	}
 	if got, err := io.ReadAll(f); err != nil || string(got) != "still here" {
 		t.Errorf("a reader of removed content got %q, %v", got, err)
+	}
+}
+
+// names returns the names and sizes of what is listed.
+func names(t testing.TB, files iter.Seq2[blob.File, error], since time.Time) map[string]int64 {
+	t.Helper()
+	found := map[string]int64{}
+	for f, err := range files {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, twice := found[f.Name]; twice {
+			t.Errorf("%s is listed twice", f.Name)
+		}
+		// A store's clock may be another, and may count in seconds.
+		if f.Changed.Before(since.Add(-time.Minute)) || f.Changed.After(time.Now().Add(time.Minute)) {
+			t.Errorf("%s changed at %v, and it was made after %v", f.Name, f.Changed, since)
+		}
+		found[f.Name] = f.Size
+	}
+	return found
+}
+
+// lists: whoever sweeps finds everything, and by the name that Remove and Discard
+// take.
+func lists(t *testing.T, open func() blob.Store) {
+	s, began := open(), time.Now()
+	if found := names(t, s.Kept(), began); len(found) != 0 {
+		t.Errorf("an empty store lists %v", found)
+	}
+	kept, staged := map[string]int64{}, map[string]int64{}
+	for i := range 600 {
+		content := fmt.Sprint("content ", i%300) // half of them are there twice
+		kept[Keep(t, s, fmt.Sprintf("kept%d", i), content)] = int64(len(content))
+		if i < 300 {
+			upload := fmt.Sprintf("staged%d", i)
+			Stage(t, s, upload, 0, content)
+			staged[upload] = int64(len(content))
+		}
+	}
+	s = open()
+	if found := names(t, s.Kept(), began); !maps.Equal(found, kept) {
+		t.Errorf("%d kept contents are listed, want %d: %v", len(found), len(kept), found)
+	}
+	if found := names(t, s.Uploads(), began); !maps.Equal(found, staged) {
+		t.Errorf("%d uploads are listed, want %d: %v", len(found), len(staged), found)
+	}
+	for range s.Kept() {
+		break // whoever has seen enough may stop
+	}
+}
+
+// listsOnWhileItChanges: what is there all the time is listed, whatever comes and
+// goes, and by whomever.
+func listsOnWhileItChanges(t *testing.T, open func() blob.Store) {
+	s := open()
+	stays := map[string]bool{}
+	for i := range 200 {
+		stays[Keep(t, s, fmt.Sprintf("stays%d", i), fmt.Sprint(i))] = true
+	}
+	var goes []string
+	for i := range 200 {
+		goes = append(goes, Keep(t, s, fmt.Sprintf("goes%d", i), fmt.Sprint(i)))
+	}
+	n := 0
+	for f, err := range s.Kept() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(stays, f.Name)
+		if n < len(goes) {
+			if err := s.Remove(goes[n]); err != nil {
+				t.Fatal(err)
+			}
+			Keep(t, s, fmt.Sprintf("comes%d", n), fmt.Sprint(n))
+			n++
+		}
+	}
+	if len(stays) > 0 {
+		t.Errorf("not listed: %v", stays)
 	}
 }
 

@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"iter"
 	"os"
 	"path"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/blob"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -149,6 +151,11 @@ func (s *Store) Keep(upload string, dgst oci.Digest) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// A rename leaves the time of a file as it is, which may be days old.
+	now := time.Now()
+	if err := s.root.Chtimes(from, now, now); err != nil {
+		return "", wrap(err)
+	}
 	if err := s.syncFile(from); err != nil {
 		return "", err
 	}
@@ -259,6 +266,71 @@ func (s *Store) OpenStaged(upload string) (io.ReadCloser, error) {
 		return nil, wrap(err)
 	}
 	return f, nil
+}
+
+// Kept implements blob.Store.
+func (s *Store) Kept() iter.Seq2[blob.File, error] {
+	return func(yield func(blob.File, error) bool) {
+		s.walk(keptFolder, 2, func(f blob.File, err error) bool {
+			hex, upload, _ := strings.Cut(path.Base(f.Name), ".")
+			return err == nil && (!plain(hex) || !plain(upload)) || yield(f, err) // Keep made no such name
+		})
+	}
+}
+
+// Uploads implements blob.Store.
+func (s *Store) Uploads() iter.Seq2[blob.File, error] {
+	return func(yield func(blob.File, error) bool) {
+		s.walk(stagedFolder, 0, func(f blob.File, err error) bool {
+			f.Name = path.Base(f.Name)
+			return err == nil && !plain(f.Name) || yield(f, err)
+		})
+	}
+}
+
+// namesAtOnce is how many names of a folder are in memory at once.
+const namesAtOnce = 256
+
+// walk yields the files so many folders below dir, and reports whether yield wants
+// more.
+func (s *Store) walk(dir string, below int, yield func(blob.File, error) bool) bool {
+	folder, err := s.root.Open(dir)
+	if err != nil {
+		yield(blob.File{}, wrap(err))
+		return false
+	}
+	defer folder.Close()
+	for {
+		entries, err := folder.ReadDir(namesAtOnce)
+		for _, entry := range entries {
+			name := path.Join(dir, entry.Name())
+			switch {
+			case below > 0 && entry.IsDir():
+				if !s.walk(name, below-1, yield) {
+					return false
+				}
+			case below == 0 && entry.Type().IsRegular():
+				info, err := s.root.Lstat(name)
+				if errors.Is(err, iofs.ErrNotExist) {
+					continue // it went meanwhile
+				}
+				if err != nil {
+					yield(blob.File{}, wrap(err))
+					return false
+				}
+				if !yield(blob.File{Name: name, Size: info.Size(), Changed: info.ModTime()}, nil) {
+					return false
+				}
+			}
+		}
+		if err == io.EOF {
+			return true
+		}
+		if err != nil {
+			yield(blob.File{}, wrap(err))
+			return false
+		}
+	}
 }
 
 // wrap gives an error of the file system its meaning.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/blob"
 	"github.com/dockbell/dockbell/internal/blob/blobtest"
@@ -260,4 +261,48 @@ func calls(t *testing.T, log, dir string) (all []string) {
 		}
 	}
 	return all
+}
+
+// TestAgeOfWhatIsKept: an upload may take days, and its file is young from the
+// moment it is kept. Names that no one of us made are not listed.
+func TestAgeOfWhatIsKept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	blobtest.Stage(t, s, "u1", 0, "slow")
+	old := time.Now().Add(-72 * time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "uploads", "u1"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	for f, err := range s.Uploads() {
+		if err != nil || f.Name != "u1" || !f.Changed.Before(time.Now().Add(-71*time.Hour)) {
+			t.Errorf("staged: %+v, %v", f, err)
+		}
+	}
+	file, err := s.Keep("u1", oci.FromBytes(oci.SHA256, []byte("slow")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(dir, filepath.Dir(file))
+	for _, foreign := range []string{filepath.Join(folder, "README"), filepath.Join(folder, ".hidden.x"), filepath.Join(dir, "blobs", "x.y"), filepath.Join(dir, "uploads", "my file")} {
+		if err := os.WriteFile(foreign, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(dir, file), filepath.Join(folder, "aa.link")); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for f, err := range s.Kept() {
+		if err != nil || f.Changed.Before(time.Now().Add(-time.Hour)) {
+			t.Errorf("kept: %+v, %v", f, err)
+		}
+		found = append(found, f.Name)
+	}
+	for f := range s.Uploads() {
+		found = append(found, f.Name)
+	}
+	if !slices.Equal(found, []string{file}) {
+		t.Errorf("listed: %q, want %q", found, file)
+	}
 }
