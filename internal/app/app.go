@@ -61,6 +61,7 @@ type Server struct {
 	keeping   func() // ends what keeps the audit log and the signing keys; nil: nothing does
 	registry  *registry.Store
 	webhooks  *webhook.Store
+	telling   func() // ends what writes the events of pulls; nil: nothing does
 	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
 
 	id        string // of this server, made at its first start
@@ -218,6 +219,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.registry = registry.New(registry.Options{
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
 		Wanted: s.webhooks.Wanted, Audit: s.audit,
+		Owed: func(e *event.Event) bool { return len(s.webhooks.InForce()(e)) > 0 },
 	})
 	if err := engine.Start(ctx, s.webhooks); err != nil {
 		return err
@@ -229,6 +231,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.startAsking()
 	s.startPurging()
 	s.startKeeping()
+	s.startTelling()
 	return nil
 }
 
@@ -248,6 +251,18 @@ func (s *Server) startAsking() {
 		s.webhooks.Run(ctx)
 	}()
 	s.asking = func() { cancel(); <-ended }
+}
+
+// startTelling has the events of pulls written, for which their clients do not
+// wait.
+func (s *Server) startTelling() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.registry.Run(ctx)
+	}()
+	s.telling = func() { cancel(); <-ended }
 }
 
 // own returns where this server itself is reached.
@@ -318,6 +333,9 @@ func (s *Server) close() error {
 	}
 	if s.keeping != nil {
 		s.keeping()
+	}
+	if s.telling != nil {
+		s.telling()
 	}
 	if s.deliver != nil {
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)

@@ -3,9 +3,11 @@ package registry
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -61,6 +63,14 @@ type manifestRow struct {
 	subject      sql.NullString
 	annotations  sql.NullString // JSON; kept where a referrers list will show them
 	data         []byte
+}
+
+// target returns the manifest as events tell of it that was just pushed.
+func (m manifestRow) target(repo oci.Repository, tag oci.Tag) event.Target {
+	return event.Target{
+		MediaType: m.mediaType, ArtifactType: m.artifactType, Size: int64(len(m.data)),
+		Digest: string(m.digest), Repository: string(repo), Tag: string(tag),
+	}
 }
 
 func newManifestRow(m *oci.ParsedManifest, dgst oci.Digest, data []byte) manifestRow {
@@ -181,7 +191,7 @@ func putManifest(tx *sqldb.Tx, name oci.Repository, repository int64, m manifest
 // to the request.
 func pushedAgain(tx *sqldb.Tx, name oci.Repository, repository int64, m manifestRow) (id int64, err error) {
 	var locked locks
-	err = tx.Get("UPDATE manifest SET media_type = $3, updated_at = $4 WHERE repository = $1 AND digest = $2 RETURNING id, locks",
+	err = tx.Get("UPDATE manifest SET media_type = $3, updated_at = $4, untagged_at = $4 WHERE repository = $1 AND digest = $2 RETURNING id, locks",
 		[]any{repository, string(m.digest), m.mediaType, tx.Now().UnixNano()}, &id, &locked)
 	if err == nil {
 		err = locked.allow(lockWrite, thing{repo: name, digest: m.digest})
@@ -214,30 +224,43 @@ func deleteManifest(tx *sqldb.Tx, name oci.Repository, repository int64, dgst oc
 	return row, tags, err
 }
 
-// moveTag points a tag at a manifest and remembers where it pointed before.
-func moveTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag, manifest int64) error {
-	n, err := tx.Exec(`INSERT INTO tag (repository, name, manifest, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
+// moveTag points a tag at a manifest and remembers where it pointed before. It
+// returns the digest of that, empty if it is the same manifest or the tag is new.
+func moveTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag, manifest int64) (before oci.Digest, err error) {
+	var from sql.NullInt64
+	var previous sql.NullString
+	err = tx.Get(`INSERT INTO tag (repository, name, manifest, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)
 		ON CONFLICT (repository, name) DO UPDATE SET manifest = excluded.manifest, updated_at = excluded.updated_at,
+		moved_from = CASE WHEN tag.manifest = excluded.manifest THEN NULL ELSE tag.manifest END,
 		previous = CASE WHEN tag.manifest = excluded.manifest THEN tag.previous
 			ELSE (SELECT digest FROM manifest WHERE id = tag.manifest) END
-		WHERE tag.locks & $5 = 0`,
-		repository, string(tag), manifest, tx.Now().UnixNano(), lockWrite)
-	if err == nil && n == 0 {
-		err = lockWrite.allow(lockWrite, thing{repo: name, tag: tag})
+		WHERE tag.locks & $5 = 0 RETURNING moved_from, previous`,
+		[]any{repository, string(tag), manifest, tx.Now().UnixNano(), lockWrite}, &from, &previous)
+	switch {
+	case errors.Is(err, sqldb.ErrNoRow):
+		return "", lockWrite.allow(lockWrite, thing{repo: name, tag: tag})
+	case err != nil || !from.Valid:
+		return "", err
 	}
-	return err
+	return oci.Digest(previous.String), lostTag(tx, from.Int64)
 }
 
-// deleteTag removes a tag that may be deleted and returns the digest of its
-// manifest, or sqldb.ErrNoRow.
-func deleteTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag) (dgst oci.Digest, err error) {
+// deleteTag removes a tag that may be deleted and returns what is known of its
+// manifest without its bytes, or sqldb.ErrNoRow.
+func deleteTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag) (row manifestRow, err error) {
 	var locked locks
-	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING (SELECT digest FROM manifest WHERE id = tag.manifest), locks",
-		[]any{repository, string(tag)}, &dgst, &locked)
+	var manifest int64
+	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING manifest, locks", []any{repository, string(tag)}, &manifest, &locked)
 	if err == nil {
 		err = locked.allow(lockAnyDelete, thing{repo: name, tag: tag})
 	}
-	return dgst, err
+	if err == nil {
+		err = tx.Get("SELECT digest, media_type, artifact_type FROM manifest WHERE id = $1", []any{manifest}, &row.digest, &row.mediaType, &row.artifactType)
+	}
+	if err == nil {
+		err = lostTag(tx, manifest)
+	}
+	return row, err
 }
 
 func listTags(tx *sqldb.Tx, repository int64, last string, n int) ([]oci.Tag, error) {
