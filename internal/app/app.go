@@ -62,6 +62,7 @@ type Server struct {
 	registry  *registry.Store
 	webhooks  *webhook.Store
 	telling   func() // ends what writes the events of pulls; nil: nothing does
+	retaining func() // ends what carries out retention policies; nil: nothing does
 	asking    func() // ends what asks the addresses of webhooks; nil: nothing does
 
 	id        string // of this server, made at its first start
@@ -232,6 +233,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.startPurging()
 	s.startKeeping()
 	s.startTelling()
+	s.startRetaining()
 	return nil
 }
 
@@ -333,6 +335,9 @@ func (s *Server) close() error {
 	}
 	if s.keeping != nil {
 		s.keeping()
+	}
+	if s.retaining != nil {
+		s.retaining()
 	}
 	if s.telling != nil {
 		s.telling()

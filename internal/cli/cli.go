@@ -119,6 +119,7 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		tokenCommand(env),
 		scopeMapCommand(env),
 		replicationCommand(env),
+		configCommand(env),
 		webhookCommand(env),
 		eventsCommand(env),
 		auditCommand(env),

@@ -26,8 +26,21 @@ type RegistryWrite struct {
 
 // RegistryProperties are the properties of a RegistryWrite.
 type RegistryProperties struct {
-	AdminUserEnabled     *bool `json:"adminUserEnabled,omitempty"`
-	AnonymousPullEnabled *bool `json:"anonymousPullEnabled,omitempty"`
+	AdminUserEnabled     *bool     `json:"adminUserEnabled,omitempty"`
+	AnonymousPullEnabled *bool     `json:"anonymousPullEnabled,omitempty"`
+	Policies             *Policies `json:"policies,omitempty"`
+}
+
+// Policies are those of a RegistryProperties. A nil member stays as it is.
+type Policies struct {
+	Retention *RetentionPolicy `json:"retentionPolicy,omitempty"`
+}
+
+// RetentionPolicy says whether untagged manifests are removed, and after how many
+// days, 0 to 365. A nil member stays as it is.
+type RetentionPolicy struct {
+	Status *string `json:"status,omitempty"` // enabled or disabled
+	Days   *int    `json:"days,omitempty"`
 }
 
 // Usage is how much of what its tier allows a registry has.
