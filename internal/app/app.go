@@ -51,6 +51,8 @@ type Server struct {
 	db        *sqldb.DB
 	blobs     *fs.Store
 	outbound  *outbound.Client
+	fetching  *http.Transport // over which images are imported
+	importing chan struct{}   // has one of each import at work
 	listeners *listen.Hub
 	deliver   *delivery.Engine
 	events    *outbox.Outbox
@@ -188,6 +190,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations, NAT64: s.cfg.NAT64Prefixes, Own: s.own(),
 	}
 	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy, ID: s.id})
+	s.fetching, s.importing = s.outbound.Transport(), make(chan struct{}, importsAtOnce)
 	s.log.Info(s.outbound.Describe())
 	engine := delivery.New(delivery.Options{
 		DB: s.db, Poster: poster{s.outbound, s.listeners, s.id}, Log: s.log, Node: nodeName(),
@@ -349,6 +352,7 @@ func (s *Server) close() error {
 	}
 	if s.outbound != nil {
 		s.outbound.Close()
+		s.fetching.CloseIdleConnections()
 	}
 	if s.blobs != nil {
 		errs = append(errs, s.blobs.Close())

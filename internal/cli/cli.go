@@ -115,6 +115,7 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		azEnvCommand(env),
 		repositoryCommand(env),
 		manifestCommand(env),
+		importCommand(env),
 		credentialCommand(env),
 		tokenCommand(env),
 		scopeMapCommand(env),

@@ -22,7 +22,7 @@ const module = "github.com/dockbell/dockbell/"
 var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit"},
-	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen"},
+	"domain":      {"internal/tenant", "internal/registry", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen", "internal/importing"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient", "internal/registryclient", "internal/exchange"},
 	"config":      {"internal/config"},
@@ -69,9 +69,9 @@ var heavy = map[string][]string{
 	"code.dny.dev/ssrf":         {"internal/outbound"},
 	"github.com/go-jose/":       {"internal/auth"},
 	"github.com/spf13/cobra":    {"internal/cli", "cmd/dockbell"},
-	"oras.land/oras-go/":        {"internal/app"},
-	"github.com/cloudevents/":   {}, // tests only
-	"github.com/Azure/":         {}, // tests only
+	"oras.land/oras-go/":        {"internal/app", "internal/importing"}, // to push the demo's image; to pull others
+	"github.com/cloudevents/":   {},                                     // tests only
+	"github.com/Azure/":         {},                                     // tests only
 }
 
 func TestImports(t *testing.T) {
