@@ -26,15 +26,14 @@ func referrer(config oci.Descriptor, subject oci.Digest, size int) []byte {
 // happened, and for the action they ask for alone.
 func TestEventsBeyondACR(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
-		for _, asked := range [][]event.Action{
+		for i, asked := range [][]event.Action{
 			nil, {event.Untag}, {event.TagMoved}, {event.ReferrerAttached}, {event.Untag, event.TagMoved, event.ReferrerAttached},
 		} {
 			db := open()
 			s := openStore(t, db, t.TempDir())
 			s.Wanted = func(reg int64, a event.Action) bool { return reg == contoso.ID && slices.Contains(asked, a) }
-			reg := contoso
-			r := s.For(reg, docker)
-			repo := oci.Repository(fmt.Sprintf("app%d", len(asked)*10+slices.Index(event.Subscribable, append(asked, event.Push)[0])))
+			r := s.For(contoso, docker)
+			repo := oci.Repository(fmt.Sprintf("app%d", i))
 			var from int64
 			for _, e := range eventLog(t, db) {
 				from = e.Event.Pos
