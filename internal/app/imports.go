@@ -15,13 +15,21 @@ import (
 
 const (
 	importsAtOnce = 4         // of all registries; the others wait
-	importTime    = time.Hour // for one, waiting included
+	importTime    = time.Hour // for one
 )
 
-// importImage copies an image into a registry. It goes on when whoever asked for
-// it goes away, for a client may be less patient than a large image needs, and
+// importImage copies an image into a registry. Once begun it goes on when whoever
+// asked for it goes away, for a client may be less patient than a large image needs, and
 // ends when the server stops: what was copied by then is not copied again.
 func (s *Server) importImage(ctx context.Context, job arm.Import) error {
+	select {
+	case s.importing <- struct{}{}:
+		defer func() { <-s.importing }()
+	case <-ctx.Done(): // nobody waits for it any more
+		return ctx.Err()
+	case <-s.stopping:
+		return importStopped()
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), importTime)
 	defer cancel()
 	go func() {
@@ -31,12 +39,6 @@ func (s *Server) importImage(ctx context.Context, job arm.Import) error {
 		case <-ctx.Done():
 		}
 	}()
-	select {
-	case s.importing <- struct{}{}:
-		defer func() { <-s.importing }()
-	case <-ctx.Done():
-		return s.endedImport(ctx)
-	}
 	from, err := s.importSource(job)
 	if err != nil {
 		return err
@@ -46,17 +48,16 @@ func (s *Server) importImage(ctx context.Context, job arm.Import) error {
 		Request: event.Request{Host: into.LoginServer}, Actor: job.By.Name, Kind: audit.ActorKind(job.By.Kind), Correlation: job.Correlation, Cause: "import",
 	}
 	err = importing.Copy(ctx, from, s.registry.For(into, caller), job.Image)
-	if err != nil && ctx.Err() != nil {
-		return s.endedImport(ctx)
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fault.Wrap(err, fault.Unavailable, "the import is not done after %s: try again, which goes on with what is missing", importTime)
+	case err != nil && ctx.Err() != nil:
+		return importStopped()
 	}
 	return err
 }
 
-// endedImport says why an import ended that was not done.
-func (s *Server) endedImport(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fault.New(fault.Unavailable, "the import is not done after %s: try again, which goes on with what is missing", importTime)
-	}
+func importStopped() error {
 	return fault.New(fault.Unavailable, "the import was ended because the server stops: try again, which goes on with what is missing")
 }
 

@@ -166,9 +166,10 @@ func (c *copying) blob(ctx context.Context, d oci.Descriptor) error {
 	if _, err := c.into.MountBlob(ctx, c.repo, d.Digest, ""); err == nil || !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if c.bytes += d.Size; d.Size < 0 || c.bytes > maxBytes {
+	if d.Size < 0 || d.Size > maxBytes-c.bytes {
 		return fault.New(fault.TooLarge, "the image has more than %d GiB: push it with another client", maxBytes>>30)
 	}
+	c.bytes += d.Size
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	content, err := c.from.Blob(ctx, d)

@@ -327,6 +327,12 @@ func TestHostileSources(t *testing.T) {
 			}
 			return true
 		}, "", ""},
+		{"blobs beyond all bounds", func(_ *world, rw http.ResponseWriter, r *http.Request) bool {
+			blob := `{"mediaType":"application/octet-stream","digest":"sha256:` + strings.Repeat("a", 64) + `","size":9223372036854775807}`
+			rw.Header().Set("Content-Type", oci.MediaTypeImageManifest)
+			fmt.Fprintf(rw, `{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":[%[2]s,%[2]s]}`, oci.MediaTypeImageManifest, blob)
+			return true
+		}, "", "200 GiB"},
 		{"to the metadata of the cloud", func(_ *world, rw http.ResponseWriter, r *http.Request) bool {
 			if strings.Contains(r.URL.Path, "/blobs/") {
 				http.Redirect(rw, r, "http://169.254.169.254/latest/meta-data", http.StatusTemporaryRedirect)
