@@ -53,6 +53,8 @@ type Server struct {
 	db          *sqldb.DB
 	blobs       *fs.Store
 	outbound    *outbound.Client
+	fetching    *http.Transport // over which images are imported
+	importing   chan struct{}   // has one of each import at work
 	listeners   *listen.Hub
 	deliver     *delivery.Engine
 	events      *outbox.Outbox
@@ -65,6 +67,8 @@ type Server struct {
 	charts      *chart.Store
 	webhooks    *webhook.Store
 	collections *collect.Store
+	telling     func() // ends what writes the events of pulls; nil: nothing does
+	retaining   func() // ends what carries out retention policies; nil: nothing does
 	asking      func() // ends what asks the addresses of webhooks; nil: nothing does
 
 	id        string // of this server, made at its first start
@@ -190,6 +194,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations, NAT64: s.cfg.NAT64Prefixes, Own: s.own(),
 	}
 	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy, ID: s.id})
+	s.fetching, s.importing = s.outbound.Transport(), make(chan struct{}, importsAtOnce)
 	s.log.Info(s.outbound.Describe())
 	engine := delivery.New(delivery.Options{
 		DB: s.db, Poster: poster{s.outbound, s.listeners, s.id}, Log: s.log, Node: nodeName(),
@@ -222,6 +227,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.registry = registry.New(registry.Options{
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
 		Wanted: s.webhooks.Wanted, Audit: s.audit,
+		Owed: func(e *event.Event) bool { return len(s.webhooks.InForce()(e)) > 0 },
 	})
 	s.charts = chart.New(chart.Options{DB: s.db, Blobs: s.blobs, Outbox: s.events, Audit: s.audit, Log: s.log})
 	if err := engine.Start(ctx, s.webhooks); err != nil {
@@ -234,6 +240,8 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.startAsking()
 	s.startPurging()
 	s.startKeeping()
+	s.startTelling()
+	s.startRetaining()
 	return s.openCollections(ctx)
 }
 
@@ -253,6 +261,18 @@ func (s *Server) startAsking() {
 		s.webhooks.Run(ctx)
 	}()
 	s.asking = func() { cancel(); <-ended }
+}
+
+// startTelling has the events of pulls written, for which their clients do not
+// wait.
+func (s *Server) startTelling() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.registry.Run(ctx)
+	}()
+	s.telling = func() { cancel(); <-ended }
 }
 
 // own returns where this server itself is reached.
@@ -327,6 +347,12 @@ func (s *Server) close() error {
 	if s.keeping != nil {
 		s.keeping()
 	}
+	if s.retaining != nil {
+		s.retaining()
+	}
+	if s.telling != nil {
+		s.telling()
+	}
 	if s.deliver != nil {
 		budget, cancel := context.WithTimeout(context.Background(), shutdownBudget)
 		s.deliver.Stop(budget)
@@ -334,6 +360,7 @@ func (s *Server) close() error {
 	}
 	if s.outbound != nil {
 		s.outbound.Close()
+		s.fetching.CloseIdleConnections()
 	}
 	if s.blobs != nil {
 		errs = append(errs, s.blobs.Close())

@@ -33,7 +33,7 @@ func (s *Server) handler() http.Handler {
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
 		Admins: s.authority, Tokens: s.authority.RepositoryTokens(), Size: s.size, Purge: s.purge, Collections: s.collections, Directory: s.authority.Tenant(),
-		Audit: s.audit, SigningKeys: s.authority,
+		Audit: s.audit, SigningKeys: s.authority, Import: s.importImage,
 	})
 	identity := identityserver.New(identityserver.Config{
 		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log, Audit: s.audit,

@@ -165,6 +165,10 @@ type Config struct {
 	// it held goes. It must not block.
 	Purge func()
 
+	// Import copies an image into a registry and returns when it is there. The
+	// errors are for people.
+	Import func(ctx context.Context, job Import) error
+
 	// Directory is the id, a UUID, of what ARM calls the tenant.
 	Directory string
 

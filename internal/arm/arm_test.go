@@ -40,14 +40,16 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 type plane struct {
 	http.Handler
 	engine
-	db      *sqldb.DB
-	events  *outbox.Outbox
-	tenants *tenant.Store
-	hooks   *webhook.Store
-	auth    func(*http.Request) (arm.Caller, error)
-	logged  strings.Builder
-	purges  int
-	audit   *audit.Log
+	db          *sqldb.DB
+	events      *outbox.Outbox
+	tenants     *tenant.Store
+	hooks       *webhook.Store
+	auth        func(*http.Request) (arm.Caller, error)
+	logged      strings.Builder
+	purges      int
+	imports     []arm.Import
+	importFails error
+	audit       *audit.Log
 
 	collections collections
 	config      arm.Config // what Handler is made of
@@ -138,7 +140,11 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 		Size:         func(context.Context, int64) (int64, error) { return 12345, nil },
 		Purge:        func() { p.purges++ },
 		Collections:  &p.collections,
-		Directory:    "00000000-0000-0000-0000-000000000002",
+		Import: func(_ context.Context, job arm.Import) error {
+			p.imports = append(p.imports, job)
+			return p.importFails
+		},
+		Directory: "00000000-0000-0000-0000-000000000002",
 		Source: func(r tenant.Registry) event.Registry {
 			return event.Registry{ID: r.ID, Name: r.Name, LoginServer: r.LoginServer("azurecr.example"), ResourceID: r.ResourceID(), Location: r.Location}
 		},

@@ -95,7 +95,7 @@ func registryToWire(r tenant.Registry, source event.Registry) registryBody {
 			Policies: policies{
 				Quarantine:          statusBody{set("policies.quarantinePolicy.status")},
 				Trust:               trustPolicy{set("policies.trustPolicy.type"), set("policies.trustPolicy.status")},
-				Retention:           retentionPolicy{number(set("policies.retentionPolicy.days")), created, set("policies.retentionPolicy.status")},
+				Retention:           retentionToWire(r),
 				Export:              statusBody{set("policies.exportPolicy.status")},
 				AuthenticationAsARM: statusBody{set("policies.azureADAuthenticationAsArmPolicy.status")},
 				SoftDelete:          softDelete{number(set("policies.softDeletePolicy.retentionDays")), created, set("policies.softDeletePolicy.status")},
@@ -114,6 +114,18 @@ func registryToWire(r tenant.Registry, source event.Registry) registryBody {
 		body.Properties.NetworkRuleSet = &networkRuleSet{DefaultAction: set("networkRuleSet.defaultAction"), IPRules: []string{}}
 	}
 	return body
+}
+
+func retentionToWire(r tenant.Registry) retentionPolicy {
+	p := r.RetentionPolicy()
+	return retentionPolicy{p.Days, wireTime(p.Updated), onOff(p.Enabled)}
+}
+
+func onOff(on bool) string {
+	if on {
+		return "enabled"
+	}
+	return "disabled"
 }
 
 // number reads a setting that is one, and was checked.

@@ -90,9 +90,6 @@ func selectionToWire(s delivery.Selection) selectionBody {
 	return body
 }
 
-// replayable are the actions that a replay can be narrowed to.
-var replayable = []event.Action{event.Push, event.Delete, event.Quarantine, event.ChartPush, event.ChartDelete, event.WebhookFailing}
-
 // selection reads which events are meant. Every refusal names the member.
 func (in replayInput) selection() (s delivery.Selection, err error) {
 	s = delivery.Selection{After: in.After, Upto: in.Upto, Repository: in.Repository}
@@ -159,8 +156,8 @@ func parseReplayActions(sent []string) (actions []event.Action, err error) {
 	}
 	for _, text := range sent {
 		action := event.Action(strings.ToLower(text))
-		if !slices.Contains(replayable, action) {
-			return nil, invalidContent("actions has %q, which is none: use push, delete, quarantine, chart_push, chart_delete or webhook_failing", clip(text))
+		if !slices.Contains(event.Subscribable, action) {
+			return nil, invalidContent("actions has %q, which is none: use %s", clip(text), event.SubscribableText())
 		}
 		if !slices.Contains(actions, action) {
 			actions = append(actions, action)

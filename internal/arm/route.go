@@ -113,6 +113,7 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodGet, []string{"listUsages"}, aRegistry + "/listUsages/read", false, listUsages},
 		{ofRegistry, http.MethodPost, []string{"listCredentials"}, aRegistry + "/listCredentials/action", false, listCredentials},
 		{ofRegistry, http.MethodPost, []string{"regenerateCredential"}, aRegistry + "/regenerateCredential/action", false, regenerateCredential},
+		{ofRegistry, http.MethodPost, []string{"importImage"}, aRegistry + "/importImage/action", false, importImage},
 		{ofRegistry, http.MethodPost, []string{"generateCredentials"}, aRegistry + "/generateCredentials/action", false, generateCredentials},
 		{ofRegistry, http.MethodGet, []string{"auditLog"}, queryAuditLog, false, getAuditLog},
 		{ofRegistry, http.MethodGet, []string{"events"}, aRegistry + "/events/read", false, readFeed},

@@ -30,6 +30,7 @@ var bodies = map[string]string{
 	"PUT ":                                `{"location":"westeurope","sku":{"name":"Premium"}}`,
 	"PATCH ":                              `{"tags":{"a":"b"}}`,
 	"POST /regenerateCredential":          `{"name":"password2"}`,
+	"POST /importImage":                   `{"source":{"resourceId":"` + registry + `","sourceImage":"nosuch:1"},"targetTags":["app:1"]}`,
 	"POST /generateCredentials":           `{"tokenId":"` + registry + `/tokens/ci-push"}`,
 	"PUT /scopeMaps/{}":                   `{"properties":{"actions":["repositories/app/content/read"]}}`,
 	"PATCH /scopeMaps/{}":                 `{"properties":{"description":"what ci may"}}`,

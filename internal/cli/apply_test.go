@@ -193,7 +193,7 @@ func TestApplyRefusesFiles(t *testing.T) {
 		{"no uri", "webhooks:\n- name: deployhook\n  uri:\n", "hooks.yaml:2: webhook deployhook has no uri"},
 		{"bad uri", "webhooks:\n- uri: ftp://s3cret\n", "hooks.yaml:2: uri: this is no http or https address"},
 		{"no actions", "webhooks:\n- name: deployhook\n  uri: http://x\n  actions: []\n", "hooks.yaml:2: webhook deployhook has no actions"},
-		{"bad action", "webhooks:\n- actions: [psuh]\n", `hooks.yaml:2: actions: "psuh" is not one of push, delete, quarantine, chart_push, chart_delete, webhook_failing, did you mean push?`},
+		{"bad action", "webhooks:\n- actions: [psuh]\n", `hooks.yaml:2: actions: "psuh" is not one of push, delete, quarantine, chart_push, chart_delete, untag, tag_moved, referrer_attached, pull, webhook_failing, did you mean push?`},
 		{"one action", "webhooks:\n- actions: push\n", "hooks.yaml:2: actions is a list"},
 		{"bad status", "webhooks:\n- status: true\n", `hooks.yaml:2: status: "true" is not one of enabled, disabled`},
 		{"bad scope", "webhooks:\n- scope: team/*\n", `hooks.yaml:2: scope "team/*" is not valid`},

@@ -20,10 +20,18 @@ import (
 type connection struct {
 	env                        Env
 	server, username, password string // flags
+
+	// storedUser has no flags for user and password: those of the command are
+	// about another server.
+	storedUser bool
 }
 
 func (c *connection) flags(flags *pflag.FlagSet) {
 	flags.StringVar(&c.server, "server", "", "`URL` of the server; else DOCKBELL_SERVER, else that of dockbell login")
+	if c.storedUser {
+		Group(flags, "Server")
+		return
+	}
 	flags.StringVarP(&c.username, "username", "u", "", "user `name`; else DOCKBELL_USERNAME, else that of dockbell login")
 	flags.StringVarP(&c.password, "password", "p", "", "`password`; else DOCKBELL_PASSWORD, else that of dockbell login")
 	Group(flags, "Server")

@@ -172,7 +172,7 @@ func TestDidYouMean(t *testing.T) {
 		"psuh":      ", did you mean push?",
 		"PUSH_":     ", did you mean push?",
 		"chartpush": ", did you mean chart_push?",
-		"pull":      ", did you mean push?",
+		"pul":       ", did you mean pull?",
 		"enabled":   "",
 		"":          "",
 	} {

@@ -346,7 +346,7 @@ func TestListenRefusals(t *testing.T) {
 	}{
 		{"listen --forward ftp://x", `error: --forward: "ftp://x" is no address of a program that takes HTTP: give one like http://127.0.0.1:3000/hook`, 2},
 		{"listen --forward http:///hook", `error: --forward: "http:///hook" is no address of a program that takes HTTP: give one like http://127.0.0.1:3000/hook`, 2},
-		{"listen --actions pull", `error: --actions: "pull" is not one of push, delete, quarantine, chart_push, chart_delete, webhook_failing`, 2},
+		{"listen --actions pulls", `error: --actions: "pulls" is not one of push, delete, quarantine, chart_push, chart_delete, untag, tag_moved, referrer_attached, pull, webhook_failing, did you mean pull?`, 2},
 		{"listen", `error: nothing listens at ` + closed.Addr().String() + `: start the server with dockbell serve, or name another with --server`, 1},
 	} {
 		if got := sh.run(strings.Fields(tt.line)...); got.code != tt.code || !strings.HasPrefix(got.err, tt.want) || got.out != "" {

@@ -84,7 +84,7 @@ func (s *registrySettings) body() controlclient.RegistryWrite {
 		Properties: controlclient.RegistryProperties{AdminUserEnabled: s.admin.value, AnonymousPullEnabled: s.anonymous.value},
 	}
 	if s.held.value != nil {
-		w.Properties.Policies = &controlclient.RegistryPolicies{Quarantine: controlclient.NewPolicy(*s.held.value)}
+		w.Properties.Policies = &controlclient.Policies{Quarantine: controlclient.NewPolicy(*s.held.value)}
 	}
 	if s.sku.value != "" {
 		w.SKU = &controlclient.SKU{Name: s.sku.value}

@@ -27,7 +27,7 @@ func repositoryCommand(env Env) *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
 	}
-	group.AddCommand(r.list(), r.show(), r.showTags(), r.showManifests(), r.update(), r.untag(), r.delete(), softDelete("list-deleted"))
+	group.AddCommand(r.list(), r.show(), r.showTags(), r.showManifests(), r.update(), r.untag(), r.delete(), r.purge(), softDelete("list-deleted"))
 	return group
 }
 

@@ -35,7 +35,7 @@ func (s *settings) flags(cmd *cobra.Command) {
 	s.format.allowed, s.handshake.allowed = webhookFormats, handshakes
 	flags := cmd.Flags()
 	flags.StringVar(&s.uri, "uri", "", "`URI` to ring, for example https://hooks.example.net/acr; kept secret")
-	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(imageActions, " ")+"; and webhook_failing, when another webhook fails")
+	flags.Var(&s.actions, "actions", "what rings, separated by blanks: "+strings.Join(imageActions, " ")+"; and beyond ACR "+strings.Join(webhookActions[len(imageActions):], " "))
 	flags.Var(&s.headers, "headers", `headers to send, as name=value separated by blanks, values kept secret; "" for none`)
 	flags.StringVar(&s.scope, "scope", "", "which images ring: `repo:tag`, repo:*, or empty for all; repo alone is repo:latest")
 	flags.Var(&s.status, "status", "whether it rings")

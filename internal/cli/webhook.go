@@ -13,8 +13,9 @@ import (
 
 // What the flags of a webhook may say.
 var (
-	imageActions    = []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}
-	webhookActions  = append(imageActions[:len(imageActions):len(imageActions)], "webhook_failing")
+	imageActions   = []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}
+	webhookActions = append(imageActions[:len(imageActions):len(imageActions)],
+		"untag", "tag_moved", "referrer_attached", "pull", "webhook_failing")
 	webhookStatuses = []string{"enabled", "disabled"}
 	webhookFormats  = []string{"acr", "cloudevents", "cloudevents-binary"}
 	handshakes      = []string{"cloudevents", "none"}
@@ -171,7 +172,7 @@ func (h *webhooks) printSent(registry, id string) error {
 }
 
 func (h *webhooks) test() *cobra.Command {
-	action := choiceValue{allowed: imageActions}
+	action := choiceValue{allowed: webhookActions}
 	cmd := &cobra.Command{
 		Use:     "test",
 		Short:   "Send a webhook a sample event, marked as one by the header Dockbell-Test.",

@@ -26,28 +26,35 @@ type RegistryWrite struct {
 
 // RegistryProperties are the properties of a RegistryWrite.
 type RegistryProperties struct {
-	AdminUserEnabled     *bool `json:"adminUserEnabled,omitempty"`
-	AnonymousPullEnabled *bool `json:"anonymousPullEnabled,omitempty"`
-
-	Policies *RegistryPolicies `json:"policies,omitempty"`
+	AdminUserEnabled     *bool     `json:"adminUserEnabled,omitempty"`
+	AnonymousPullEnabled *bool     `json:"anonymousPullEnabled,omitempty"`
+	Policies             *Policies `json:"policies,omitempty"`
 }
 
-// RegistryPolicies are the policies that can be switched.
-type RegistryPolicies struct {
-	Quarantine Policy `json:"quarantinePolicy,omitzero"`
+// Policies are those of a RegistryProperties. A nil member stays as it is.
+type Policies struct {
+	Quarantine *Policy          `json:"quarantinePolicy,omitempty"`
+	Retention  *RetentionPolicy `json:"retentionPolicy,omitempty"`
 }
 
-// Policy is one of them.
+// Policy is one that is switched on or off.
 type Policy struct {
 	Status string `json:"status"` // enabled or disabled
 }
 
 // NewPolicy returns a policy that is switched on or off.
-func NewPolicy(on bool) Policy {
+func NewPolicy(on bool) *Policy {
 	if on {
-		return Policy{"enabled"}
+		return &Policy{"enabled"}
 	}
-	return Policy{"disabled"}
+	return &Policy{"disabled"}
+}
+
+// RetentionPolicy says whether untagged manifests are removed, and after how many
+// days, 0 to 365. A nil member stays as it is.
+type RetentionPolicy struct {
+	Status *string `json:"status,omitempty"` // enabled or disabled
+	Days   *int    `json:"days,omitempty"`
 }
 
 // Usage is how much of what its tier allows a registry has.

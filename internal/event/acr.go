@@ -12,7 +12,7 @@ type (
 		ID        string      `json:"id"`
 		Timestamp string      `json:"timestamp"`
 		Action    Action      `json:"action"`
-		Target    any         `json:"target,omitempty"` // *acrTarget or *acrWebhook
+		Target    any         `json:"target,omitempty"` // *acrTarget, *beyondTarget or *acrWebhook
 		Request   *acrRequest `json:"request,omitempty"`
 	}
 	acrTarget struct {
@@ -24,6 +24,14 @@ type (
 		Tag        string `json:"tag,omitempty"`
 		Name       string `json:"name,omitempty"`
 		Version    string `json:"version,omitempty"`
+	}
+	// beyondTarget is the target of an action that is not ACR's: a push's, and
+	// what the action adds.
+	beyondTarget struct {
+		acrTarget
+		PreviousDigest string `json:"previousDigest,omitempty"`
+		SubjectDigest  string `json:"subjectDigest,omitempty"`
+		ArtifactType   string `json:"artifactType,omitempty"`
 	}
 	acrWebhook struct {
 		Webhook    string `json:"webhook"`
@@ -61,7 +69,8 @@ const (
 // ACRBody returns the body of an ACR webhook for e: one compact JSON object.
 // Which members are there depends on the action, as ACR does it: a delete has
 // no tag and no size, a quarantine no media type, a chart no request, a ping
-// neither target nor request. A webhook_failing has a webhook for its target.
+// neither target nor request. A webhook_failing has a webhook for its target; the
+// other actions that are not ACR's have what a push has, and what they add.
 //
 // Texts that strangers choose are cut, so that a body has less than MaxBody
 // bytes whatever they sent.
@@ -76,7 +85,7 @@ func about(e *Event) (target any, by *acrRequest) {
 	t, mediaType := e.Target, cut(e.Target.MediaType, maxText)
 	switch e.Action {
 	case Push:
-		return &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}, request(e)
+		return pushed(t, mediaType), request(e)
 	case Quarantine:
 		by = request(e)
 		by.UserAgent = ""
@@ -85,6 +94,12 @@ func about(e *Event) (target any, by *acrRequest) {
 		return &acrTarget{MediaType: mediaType, Digest: t.Digest, Repository: t.Repository}, request(e)
 	case ChartPush, ChartDelete:
 		return &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Repository: t.Repository, Tag: t.Tag, Name: t.Name, Version: t.Version}, nil
+	case Untag, Pull:
+		return pushed(t, mediaType), request(e)
+	case TagMoved:
+		return &beyondTarget{acrTarget: *pushed(t, mediaType), PreviousDigest: t.PreviousDigest}, request(e)
+	case ReferrerAttached:
+		return &beyondTarget{acrTarget: *pushed(t, mediaType), SubjectDigest: t.SubjectDigest, ArtifactType: cut(t.ArtifactType, maxText)}, request(e)
 	case WebhookFailing:
 		w := e.Webhook
 		return &acrWebhook{
@@ -93,6 +108,12 @@ func about(e *Event) (target any, by *acrRequest) {
 		}, nil
 	}
 	return nil, nil
+}
+
+// pushed returns a target as a push has it. What is not known of it, as the size of
+// what a tag named that is gone, is left out.
+func pushed(t Target, mediaType string) *acrTarget {
+	return &acrTarget{MediaType: mediaType, Size: t.Size, Digest: t.Digest, Length: t.Size, Repository: t.Repository, Tag: t.Tag}
 }
 
 // compact encodes v without blanks.

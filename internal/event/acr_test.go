@@ -15,6 +15,8 @@ func TestACRBody(t *testing.T) {
 	target := Target{MediaType: "application/vnd.oci.image.manifest.v1+json", ArtifactType: "application/x", Size: 1574, Digest: "sha256:3b0e", Repository: "team/web", Tag: "2.4.1"}
 	untagged := target
 	untagged.Tag = ""
+	gone, moved, attached := target, target, untagged
+	gone.Size, moved.PreviousDigest, attached.SubjectDigest = 0, "sha256:77aa", "sha256:77aa"
 	chart := Target{MediaType: "application/vnd.acr.helm.chart", Size: 25265, Digest: "sha256:8f1d", Repository: "repo", Tag: "webshop-1.4.0.tgz", Name: "webshop", Version: "1.4.0"}
 	for _, test := range []struct {
 		name   string
@@ -38,6 +40,18 @@ func TestACRBody(t *testing.T) {
 			`"target":{"mediaType":"application/vnd.acr.helm.chart","size":25265,"digest":"sha256:8f1d","repository":"repo","tag":"webshop-1.4.0.tgz","name":"webshop","version":"1.4.0"}}`},
 		{"chart deleted", ChartDelete, chart, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"chart_delete",` +
 			`"target":{"mediaType":"application/vnd.acr.helm.chart","size":25265,"digest":"sha256:8f1d","repository":"repo","tag":"webshop-1.4.0.tgz","name":"webshop","version":"1.4.0"}}`},
+		{"untag", Untag, gone, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"untag",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:3b0e","repository":"team/web","tag":"2.4.1"},` +
+			`"request":{"id":"b1f1a3f4-0c2a-4b57-8a0f-9a4d6d1f2e33","host":"contoso.example","method":"PUT","useragent":"docker/27 (\"a\" <b> & c)"}}`},
+		{"tag_moved", TagMoved, moved, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"tag_moved",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1574,"digest":"sha256:3b0e","length":1574,"repository":"team/web","tag":"2.4.1","previousDigest":"sha256:77aa"},` +
+			`"request":{"id":"b1f1a3f4-0c2a-4b57-8a0f-9a4d6d1f2e33","host":"contoso.example","method":"PUT","useragent":"docker/27 (\"a\" <b> & c)"}}`},
+		{"referrer_attached", ReferrerAttached, attached, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"referrer_attached",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1574,"digest":"sha256:3b0e","length":1574,"repository":"team/web","subjectDigest":"sha256:77aa","artifactType":"application/x"},` +
+			`"request":{"id":"b1f1a3f4-0c2a-4b57-8a0f-9a4d6d1f2e33","host":"contoso.example","method":"PUT","useragent":"docker/27 (\"a\" <b> & c)"}}`},
+		{"pull", Pull, target, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"pull",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1574,"digest":"sha256:3b0e","length":1574,"repository":"team/web","tag":"2.4.1"},` +
+			`"request":{"id":"b1f1a3f4-0c2a-4b57-8a0f-9a4d6d1f2e33","host":"contoso.example","method":"PUT","useragent":"docker/27 (\"a\" <b> & c)"}}`},
 		{"ping", Ping, Target{}, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"ping"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -15,13 +15,17 @@ const (
 // The types of CloudEvents. Those of Azure's registries are Event Grid's; what
 // Event Grid has no type for has one of ours.
 var cloudEventTypes = map[Action]string{
-	Push:           "Microsoft.ContainerRegistry.ImagePushed",
-	Delete:         "Microsoft.ContainerRegistry.ImageDeleted",
-	ChartPush:      "Microsoft.ContainerRegistry.ChartPushed",
-	ChartDelete:    "Microsoft.ContainerRegistry.ChartDeleted",
-	Quarantine:     "Dockbell.Registry.Quarantined",
-	Ping:           "Dockbell.Registry.Ping",
-	WebhookFailing: "Dockbell.Registry.WebhookFailing",
+	Push:             "Microsoft.ContainerRegistry.ImagePushed",
+	Delete:           "Microsoft.ContainerRegistry.ImageDeleted",
+	ChartPush:        "Microsoft.ContainerRegistry.ChartPushed",
+	ChartDelete:      "Microsoft.ContainerRegistry.ChartDeleted",
+	Quarantine:       "Dockbell.Registry.Quarantined",
+	Ping:             "Dockbell.Registry.Ping",
+	Untag:            "Dockbell.Registry.TagDeleted",
+	TagMoved:         "Dockbell.Registry.TagMoved",
+	ReferrerAttached: "Dockbell.Registry.ReferrerAttached",
+	Pull:             "Dockbell.Registry.ImagePulled",
+	WebhookFailing:   "Dockbell.Registry.WebhookFailing",
 }
 
 // The wire forms of a CloudEvent, members in the order of Event Grid's samples.
@@ -39,7 +43,7 @@ type (
 		ID        string      `json:"id"`
 		Timestamp string      `json:"timestamp"`
 		Action    Action      `json:"action"`
-		Target    any         `json:"target,omitempty"` // *acrTarget or *acrWebhook
+		Target    any         `json:"target,omitempty"` // as acrBody has it
 		Request   *acrRequest `json:"request,omitempty"`
 		Actor     *cloudActor `json:"actor,omitempty"`
 		Location  string      `json:"location,omitempty"`

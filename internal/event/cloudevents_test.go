@@ -32,6 +32,10 @@ func cloudSample(action Action) *Event {
 		e.Request.Method = "DELETE"
 	case ChartPush, ChartDelete:
 		e.Target = Target{MediaType: "application/vnd.acr.helm.chart", Size: 20480, Digest: "sha256:6030", Repository: "charts", Tag: "web-2.1.0.tgz", Name: "web", Version: "2.1.0"}
+	case TagMoved:
+		e.Target.PreviousDigest = "sha256:77aa"
+	case ReferrerAttached:
+		e.Target.Tag, e.Target.SubjectDigest = "", "sha256:77aa"
 	case Ping:
 		e.Target, e.Request = Target{}, Request{}
 	case WebhookFailing:
@@ -41,7 +45,7 @@ func cloudSample(action Action) *Event {
 	return e
 }
 
-var allActions = []Action{Push, Delete, Quarantine, ChartPush, ChartDelete, Ping, WebhookFailing}
+var allActions = append([]Action{Ping}, Subscribable...)
 
 // The events, byte for byte.
 func TestCloudEvent(t *testing.T) {
@@ -82,6 +86,18 @@ func TestCloudEvent(t *testing.T) {
 		{"chart delete", cloudSample(ChartDelete), begin + `"type":"Microsoft.ContainerRegistry.ChartDeleted","subject":"web:2.1.0","time":"2025-03-04T09:10:11.4123456Z",` +
 			`"data":{"id":"5f4c","timestamp":"2025-03-04T09:10:11.4123456+00:00","action":"chart_delete",` +
 			`"target":{"mediaType":"application/vnd.acr.helm.chart","size":20480,"digest":"sha256:6030","repository":"charts","tag":"web-2.1.0.tgz","name":"web","version":"2.1.0"},"location":"westus"}}`},
+		{"untag", cloudSample(Untag), begin + `"type":"Dockbell.Registry.TagDeleted","subject":"team/api:1.4.2","time":"2025-03-04T09:10:11.4123456Z",` +
+			`"data":{"id":"5f4c","timestamp":"2025-03-04T09:10:11.4123456Z","action":"untag",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1471,"digest":"sha256:9f86","length":1471,"repository":"team/api","tag":"1.4.2"},` + put + actor},
+		{"tag_moved", cloudSample(TagMoved), begin + `"type":"Dockbell.Registry.TagMoved","subject":"team/api:1.4.2","time":"2025-03-04T09:10:11.4123456Z",` +
+			`"data":{"id":"5f4c","timestamp":"2025-03-04T09:10:11.4123456Z","action":"tag_moved",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1471,"digest":"sha256:9f86","length":1471,"repository":"team/api","tag":"1.4.2","previousDigest":"sha256:77aa"},` + put + actor},
+		{"referrer_attached", cloudSample(ReferrerAttached), begin + `"type":"Dockbell.Registry.ReferrerAttached","subject":"team/api@sha256:9f86","time":"2025-03-04T09:10:11.4123456Z",` +
+			`"data":{"id":"5f4c","timestamp":"2025-03-04T09:10:11.4123456Z","action":"referrer_attached",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1471,"digest":"sha256:9f86","length":1471,"repository":"team/api","subjectDigest":"sha256:77aa","artifactType":"application/x"},` + put + actor},
+		{"pull", cloudSample(Pull), begin + `"type":"Dockbell.Registry.ImagePulled","subject":"team/api:1.4.2","time":"2025-03-04T09:10:11.4123456Z",` +
+			`"data":{"id":"5f4c","timestamp":"2025-03-04T09:10:11.4123456Z","action":"pull",` +
+			`"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1471,"digest":"sha256:9f86","length":1471,"repository":"team/api","tag":"1.4.2"},` + put + actor},
 		{"ping", cloudSample(Ping), begin + `"type":"Dockbell.Registry.Ping","time":"2025-03-04T09:10:11.4123456Z",` +
 			`"data":{"id":"5f4c","timestamp":"2025-03-04T09:10:11.4123456Z","action":"ping","location":"westus"}}`},
 		{"webhook_failing", cloudSample(WebhookFailing), begin + `"type":"Dockbell.Registry.WebhookFailing","subject":"deployhook","time":"2025-03-04T09:10:11.4123456Z",` +

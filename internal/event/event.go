@@ -9,6 +9,7 @@
 package event
 
 import (
+	"strings"
 	"time"
 )
 
@@ -25,10 +26,48 @@ const (
 	ChartDelete Action = "chart_delete"
 	Ping        Action = "ping"
 
-	// WebhookFailing is not ACR's: a webhook of the registry fails, recovered, or
-	// was disabled for it. Only who asked for it hears of it.
+	// What follows is not ACR's: only who asked for it hears of it.
+
+	Untag            Action = "untag"             // a tag is gone, alone or with its manifest
+	TagMoved         Action = "tag_moved"         // a tag names another manifest than before
+	ReferrerAttached Action = "referrer_attached" // a manifest was pushed that has a subject
+	Pull             Action = "pull"              // a manifest was read by its tag; no change
+	// WebhookFailing: a webhook of the registry fails, recovered, or was disabled
+	// for it.
 	WebhookFailing Action = "webhook_failing"
 )
+
+// Subscribable are the actions that a webhook can ask for: those of ACR first,
+// then ours. A ping is none: it rings the webhook it was made for.
+var Subscribable = []Action{
+	Push, Delete, Quarantine, ChartPush, ChartDelete,
+	Untag, TagMoved, ReferrerAttached, Pull, WebhookFailing,
+}
+
+// OfACR reports whether ACR's webhooks have the action.
+func (a Action) OfACR() bool {
+	switch a {
+	case Push, Delete, Quarantine, ChartPush, ChartDelete:
+		return true
+	}
+	return false
+}
+
+// SubscribableText names them for people who chose something else.
+func SubscribableText() string {
+	var b strings.Builder
+	last := len(Subscribable) - 1
+	for i, action := range Subscribable {
+		switch {
+		case i == last:
+			b.WriteString(" or ")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(action))
+	}
+	return b.String()
+}
 
 // Event is one change of a registry, complete: it holds everything any encoding
 // needs. Its content is fixed when the change commits.
@@ -87,6 +126,9 @@ type Target struct {
 	Tag          string `json:"tag,omitempty"`
 	Name         string `json:"name,omitempty"`    // chart name
 	Version      string `json:"version,omitempty"` // chart version
+
+	PreviousDigest string `json:"previousDigest,omitempty"` // of a TagMoved: what the tag named before
+	SubjectDigest  string `json:"subjectDigest,omitempty"`  // of a ReferrerAttached: what it refers to
 }
 
 // Request is the request that made the change. A change without a client has

@@ -22,7 +22,7 @@ const module = "github.com/dockbell/dockbell/"
 var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit"},
-	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen", "internal/collect"},
+	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen", "internal/collect", "internal/importing"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient", "internal/registryclient", "internal/exchange"},
 	"config":      {"internal/config"},
@@ -69,7 +69,7 @@ var heavy = map[string][]string{
 	"code.dny.dev/ssrf":         {"internal/outbound"},
 	"github.com/go-jose/":       {"internal/auth"},
 	"github.com/spf13/cobra":    {"internal/cli", "cmd/dockbell"},
-	"oras.land/oras-go/":        {"internal/app"},
+	"oras.land/oras-go/":        {"internal/app", "internal/importing"}, // to push the demo's image; to pull others
 	"sigs.k8s.io/yaml":          {"internal/chart"},
 	"github.com/Masterminds/":   {"internal/chart"},
 	"github.com/cloudevents/":   {}, // tests only

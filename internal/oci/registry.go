@@ -97,7 +97,8 @@ type Deleter interface {
 	DeleteManifest(ctx context.Context, repo Repository, dgst Digest) error
 
 	// DeleteTag removes a tag, leaves its manifest and returns that one's
-	// digest; nothing is raised. It fails with MANIFEST_UNKNOWN.
+	// digest; only who asks for more than ACR has hears of it. It fails with
+	// MANIFEST_UNKNOWN.
 	DeleteTag(ctx context.Context, repo Repository, tag Tag) (Digest, error)
 }
 

@@ -1,6 +1,8 @@
 // Package outbound is the only way in which this program calls strangers by
 // HTTP: it decides which addresses may be dialled, sends one request under one
-// deadline, reads a bounded answer and reports what happened.
+// deadline, reads a bounded answer and reports what happened. Whoever reads more than
+// that, as imports of images do, has a Transport under the same policy, and bounds
+// for itself what it reads.
 //
 // It owns the address policy, the HTTP transport and the redaction of what is
 // kept of an exchange; what to send, whether an answer counts as success and

@@ -94,7 +94,7 @@ func (h *handle) deletePiece(tx *sqldb.Tx, repo oci.Repository, last int64) (gon
 		}
 		gone.Manifests = append(gone.Manifests, dgst)
 		gone.Tags = append(gone.Tags, tags...)
-		events = append(events, h.deleteEvent(repo, row))
+		events = append(events, h.deleteEvents(repo, row, tags)...)
 	}
 	more = len(found) == deletedAtOnce
 	if !more {
@@ -109,12 +109,7 @@ func (h *handle) deletePiece(tx *sqldb.Tx, repo oci.Repository, last int64) (gon
 	if err := h.record(tx, contentDelete, thing{repo: repo}, detail); err != nil {
 		return gone, false, err
 	}
-	for _, e := range events {
-		if err := h.Outbox.Append(tx, e); err != nil {
-			return gone, false, err
-		}
-	}
-	return gone, more, nil
+	return gone, more, h.append(tx, events)
 }
 
 // removeGivenUp removes repositories that were given up, and their links. It is

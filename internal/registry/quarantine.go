@@ -95,8 +95,7 @@ type heldPush struct {
 	tag      oci.Tag
 	number   int64
 	by       pusher
-	of       manifestRow
-	size     int64
+	of       manifestRow // without its bytes
 }
 
 // pusher is whose push it was, as its event will tell.
@@ -268,7 +267,7 @@ func (h *handle) release(tx *sqldb.Tx, repo oci.Repository, repository int64, lo
 	}
 	untagged := map[int64]bool{} // those that have their event without a tag
 	for _, p := range waiting {
-		moved, err := h.settle(tx, repo, repository, locked, p)
+		moved, before, err := h.settle(tx, repo, repository, locked, p)
 		if err != nil {
 			return nil, err
 		}
@@ -279,26 +278,23 @@ func (h *handle) release(tx *sqldb.Tx, repo oci.Repository, repository int64, lo
 			untagged[p.manifest] = true
 			p.tag = ""
 		}
-		events = append(events, outbox.Prepare(&event.Event{
-			Action: event.Push, Registry: h.reg, Request: p.by.Request, Actor: p.by.Actor,
-			Target: event.Target{
-				MediaType: p.of.mediaType, ArtifactType: p.of.artifactType, Size: p.size,
-				Digest: string(p.of.digest), Repository: string(repo), Tag: string(p.tag),
-			},
-		}))
+		// As whoever pushed it would have raised them.
+		pusher := &handle{h.Store, h.reg, Caller{Request: p.by.Request, Actor: p.by.Actor}}
+		events = append(events, pusher.pushEvents(repo, p.of, []oci.Tag{p.tag}, []event.Action{event.Push})...)
+		events = append(events, pusher.moved(repo, p.of, p.tag, before)...)
 	}
 	return events, nil
 }
 
 // settle moves the tag that a push waited to move, and reports whether there is one
-// that nothing newer has moved.
-func (h *handle) settle(tx *sqldb.Tx, repo oci.Repository, repository int64, locked locks, p heldPush) (moved bool, err error) {
+// that nothing newer has moved, and what it named before.
+func (h *handle) settle(tx *sqldb.Tx, repo oci.Repository, repository int64, locked locks, p heldPush) (moved bool, before oci.Digest, err error) {
 	if p.tag == "" {
-		return false, nil
+		return false, "", nil
 	}
-	onTag, err := settleTag(tx, repository, p.tag, p.manifest, p.number)
+	onTag, before, err := settleTag(tx, repository, p.tag, p.manifest, p.number)
 	if errors.Is(err, sqldb.ErrNoRow) {
-		return false, nil
+		return false, "", nil
 	}
 	if err == nil {
 		err = locked.allow(lockWrite, thing{repo: repo})
@@ -306,7 +302,7 @@ func (h *handle) settle(tx *sqldb.Tx, repo oci.Repository, repository int64, loc
 	if err == nil {
 		err = onTag.allow(lockWrite, thing{repo: repo, tag: p.tag})
 	}
-	return true, err
+	return true, before, err
 }
 
 // inOrder sorts pushes as they came.

@@ -123,12 +123,12 @@ func takeHeldPushes(tx *sqldb.Tx, manifests []int64) (pushes []heldPush, err err
 		args, some := arguments(nil, part), "("+sqldb.In(1, len(part))+")"
 		found, err := sqldb.Select(tx, func(s sqldb.Scan) (p heldPush, err error) {
 			var record []byte
-			err = s(&p.id, &p.manifest, &p.tag, &p.number, &record, &p.of.digest, &p.of.mediaType, &p.of.artifactType, &p.size)
+			err = s(&p.id, &p.manifest, &p.tag, &p.number, &record, &p.of.digest, &p.of.mediaType, &p.of.artifactType, &p.of.size, &p.of.subject)
 			if err == nil {
 				err = json.Unmarshal(record, &p.by)
 			}
 			return p, err
-		}, `SELECT h.id, h.manifest, h.tag, h.number, h.record, m.digest, m.media_type, m.artifact_type, m.size
+		}, `SELECT h.id, h.manifest, h.tag, h.number, h.record, m.digest, m.media_type, m.artifact_type, m.size, m.subject
 			FROM held_push h JOIN manifest m ON m.id = h.manifest WHERE h.manifest IN `+some, args...)
 		if err != nil {
 			return nil, err
@@ -145,17 +145,24 @@ func takeHeldPushes(tx *sqldb.Tx, manifests []int64) (pushes []heldPush, err err
 }
 
 // settleTag moves a tag to a manifest that has passed, of the push with that
-// number, and returns the tag's locks. It returns sqldb.ErrNoRow if there is no such
-// tag, or a newer push has moved it.
-func settleTag(tx *sqldb.Tx, repository int64, tag oci.Tag, manifest, number int64) (locked locks, err error) {
+// number, and returns the tag's locks, and the digest that it named before, empty if
+// it named none. It returns sqldb.ErrNoRow if there is no such tag, or a newer push
+// has moved it.
+func settleTag(tx *sqldb.Tx, repository int64, tag oci.Tag, manifest, number int64) (locked locks, before oci.Digest, err error) {
+	var from sql.NullInt64
+	var previous sql.NullString
 	err = tx.Get(`UPDATE tag SET
+		moved_from = CASE WHEN standing = $3 THEN NULL ELSE standing END,
 		previous = CASE WHEN standing IS NULL THEN previous ELSE (SELECT digest FROM manifest WHERE id = tag.standing) END,
 		standing = CASE WHEN manifest = $3 THEN NULL ELSE CAST($3 AS BIGINT) END,
 		settled = CASE WHEN manifest = $3 THEN pushes ELSE CAST($4 AS BIGINT) END,
 		updated_at = $5
-		WHERE repository = $1 AND name = $2 AND settled < $4 RETURNING locks`,
-		[]any{repository, string(tag), manifest, number, tx.Now().UnixNano()}, &locked)
-	return locked, err
+		WHERE repository = $1 AND name = $2 AND settled < $4 RETURNING locks, moved_from, previous`,
+		[]any{repository, string(tag), manifest, number, tx.Now().UnixNano()}, &locked, &from, &previous)
+	if err != nil || !from.Valid {
+		return locked, "", err
+	}
+	return locked, oci.Digest(previous.String), lostTag(tx, from.Int64)
 }
 
 // keepTags has the tags that wait for a manifest wait for what they would wait for

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/dockbell/dockbell/internal/audit"
@@ -43,6 +44,10 @@ type Options struct {
 	// Wanted reports whether anyone waits for an action in a registry. It is
 	// asked only for actions that a change raises beside its own.
 	Wanted func(registry int64, action event.Action) bool
+
+	// Owed reports whether an event would ring anyone, by its scope too. It is
+	// asked of pulls, which are many and no change. nil: nobody hears of them.
+	Owed func(*event.Event) bool
 }
 
 // Store holds the contents of all hosted registries.
@@ -51,11 +56,15 @@ type Store struct {
 	uploads openUploads
 	known   knownRepositories
 	sizes   sizes
+	pulls   pulls
 }
 
 // New returns a Store.
 func New(o Options) *Store {
-	return &Store{Options: o, uploads: openUploads{ids: map[string]bool{}}, known: knownRepositories{ids: map[repositoryKey]int64{}}}
+	if o.Owed == nil {
+		o.Owed = func(*event.Event) bool { return false }
+	}
+	return &Store{Options: o, pulls: pulls{queue: make(chan *event.Event, maxPulls)}, uploads: openUploads{ids: map[string]bool{}}, known: knownRepositories{ids: map[repositoryKey]int64{}}}
 }
 
 // Caller is whose request a handle serves, as events and the audit log will tell it.
@@ -67,6 +76,7 @@ type Caller struct {
 
 	// Quarantine is what of the registry is held back, and from this caller.
 	Quarantine Quarantine
+	Cause      string // why, where no client asked for it; empty: one did
 }
 
 // For returns one hosted registry as the given caller's requests change it.
@@ -115,6 +125,9 @@ func (h *handle) GetManifest(ctx context.Context, repo oci.Repository, ref oci.R
 		}
 		return err
 	})
+	if err == nil && ref.Tag != "" {
+		h.pulled(repo, ref.Tag, m)
+	}
 	return m, err
 }
 
@@ -200,18 +213,24 @@ func (h *handle) PutManifest(ctx context.Context, repo oci.Repository, put oci.M
 		if err != nil {
 			return err
 		}
+		if err := renewChildren(tx, id, m.References); err != nil {
+			return err
+		}
 		if h.caller.Quarantine.holds(is) {
 			if err := h.hold(tx, repo, id, manifest, put.Tags); err != nil {
 				return err
 			}
 			return h.append(tx, arrivals)
 		}
+		all := events
 		for _, tag := range put.Tags {
-			if err := moveTag(tx, repo, id, tag, manifest); err != nil {
+			before, err := moveTag(tx, repo, id, tag, manifest)
+			if err != nil {
 				return err
 			}
+			all = append(all[:len(all):len(all)], h.moved(repo, row, tag, before)...)
 		}
-		return h.append(tx, events)
+		return h.append(tx, all)
 	})
 	if err != nil {
 		return oci.ManifestResult{}, err
@@ -257,10 +276,10 @@ func (h *handle) pushEvents(repo oci.Repository, m manifestRow, tags []oci.Tag, 
 	}
 	for _, tag := range tags {
 		for _, action := range actions {
-			events = append(events, h.event(action, event.Target{
-				MediaType: m.mediaType, ArtifactType: m.artifactType, Size: int64(len(m.data)),
-				Digest: string(m.digest), Repository: string(repo), Tag: string(tag),
-			}))
+			events = append(events, h.event(action, m.target(repo, tag)))
+		}
+		if slices.Contains(actions, event.Push) {
+			events = append(events, h.attached(repo, m, tag)...)
 		}
 	}
 	return events
@@ -268,10 +287,14 @@ func (h *handle) pushEvents(repo oci.Repository, m manifestRow, tags []oci.Tag, 
 
 // event makes an event of this handle's caller.
 func (h *handle) event(action event.Action, target event.Target) *outbox.Draft {
-	return outbox.Prepare(&event.Event{
+	return outbox.Prepare(h.happened(action, target))
+}
+
+func (h *handle) happened(action event.Action, target event.Target) *event.Event {
+	return &event.Event{
 		Action: action, Registry: h.reg, Target: target,
-		Request: h.caller.Request, Actor: h.caller.Actor,
-	})
+		Request: h.caller.Request, Actor: h.caller.Actor, Cause: h.caller.Cause,
+	}
 }
 
 // DeleteManifest implements oci.Deleter.
@@ -286,7 +309,7 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 				return err
 			}
 		}
-		row, _, err := deleteManifest(tx, repo, id, dgst)
+		row, tags, err := deleteManifest(tx, repo, id, dgst)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			return oci.ManifestUnknown(repo, oci.Reference{Digest: dgst})
 		}
@@ -296,33 +319,38 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 		if err := h.record(tx, contentDelete, thing{repo: repo, digest: dgst}, ""); err != nil {
 			return err
 		}
-		return h.Outbox.Append(tx, h.deleteEvent(repo, row))
+		return h.append(tx, h.deleteEvents(repo, row, tags))
 	})
 }
 
-func (h *handle) deleteEvent(repo oci.Repository, m manifestRow) *outbox.Draft {
-	return h.event(event.Delete, event.Target{
+// deleteEvents returns the events of a manifest that is gone with its tags.
+func (h *handle) deleteEvents(repo oci.Repository, m manifestRow, tags []oci.Tag) []*outbox.Draft {
+	return append(h.untagged(repo, m, tags...), h.event(event.Delete, event.Target{
 		MediaType: m.mediaType, ArtifactType: m.artifactType, Digest: string(m.digest), Repository: string(repo),
-	})
+	}))
 }
 
 // DeleteTag implements oci.Deleter.
-func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) (dgst oci.Digest, err error) {
-	err = h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
+func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag) (oci.Digest, error) {
+	var row manifestRow
+	err := h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
 		id, err := h.lock(tx, repo)
 		if err != nil {
 			return err
 		}
-		dgst, err = deleteTag(tx, repo, id, h.caller.Quarantine, tag)
+		row, err = deleteTag(tx, repo, id, h.caller.Quarantine, tag)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			err = oci.ManifestUnknown(repo, oci.Reference{Tag: tag})
 		}
 		if err != nil {
 			return err
 		}
-		return h.record(tx, contentDelete, thing{repo: repo, tag: tag}, "untagged "+string(dgst))
+		if err := h.record(tx, contentDelete, thing{repo: repo, tag: tag}, "untagged "+string(row.digest)); err != nil {
+			return err
+		}
+		return h.append(tx, h.untagged(repo, row, tag))
 	})
-	return dgst, err
+	return row.digest, err
 }
 
 // Tags implements oci.Lister.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -62,11 +63,20 @@ type manifestRow struct {
 	subject      sql.NullString
 	annotations  sql.NullString // JSON; kept where a referrers list will show them
 	data         []byte
+	size         int64 // of data, which is not always there
 	verdict      verdict
 }
 
+// target returns the manifest as events tell of it that was just pushed.
+func (m manifestRow) target(repo oci.Repository, tag oci.Tag) event.Target {
+	return event.Target{
+		MediaType: m.mediaType, ArtifactType: m.artifactType, Size: m.size,
+		Digest: string(m.digest), Repository: string(repo), Tag: string(tag),
+	}
+}
+
 func newManifestRow(m *oci.ParsedManifest, dgst oci.Digest, data []byte) manifestRow {
-	row := manifestRow{digest: dgst, mediaType: m.MediaType, artifactType: m.ArtifactType, data: data}
+	row := manifestRow{digest: dgst, mediaType: m.MediaType, artifactType: m.ArtifactType, data: data, size: int64(len(data))}
 	if m.Subject != nil {
 		row.subject = sql.NullString{String: string(m.Subject.Digest), Valid: true}
 		if len(m.Annotations) > 0 {
@@ -197,7 +207,7 @@ func putManifest(tx *sqldb.Tx, name oci.Repository, repository int64, m manifest
 // it was pushed with this time, where the manifest leaves that to the request.
 func pushedAgain(tx *sqldb.Tx, name oci.Repository, repository int64, m manifestRow) (id int64, is verdict, err error) {
 	var locked locks
-	err = tx.Get(`UPDATE manifest SET media_type = $3, updated_at = $4, quarantine = CASE quarantine WHEN 0 THEN $5 ELSE quarantine END
+	err = tx.Get(`UPDATE manifest SET media_type = $3, updated_at = $4, untagged_at = $4, quarantine = CASE quarantine WHEN 0 THEN $5 ELSE quarantine END
 		WHERE repository = $1 AND digest = $2 RETURNING id, locks, quarantine`,
 		[]any{repository, string(m.digest), m.mediaType, tx.Now().UnixNano(), m.verdict}, &id, &locked, &is)
 	if err == nil {
@@ -239,35 +249,51 @@ func deleteManifest(tx *sqldb.Tx, name oci.Repository, repository int64, dgst oc
 	return row, tags, err
 }
 
-// moveTag points a tag at a manifest and remembers where it pointed before.
-func moveTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag, manifest int64) error {
-	n, err := tx.Exec(`INSERT INTO tag (repository, name, manifest, created_at, updated_at, pushes, settled) VALUES ($1, $2, $3, $4, $4, 1, 1)
+// moveTag points a tag at a manifest and remembers where it pointed before: not at
+// what only waits in quarantine. It returns the digest of that, empty if it is the
+// same manifest or the tag named none.
+func moveTag(tx *sqldb.Tx, name oci.Repository, repository int64, tag oci.Tag, manifest int64) (before oci.Digest, err error) {
+	const named = "(CASE WHEN tag.settled = tag.pushes THEN tag.manifest ELSE tag.standing END)"
+	var from sql.NullInt64
+	var previous sql.NullString
+	err = tx.Get(`INSERT INTO tag (repository, name, manifest, created_at, updated_at, pushes, settled) VALUES ($1, $2, $3, $4, $4, 1, 1)
 		ON CONFLICT (repository, name) DO UPDATE SET manifest = excluded.manifest, updated_at = excluded.updated_at,
 		pushes = tag.pushes + 1, settled = tag.pushes + 1, standing = NULL,
-		previous = CASE WHEN tag.manifest = excluded.manifest THEN tag.previous
-			ELSE (SELECT digest FROM manifest WHERE id = tag.manifest) END
-		WHERE tag.locks & $5 = 0`,
-		repository, string(tag), manifest, tx.Now().UnixNano(), lockWrite)
-	if err == nil && n == 0 {
-		err = lockWrite.allow(lockWrite, thing{repo: name, tag: tag})
+		moved_from = CASE WHEN `+named+` = excluded.manifest THEN NULL ELSE `+named+` END,
+		previous = CASE WHEN `+named+` IS NULL OR `+named+` = excluded.manifest THEN tag.previous
+			ELSE (SELECT digest FROM manifest WHERE id = `+named+`) END
+		WHERE tag.locks & $5 = 0 RETURNING moved_from, previous`,
+		[]any{repository, string(tag), manifest, tx.Now().UnixNano(), lockWrite}, &from, &previous)
+	switch {
+	case errors.Is(err, sqldb.ErrNoRow):
+		return "", lockWrite.allow(lockWrite, thing{repo: name, tag: tag})
+	case err != nil || !from.Valid:
+		return "", err
 	}
-	return err
+	return oci.Digest(previous.String), lostTag(tx, from.Int64)
 }
 
-// deleteTag removes a tag that may be deleted and returns the digest of its
-// manifest, or sqldb.ErrNoRow. One that waits for its first manifest to pass is
-// deleted as well; the digest is then of what was pushed last.
-func deleteTag(tx *sqldb.Tx, name oci.Repository, repository int64, q Quarantine, tag oci.Tag) (dgst oci.Digest, err error) {
+// deleteTag removes a tag that may be deleted and returns what is known of its
+// manifest without its bytes, or sqldb.ErrNoRow. One that waits for its first
+// manifest to pass is deleted as well; the manifest is then what was pushed last.
+func deleteTag(tx *sqldb.Tx, name oci.Repository, repository int64, q Quarantine, tag oci.Tag) (row manifestRow, err error) {
 	var locked locks
-	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING (SELECT digest FROM manifest WHERE id = coalesce("+q.manifestOf("tag")+", tag.manifest)), locks",
-		[]any{repository, string(tag)}, &dgst, &locked)
+	var manifest int64
+	err = tx.Get("DELETE FROM tag WHERE repository = $1 AND name = $2 RETURNING coalesce("+q.manifestOf("tag")+", tag.manifest), locks",
+		[]any{repository, string(tag)}, &manifest, &locked)
 	if err == nil {
 		err = locked.allow(lockAnyDelete, thing{repo: name, tag: tag})
 	}
 	if err == nil {
+		err = tx.Get("SELECT digest, media_type, artifact_type FROM manifest WHERE id = $1", []any{manifest}, &row.digest, &row.mediaType, &row.artifactType)
+	}
+	if err == nil {
 		err = releaseTag(tx, repository, tag)
 	}
-	return dgst, err
+	if err == nil {
+		err = lostTag(tx, manifest)
+	}
+	return row, err
 }
 
 func listTags(tx *sqldb.Tx, repository int64, q Quarantine, last string, n int) ([]oci.Tag, error) {

@@ -382,6 +382,46 @@ func testAnonymousPull(t *testing.T, w *world) {
 	w.settled()
 }
 
+// TestRetentionPolicy is for Premium, and says when it was changed.
+func TestRetentionPolicy(t *testing.T) { onEach(t, testRetentionPolicy) }
+
+func testRetentionPolicy(t *testing.T, w *world) {
+	ctx := t.Context()
+	on := map[string]string{"policies.retentionPolicy.status": "Enabled", "policies.retentionPolicy.days": "30"}
+	_, _, err := w.Put(ctx, "", "contoso", Definition{Location: "eastus", SKU: "Standard", Settings: on}, ada)
+	fails(t, err, fault.Invalid, "InvalidParameter", "tier Standard", "Premium has it")
+	r, _, err := w.Put(ctx, "", "contoso", Definition{Location: "eastus", SKU: "Premium"}, ada)
+	if err != nil || r.RetentionPolicy() != (RetentionPolicy{Days: 7, Updated: r.CreatedAt}) {
+		t.Fatalf("%+v, %v", r.RetentionPolicy(), err)
+	}
+	for _, days := range []string{"-1", "366", "x", "1.5"} {
+		_, err = w.Patch(ctx, "contoso", Change{Settings: map[string]string{"policies.retentionPolicy.days": days}}, ada)
+		fails(t, err, fault.Invalid, "InvalidParameter", "use 0 to 365")
+	}
+	r, err = w.Patch(ctx, "contoso", Change{Settings: on}, ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := r.RetentionPolicy()
+	if !first.Enabled || first.Days != 30 || !first.Updated.Equal(r.UpdatedAt) {
+		t.Errorf("%+v", first)
+	}
+	r, err = w.Patch(ctx, "contoso", Change{Tags: map[string]string{"team": "web"}, Settings: on}, ada)
+	if err != nil || r.RetentionPolicy() != first {
+		t.Errorf("after another change: %+v, %v", r.RetentionPolicy(), err)
+	}
+	w.settled()
+	standard := "Standard"
+	_, err = w.Patch(ctx, "contoso", Change{SKU: &standard}, ada)
+	fails(t, err, fault.Conflict, "RetentionPolicyNotSupported", "contoso cannot become Standard while its retention policy is enabled")
+	off := map[string]string{"policies.retentionPolicy.status": "disabled"}
+	r, err = w.Patch(ctx, "contoso", Change{SKU: &standard, Settings: off}, ada)
+	if p := r.RetentionPolicy(); err != nil || p.Enabled || p.Days != 30 || !p.Updated.After(first.Updated) {
+		t.Errorf("both at once: %+v, %v", p, err)
+	}
+	w.settled()
+}
+
 func TestReplications(t *testing.T) { onEach(t, testReplications) }
 
 func testReplications(t *testing.T, w *world) {

@@ -64,7 +64,10 @@ func (c Change) of(old Registry) (r Registry, err error) {
 	if r.Settings, err = old.Settings.with(c.Settings); err != nil {
 		return r, err
 	}
-	return r, r.checkAnonymousPull(old)
+	if err := r.checkAnonymousPull(old); err != nil {
+		return r, err
+	}
+	return r, r.checkRetention(old)
 }
 
 // checkAnonymousPull fails if r, which was old, has anonymous pull in a tier that
@@ -88,7 +91,8 @@ func (r Registry) checkAnonymousPull(old Registry) error {
 // (ResourceGroupNotFound); fault.Conflict for a name that is taken in another
 // group (AlreadyInUse), for another location than the registry has
 // (InvalidResourceLocation), and for a tier below what the registry has
-// (AnonymousPullNotSupported; QuotaExceeded, kind fault.Quota).
+// (AnonymousPullNotSupported, RetentionPolicyNotSupported; QuotaExceeded, kind
+// fault.Quota).
 func (s *Store) Put(ctx context.Context, group, name string, def Definition, by Actor) (r Registry, created bool, err error) {
 	name, err = ParseName(name)
 	if err != nil {
@@ -192,6 +196,7 @@ func (s *Store) update(tx *sqldb.Tx, old Registry, change Change, by Actor) (Reg
 	if err := s.checkTier(tx, old, r.SKU); err != nil {
 		return Registry{}, err
 	}
+	r.noteRetention(old, tx.Now())
 	r.UpdatedAt, r.UpdatedBy = tx.Now(), by
 	if err := updateRegistry(tx, r); err != nil {
 		return Registry{}, err

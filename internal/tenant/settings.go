@@ -45,8 +45,8 @@ var KnownSettings = []Setting{
 	{Name: quarantine, Values: offOn},
 	{Name: "policies.trustPolicy.type", Values: []string{"Notary"}, Why: "there is no other kind"},
 	{Name: "policies.trustPolicy.status", Values: disabledYet, Why: "there is no content trust: sign images with artifacts that refer to them"},
-	{Name: "policies.retentionPolicy.status", Values: disabledYet, Why: "untagged manifests are kept"},
-	{Name: "policies.retentionPolicy.days", Values: []string{"7"}, Min: 0, Max: 365},
+	{Name: retentionStatus, Values: []string{"disabled", "enabled"}},
+	{Name: retentionDays, Values: []string{"7"}, Min: 0, Max: 365},
 	{Name: "policies.softDeletePolicy.status", Values: disabledYet, Why: "what is deleted is gone"},
 	{Name: "policies.softDeletePolicy.retentionDays", Values: []string{"7"}, Min: 1, Max: 90},
 	{Name: "policies.exportPolicy.status", Values: onOff},
@@ -118,6 +118,9 @@ func (s Settings) with(sent map[string]string) (Settings, error) {
 		if value != known.Values[0] {
 			next[known.Name] = value
 		}
+	}
+	if at, ok := s[retentionChanged]; ok {
+		next[retentionChanged] = at
 	}
 	return next, nil
 }

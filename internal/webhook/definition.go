@@ -153,22 +153,18 @@ func parseStatus(text string) (Status, error) {
 	return "", fault.New(fault.Invalid, "status %q is not one of a webhook: use enabled or disabled", clip(text))
 }
 
-// subscribable are the actions a webhook can ask for: those of ACR, and the one
-// that is ours. A ping is not one: it rings the webhook it was made for.
-var subscribable = []event.Action{event.Push, event.Delete, event.Quarantine, event.ChartPush, event.ChartDelete, event.WebhookFailing}
-
-const actionRule = "use push, delete, quarantine, chart_push, chart_delete or webhook_failing"
+var actionRule = "use " + event.SubscribableText()
 
 // parseAction reads an action that a webhook can ask for.
 func parseAction(text string) (event.Action, error) {
 	action := event.Action(strings.ToLower(text))
-	if !slices.Contains(subscribable, action) {
+	if !slices.Contains(event.Subscribable, action) {
 		return "", fault.New(fault.Invalid, "action %q is not one a webhook can ask for: %s", clip(text), actionRule)
 	}
 	return action, nil
 }
 
-// parseActions returns the actions in the order of subscribable, each once.
+// parseActions returns the actions in the order of event.Subscribable, each once.
 func parseActions(sent []string) ([]event.Action, error) {
 	if len(sent) == 0 {
 		return nil, fault.New(fault.Invalid, "the webhook has no action: %s", actionRule)
@@ -182,7 +178,7 @@ func parseActions(sent []string) ([]event.Action, error) {
 		asked[action] = true
 	}
 	var actions []event.Action
-	for _, action := range subscribable {
+	for _, action := range event.Subscribable {
 		if asked[action] {
 			actions = append(actions, action)
 		}

@@ -584,6 +584,14 @@ func testSamples(t *testing.T, w *world) {
 			`"request":{"id":"REQUEST","host":"contoso.example","method":"PUT"}}`},
 		{"chart_push", `{"target":{"mediaType":"application/vnd.acr.helm.chart","size":25265,"digest":"DIGEST","repository":"dockbell/sample","tag":"sample-0.1.0.tgz","name":"sample","version":"0.1.0"}}`},
 		{"chart_delete", `{"target":{"mediaType":"application/vnd.acr.helm.chart","size":25265,"digest":"DIGEST","repository":"dockbell/sample","tag":"sample-0.1.0.tgz","name":"sample","version":"0.1.0"}}`},
+		{"untag", `{"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"DIGEST","repository":"dockbell/sample","tag":"sample"},` +
+			`"request":{"id":"REQUEST","host":"contoso.example","method":"DELETE","useragent":"Dockbell/1.2.3 (webhook test: nothing happened)"}}`},
+		{"tag_moved", `{"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1574,"digest":"DIGEST","length":1574,"repository":"dockbell/sample","tag":"sample","previousDigest":"DIGEST"},` +
+			`"request":{"id":"REQUEST","host":"contoso.example","method":"PUT","useragent":"Dockbell/1.2.3 (webhook test: nothing happened)"}}`},
+		{"referrer_attached", `{"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1574,"digest":"DIGEST","length":1574,"repository":"dockbell/sample","subjectDigest":"DIGEST","artifactType":"application/spdx+json"},` +
+			`"request":{"id":"REQUEST","host":"contoso.example","method":"PUT","useragent":"Dockbell/1.2.3 (webhook test: nothing happened)"}}`},
+		{"pull", `{"target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1574,"digest":"DIGEST","length":1574,"repository":"dockbell/sample","tag":"sample"},` +
+			`"request":{"id":"REQUEST","host":"contoso.example","method":"GET","useragent":"Dockbell/1.2.3 (webhook test: nothing happened)"}}`},
 		{"webhook_failing", `{"target":{"webhook":"samplehook","condition":"failing","since":"SINCE","lastStatus":503,"lastError":"","progress":0}}`},
 	} {
 		id, err := w.Test(t.Context(), contoso, sourceOf(contoso.ID), "DEPLOYHOOK", tt.action, "ada")
@@ -627,7 +635,7 @@ func testSamples(t *testing.T, w *world) {
 		}
 	}
 	_, err := w.Test(t.Context(), contoso, sourceOf(contoso.ID), "deployhook", "ping", "ada")
-	fails(t, err, fault.Invalid, "", `action "ping" is not one a webhook can ask for: use push, delete, quarantine, chart_push, chart_delete or webhook_failing`)
+	fails(t, err, fault.Invalid, "", `action "ping" is not one a webhook can ask for: use push, delete, quarantine, chart_push, chart_delete, untag, tag_moved, referrer_attached, pull or webhook_failing`)
 	_, err = w.Test(t.Context(), contoso, sourceOf(contoso.ID), "nosuchhook", "push", "ada")
 	fails(t, err, fault.NotFound, "ResourceNotFound", `registry contoso has no webhook "nosuchhook": dockbell webhook list -r contoso shows those it has`)
 }

@@ -28,8 +28,8 @@ func (s *Store) Listen(ctx context.Context, reg Registry, def Definition, by Act
 		def.Location = reg.Locations[0]
 	}
 	if def.Actions == nil {
-		for _, action := range subscribable {
-			if action != event.WebhookFailing {
+		for _, action := range event.Subscribable {
+			if action.OfACR() {
 				def.Actions = append(def.Actions, string(action))
 			}
 		}

@@ -43,9 +43,8 @@ func (s *Store) Test(ctx context.Context, reg Registry, source event.Registry, n
 
 // fillSample gives a sample what an event of its action has.
 func fillSample(e *event.Event) {
-	sum := sha256.Sum256([]byte("dockbell/sample:sample"))
 	e.Target = event.Target{
-		MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 1574, Digest: "sha256:" + hex.EncodeToString(sum[:]),
+		MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 1574, Digest: sampleDigest("sample"),
 		Repository: "dockbell/sample", Tag: "sample",
 	}
 	switch e.Action {
@@ -55,12 +54,27 @@ func fillSample(e *event.Event) {
 	case event.ChartPush, event.ChartDelete:
 		e.Target.MediaType, e.Target.Size = "application/vnd.acr.helm.chart", 25265
 		e.Target.Tag, e.Target.Name, e.Target.Version = "sample-0.1.0.tgz", "sample", "0.1.0"
+	case event.Untag:
+		e.Request.Method = "DELETE"
+		e.Target.Size = 0
+	case event.TagMoved:
+		e.Target.PreviousDigest = sampleDigest("before")
+	case event.ReferrerAttached:
+		e.Target.Tag, e.Target.SubjectDigest, e.Target.ArtifactType = "", sampleDigest("subject"), "application/spdx+json"
+	case event.Pull:
+		e.Request.Method = "GET"
 	case event.WebhookFailing:
 		e.Target = event.Target{}
 		e.Webhook = &event.Webhook{
 			Name: "samplehook", Condition: string(ring.Failing), Since: time.Now().UTC().Add(-time.Minute), LastStatus: 503,
 		}
 	}
+}
+
+// sampleDigest returns the digest of something that is not there.
+func sampleDigest(tag string) string {
+	sum := sha256.Sum256([]byte("dockbell/sample:" + tag))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // try appends an event that is owed to one webhook alone.

@@ -465,7 +465,7 @@ func TestBodiesCarryNoCredentials(t *testing.T) {
 		d.CustomHeaders = map[string]string{"Authorization": "Bearer t0k3n"}
 	})
 	secret := strings.TrimPrefix(w.config(contoso, "deployhook").SigningSecret, "whsec_")
-	for _, action := range subscribable {
+	for _, action := range event.Subscribable {
 		if _, err := w.Test(t.Context(), contoso, sourceOf(contoso.ID), "deployhook", string(action), "ada"); err != nil {
 			t.Fatal(err)
 		}

@@ -478,7 +478,7 @@ func TestDefinitionRules(t *testing.T) {
 	t.Parallel()
 	const (
 		names   = "use 5 to 50 letters and digits, for example "
-		actions = "use push, delete, quarantine, chart_push, chart_delete or webhook_failing"
+		actions = "use push, delete, quarantine, chart_push, chart_delete, untag, tag_moved, referrer_attached, pull or webhook_failing"
 		grammar = "; use repo:tag, repo:* for every event of a repository, repo for repo:latest, a * at the end of either part as in team/*:* or repo:v1*, or leave it empty for every event of the registry"
 		repo    = "before the colon there is no repository name (lower-case letters, digits, '.', '_', '-', with slashes between the parts)"
 		tag     = "after the colon there is no tag (letters, digits, '_', '.', '-')"
@@ -532,7 +532,7 @@ func TestDefinitionRules(t *testing.T) {
 		{change: acting("PUSH", "Delete", "quarantine", "chart_push", "Chart_Delete", "push")},
 		{change: acting(), message: "the webhook has no action: " + actions},
 		{change: func(d *Definition) { d.Actions = nil }, message: "the webhook has no action: " + actions},
-		{change: acting("push", "pull"), message: `action "pull" is not one a webhook can ask for: ` + actions},
+		{change: acting("push", "pulls"), message: `action "pulls" is not one a webhook can ask for: ` + actions},
 		{change: acting("ping"), message: `action "ping" is not one a webhook can ask for: ` + actions},
 		{change: acting(""), message: `action "" is not one a webhook can ask for: ` + actions},
 
@@ -641,7 +641,7 @@ func TestPatchRules(t *testing.T) {
 		want   string
 	}{
 		{Change{Actions: []string{}}, "the webhook has no action"},
-		{Change{Actions: []string{"pull"}}, `action "pull"`},
+		{Change{Actions: []string{"pulls"}}, `action "pulls"`},
 		{Change{Status: &status}, `status "off"`},
 		{Change{Status: &empty}, `status ""`},
 		{Change{Scope: &scope}, `scope "*"`},
@@ -720,6 +720,50 @@ func TestWanted(t *testing.T) {
 	wanted(true)
 	w.patch(contoso, "deployhook", Change{Actions: []string{"push"}})
 	wanted(false)
+}
+
+// TestBeyondACR: actions that are not ACR's ring those who ask for them, in any
+// case of letters, within their scope, and no one else.
+func TestBeyondACR(t *testing.T) { onEach(t, testBeyondACR) }
+
+func testBeyondACR(t *testing.T, w *world) {
+	beyond := []event.Action{event.Untag, event.TagMoved, event.ReferrerAttached, event.Pull}
+	w.put(contoso, "acrhook", func(d *Definition) {
+		d.Actions = []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}
+	})
+	whole := w.put(contoso, "wholehook", func(d *Definition) { d.Actions = []string{"UNTAG", "Tag_Moved", "referrer_attached", "pull"} })
+	tagged := w.put(contoso, "taggedhook", func(d *Definition) {
+		d.Actions, d.Scope = []string{"untag", "tag_moved", "pull", "referrer_attached"}, "web:v*"
+	})
+	if want := []string{"UNTAG", "Tag_Moved", "referrer_attached", "pull"}; !gocmp.Equal(whole.Actions, want) {
+		t.Errorf("actions %v, want %v", whole.Actions, want)
+	}
+	if listener, err := w.Listen(t.Context(), contoso, Definition{}, Actor{"ada", "User"}); err != nil || !gocmp.Equal(listener.Actions, []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}) {
+		t.Errorf("a listener that names no actions has %v, error %v", listener.Actions, err)
+	}
+	for _, action := range beyond {
+		if !w.Wanted(contoso.ID, action) || w.Wanted(fabrika.ID, action) {
+			t.Errorf("%s: wanted where it is asked for %v, elsewhere %v", action, w.Wanted(contoso.ID, action), w.Wanted(fabrika.ID, action))
+		}
+		for _, tt := range []struct {
+			target event.Target
+			want   []int64
+		}{
+			{event.Target{Repository: "web", Tag: "v1"}, []int64{whole.ID, tagged.ID}},
+			{event.Target{Repository: "web", Tag: "latest"}, []int64{whole.ID}},
+			{event.Target{Repository: "web"}, []int64{whole.ID}}, // an artifact pushed by digest
+			{event.Target{Repository: "api", Tag: "v1"}, []int64{whole.ID}},
+		} {
+			e := &event.Event{Action: action, Registry: sourceOf(contoso.ID), Target: tt.target}
+			if got := w.InForce()(e); !gocmp.Equal(got, tt.want) {
+				t.Errorf("%s of %+v is owed to %v, want %v", action, tt.target, got, tt.want)
+			}
+			e.Pos = 1 << 40
+			if got := w.matchAt(e); !gocmp.Equal(got, tt.want) {
+				t.Errorf("%s of %+v is owed by the database to %v, want %v", action, tt.target, got, tt.want)
+			}
+		}
+	}
 }
 
 // TestRestart opens the store again and finds all as it was, and nothing with
