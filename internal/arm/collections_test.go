@@ -103,7 +103,8 @@ func TestCollections(t *testing.T) {
 	if got := strings.Join(p.collections.asked, ","); got != "someone,someone,someone,someone,someone,someone" {
 		t.Errorf("started by %s", got)
 	}
-	if log := p.logged.String(); !strings.Contains(log, "audit.what=start audit.collection=2 audit.dryRun=true") || !strings.Contains(log, "audit.what=cancel") {
+	log := p.logged.String()
+	if !strings.Contains(log, `detail="collection=2 dryRun=true"`) || !strings.Contains(log, "garbageCollections/cancel/action") {
 		t.Errorf("log: %s", log)
 	}
 	contributor := func(action, scope string) bool { return scope == subscription }
