@@ -13,12 +13,7 @@ import (
 // openCharts is whose request it is and the charts of which registry it means, as
 // package acrserver asks.
 func (s *Server) openCharts(r *http.Request) (auth.Charts, error) {
-	reg, err := s.hosts.Resolve(r.Host)
-	if err != nil {
-		return nil, err
-	}
-	door := s.door(r, reg)
-	who, err := s.authority.Authenticate(r, door)
+	reg, door, who, err := s.admit(r)
 	if err != nil {
 		return nil, err
 	}

@@ -158,25 +158,37 @@ func correlation(r *http.Request, id string) string {
 // openRegistry is whose request it is and which registry it means, as packages
 // ociserver and acrserver ask.
 func (s *Server) openRegistry(r *http.Request) (oci.Contents, error) {
-	reg, err := s.hosts.Resolve(r.Host)
+	reg, door, who, err := s.admit(r)
 	if err != nil {
 		return nil, err
+	}
+	contents := s.contents(reg, registry.Caller{
+		Request: eventRequest(r), Actor: who.Name, Kind: audit.ActorKind(who.Kind()), Correlation: r.Header.Get(correlationID),
+	}, who.SeesQuarantine(door))
+	return auth.Guard(contents, who, door), nil
+}
+
+// admit is which registry a request means, and who makes it.
+func (s *Server) admit(r *http.Request) (tenant.Registry, auth.Registry, auth.Identity, error) {
+	reg, err := s.hosts.Resolve(r.Host)
+	if err != nil {
+		return reg, auth.Registry{}, auth.Anonymous, err
 	}
 	door := s.door(r, reg)
 	who, err := s.authority.Authenticate(r, door)
-	if err != nil {
-		return nil, err
-	}
-	caller := registry.Caller{
-		Request: eventRequest(r), Actor: who.Name, Kind: audit.ActorKind(who.Kind()), Correlation: r.Header.Get(correlationID),
-	}
-	if reg.Quarantine() {
+	return reg, door, who, err
+}
+
+// contents is a registry as a caller has it. Whoever gets at contents gets them from
+// here, so that quarantine holds for all.
+func (s *Server) contents(reg tenant.Registry, caller registry.Caller, seesQuarantine bool) oci.Contents {
+	switch {
+	case reg.Quarantine() && seesQuarantine:
+		caller.Quarantine = registry.Seen
+	case reg.Quarantine():
 		caller.Quarantine = registry.Hidden
-		if who.SeesQuarantine(door) {
-			caller.Quarantine = registry.Seen
-		}
 	}
-	return auth.Guard(s.registry.For(s.source(reg), caller), who, door), nil
+	return s.registry.For(s.source(reg), caller)
 }
 
 // door is the registry as package auth sees it: whose tokens it takes, and where

@@ -10,7 +10,9 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/importing"
+	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/registry"
+	"github.com/dockbell/dockbell/internal/tenant"
 )
 
 const (
@@ -43,11 +45,7 @@ func (s *Server) importImage(ctx context.Context, job arm.Import) error {
 	if err != nil {
 		return err
 	}
-	into := s.source(job.Into)
-	caller := registry.Caller{
-		Request: event.Request{Host: into.LoginServer}, Actor: job.By.Name, Kind: audit.ActorKind(job.By.Kind), Correlation: job.Correlation, Cause: "import",
-	}
-	err = importing.Copy(ctx, from, s.registry.For(into, caller), job.Image)
+	err = importing.Copy(ctx, from, s.importsOf(job, job.Into), job.Image)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fault.Wrap(err, fault.Unavailable, "the import is not done after %s: try again, which goes on with what is missing", importTime)
@@ -64,9 +62,15 @@ func importStopped() error {
 // importSource is where an image comes from.
 func (s *Server) importSource(job arm.Import) (importing.Source, error) {
 	if job.From.ID != 0 {
-		from := s.source(job.From)
-		caller := registry.Caller{Request: event.Request{Host: from.LoginServer}, Actor: job.By.Name, Kind: audit.ActorKind(job.By.Kind), Correlation: job.Correlation, Cause: "import"}
-		return importing.Local(s.registry.For(from, caller), job.Repository), nil
+		return importing.Local(s.importsOf(job, job.From), job.Repository), nil
 	}
 	return importing.Remote(s.fetching, job.Login, job.Repository, "Dockbell/"+Version)
+}
+
+// importsOf is a registry as an import has it: what is in quarantine is not copied,
+// whoever asks, and what comes is held back like any push.
+func (s *Server) importsOf(job arm.Import, reg tenant.Registry) oci.Contents {
+	return s.contents(reg, registry.Caller{
+		Request: event.Request{Host: s.loginServer(reg)}, Actor: job.By.Name, Kind: audit.ActorKind(job.By.Kind), Correlation: job.Correlation, Cause: "import",
+	}, false)
 }
