@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,5 +110,34 @@ func TestCollect(t *testing.T) {
 	}
 	if w := s.do(s.Operator(), s.Password, "GET", "localhost", "/v2/app/manifests/v1", ""); w.Code != http.StatusOK {
 		t.Errorf("what is needed: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestCollectSparesCharts has a chart in a file, as old as files are that nobody
+// owns.
+func TestCollectSparesCharts(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	s := openServer(t, data)
+	filler := make([]byte, 100_000)
+	rand.NewChaCha8([32]byte{1}).Read(filler)
+	chart := string(HelmPackage(t, "large", "1.0.0", filler...))
+	const path = "/helm/v1/repo/_blobs/large-1.0.0.tgz"
+	if w := s.do(s.Operator(), s.Password, "PUT", "localhost", path, chart); w.Code != http.StatusCreated {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	files, err := filepath.Glob(filepath.Join(data, "blobs", "*", "*", "*"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	old := time.Now().Add(-25 * time.Hour)
+	if err := os.Chtimes(files[0], old, old); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.collect(); c.State != "done" || c.Files != 0 {
+		t.Errorf("%+v", c)
+	}
+	if w := s.do(s.Operator(), s.Password, "GET", "localhost", path, ""); w.Code != http.StatusOK || w.Body.String() != chart {
+		t.Errorf("%d, %d bytes", w.Code, w.Body.Len())
 	}
 }

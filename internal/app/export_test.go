@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// HelmPackage returns the least that is a package.
-func HelmPackage(t testing.TB, name, version string) []byte {
+// HelmPackage returns the least that is a package, and filler.
+func HelmPackage(t testing.TB, name, version string, filler ...byte) []byte {
 	t.Helper()
 	text := "apiVersion: v2\nname: " + name + "\nversion: " + version + "\n"
 	var buf bytes.Buffer
@@ -20,6 +20,12 @@ func HelmPackage(t testing.TB, name, version string) []byte {
 		t.Fatal(err)
 	}
 	io.WriteString(w, text)
+	if len(filler) > 0 {
+		if err := w.WriteHeader(&tar.Header{Name: name + "/filler", Mode: 0o644, Size: int64(len(filler))}); err != nil {
+			t.Fatal(err)
+		}
+		w.Write(filler)
+	}
 	w.Close()
 	zip.Close()
 	return buf.Bytes()
