@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-const brief = 600 * time.Millisecond
+const brief = time.Second
 
 // work is what a handler does that takes longer than a client has patience for: its
 // own affair, for nobody waits for the client meanwhile.
