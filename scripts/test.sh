@@ -15,10 +15,10 @@ go test $race -gcflags 'modernc.org/sqlite/lib=-race=false' -gcflags 'modernc.or
 
 # These run under fake time, which together with the race detector crashes Go
 # 1.26 (see fakeTime in the package's tests): so without it.
-CGO_ENABLED=0 go test -timeout 10m ./internal/delivery ./internal/webhook
+CGO_ENABLED=0 go test -timeout 10m ./internal/delivery ./internal/webhook ./internal/auth ./internal/audit
 
 # Thousands of requests, or of rows, one after the other.
-CGO_ENABLED=0 go test -timeout 10m -run 'TestRoles|TestAccess|TestNarrowTokens|TestNothingIsAnonymous|TestManyAreCountedAndRemoved|TestLocks$' \
+CGO_ENABLED=0 go test -timeout 10m -run 'TestRoles|TestAuditOfEveryRoute|TestAccess|TestNarrowTokens|TestNothingIsAnonymous|TestManyAreCountedAndRemoved|TestLocks$' \
 	./internal/app ./internal/arm ./internal/registry
 
 # Under the detector this rebuilds a few states of a disk; here, hundreds.
