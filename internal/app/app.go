@@ -237,11 +237,11 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	if err := s.startListeners(ctx); err != nil {
 		return err
 	}
-	s.startAsking()
-	s.startPurging()
-	s.startKeeping()
-	s.startTelling()
-	s.startRetaining()
+	s.asking = inBackground(s.webhooks.Run)
+	s.stopPurging = inBackground(s.purgeAlways)
+	s.keeping = inBackground(s.audit.Run, s.authority.KeepSigningKeys)
+	s.telling = inBackground(s.registry.Run)
+	s.retaining = inBackground(s.retainAlways)
 	return s.openCollections(ctx)
 }
 
@@ -250,29 +250,6 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 func (s *Server) answersFor(host string) bool {
 	_, err := s.hosts.Resolve(host)
 	return err == nil
-}
-
-// startAsking has the addresses of webhooks asked for their consent.
-func (s *Server) startAsking() {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.webhooks.Run(ctx)
-	}()
-	s.asking = func() { cancel(); <-ended }
-}
-
-// startTelling has the events of pulls written, for which their clients do not
-// wait.
-func (s *Server) startTelling() {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.registry.Run(ctx)
-	}()
-	s.telling = func() { cancel(); <-ended }
 }
 
 // own returns where this server itself is reached.

@@ -1,21 +1,9 @@
 package app
 
 import (
-	"context"
-	"sync"
-
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/auth"
 )
-
-// startKeeping keeps the audit log and the keys that sign tokens.
-func (s *Server) startKeeping() {
-	ctx, cancel := context.WithCancel(context.Background())
-	var both sync.WaitGroup
-	both.Go(func() { s.audit.Run(ctx) })
-	both.Go(func() { s.authority.KeepSigningKeys(ctx) })
-	s.keeping = func() { cancel(); both.Wait() }
-}
 
 // loginFailed counts a login that was refused for the audit log.
 func (s *Server) loginFailed(f auth.Failure) {

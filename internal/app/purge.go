@@ -11,34 +11,25 @@ import (
 // to be removed again.
 const purgeAgain = time.Minute
 
-// startPurging removes what deleted registries held: what an earlier process left
+// purgeAlways removes what deleted registries held: what an earlier process left
 // of them first, and then of each that is deleted.
-func (s *Server) startPurging() {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	s.stopPurging = func() {
-		cancel()
-		<-done
-	}
-	go func() {
-		defer close(done)
-		for {
-			var again <-chan time.Time
-			if err := s.purgeDoomed(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("what a deleted registry held cannot all be removed; it is tried again", "error", err)
-				again = time.After(purgeAgain)
-			}
-			select {
-			case <-s.doomed:
-			case <-again:
-			case <-ctx.Done():
-				return
-			}
+func (s *Server) purgeAlways(ctx context.Context) {
+	for {
+		var again <-chan time.Time
+		if err := s.purgeDoomed(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("what a deleted registry held cannot all be removed; it is tried again", "error", err)
+			again = time.After(purgeAgain)
 		}
-	}()
+		select {
+		case <-s.doomed:
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
-// purge makes startPurging's loop look for deleted registries.
+// purge makes purgeAlways's loop look for deleted registries.
 func (s *Server) purge() {
 	select {
 	case s.doomed <- struct{}{}:

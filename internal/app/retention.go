@@ -18,25 +18,19 @@ const (
 // the parts of an image are pushed before the index that lists them.
 const untaggedGrace = time.Hour
 
-// startRetaining carries out the retention policies of registries.
-func (s *Server) startRetaining() {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(retainLook)
-		defer tick.Stop()
-		due := retentionDue{}
-		for {
-			s.retain(ctx, time.Now(), due)
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
+// retainAlways carries out the retention policies of registries.
+func (s *Server) retainAlways(ctx context.Context) {
+	tick := time.NewTicker(retainLook)
+	defer tick.Stop()
+	due := retentionDue{}
+	for {
+		s.retain(ctx, time.Now(), due)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
 		}
-	}()
-	s.retaining = func() { cancel(); <-ended }
+	}
 }
 
 // retentionDue remembers, by registry, which policy was carried out when.
