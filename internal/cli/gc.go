@@ -124,6 +124,9 @@ func (g *collections) hintSecond(ctx context.Context, c *connected) {
 	}
 }
 
+// noCollection is said where there is none to show.
+const noCollection = "there was no collection yet: dockbell gc run --dry-run shows what one would remove"
+
 func (g *collections) status() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",
@@ -139,7 +142,7 @@ func (g *collections) status() *cobra.Command {
 			g.env.hint("the next one begins by itself at %s", all.NextAt.Local().Format(time.RFC3339))
 		}
 		if len(all.Newest) == 0 {
-			return fault.New(fault.NotFound, "there was no collection yet: dockbell gc run --dry-run shows what one would remove")
+			return fault.New(fault.NotFound, noCollection)
 		}
 		newest := all.Newest[0]
 		return g.out.print(collectionView(newest), g.out.collectionTable(newest))
@@ -158,7 +161,7 @@ func (g *collections) list() *cobra.Command {
 			return err
 		}
 		t := g.out.collectionTable(all.Newest...)
-		t.empty = "there was no collection yet: dockbell gc run --dry-run shows what one would remove"
+		t.empty = noCollection
 		return g.out.print(views(all.Newest, collectionView), t)
 	})
 }
