@@ -83,8 +83,13 @@ func health(ctx context.Context, cfg *config.Config) error {
 
 func serve(ctx context.Context, cfg *config.Config) error {
 	tune()
-	server, err := app.Open(ctx, cfg, logger(cfg))
-	if err != nil {
+	log := logger(cfg)
+	server, err := app.Open(ctx, cfg, log)
+	switch {
+	case err != nil && ctx.Err() != nil: // what was cut off fails in its own words
+		log.Info("stopped before the server was ready", "while", err)
+		return nil
+	case err != nil:
 		return err
 	}
 	server.Announce(os.Stdout)
