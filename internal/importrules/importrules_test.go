@@ -20,9 +20,9 @@ const module = "github.com/dockbell/dockbell/"
 // groups names the packages of each group; everything below a package belongs
 // to it.
 var groups = map[string][]string{
-	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell"},
-	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit"},
-	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/delivery", "internal/listen", "internal/collect", "internal/importing"},
+	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell", "internal/filter"},
+	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit", "internal/sink"},
+	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/subscription", "internal/delivery", "internal/listen", "internal/collect", "internal/importing"},
 	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
 	"clients":     {"internal/controlclient", "internal/registryclient", "internal/exchange"},
 	"config":      {"internal/config"},
@@ -42,9 +42,11 @@ var may = map[string][]string{
 	"internal/signature": {"internal/fault"},
 	"internal/consent":   {},
 	"internal/spell":     {},
+	"internal/filter":    {"internal/event", "internal/fault"},
 	"foundations":        {"words"},
 	"internal/outbox":    {"words", "internal/sqldb"},
 	"internal/audit":     {"words", "internal/sqldb"},
+	"internal/sink":      {"words", "internal/outbound"},
 	"domain":             {"words", "foundations"},
 	"faces":              {"words", "domain"},
 	"internal/ociserver": {"words"},

@@ -14,6 +14,7 @@
 package outbound
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
@@ -38,6 +39,10 @@ type Request struct {
 
 	// Actor is who made the change that the request tells of. It is not sent.
 	Actor string
+
+	// Publish sends the request in place of a Client, to what does not speak HTTP.
+	// Nil for a Client.
+	Publish func(context.Context, *Request) Result
 }
 
 // Class says at which step an exchange ended without an answer.

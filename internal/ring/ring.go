@@ -69,9 +69,35 @@ func (p Policy) Check() error {
 	return nil
 }
 
+// Answers says what answers mean for a delivery, and when it is tried again.
+type Answers int
+
+// The tables of answers. Package delivery has them.
+const (
+	// OfWebhooks is ACR's receivers': any 2xx delivers, and most 4xx are about the
+	// event and final.
+	OfWebhooks Answers = iota
+
+	// OfEventGrid delivers by 200 to 204. Nothing that is given up is without a dead
+	// letter, and no endpoint is disabled because it fails.
+	OfEventGrid
+
+	// OfBrokers is OfEventGrid for destinations that tell of wrong credentials in
+	// ways that pass.
+	OfBrokers
+)
+
+// Batch is how many events one request may tell of. The zero value is one.
+type Batch struct {
+	Events int // at the most; 0 and 1 are one
+	Bytes  int // of all of them, as a goal: one that is larger goes alone; 0 is no goal
+}
+
 // Terms are what the engine has to know of an endpoint.
 type Terms struct {
 	Policy
+	Answers Answers
+	Batch   Batch
 
 	// Host names whom its requests go to, as scheme://name:port. What is in
 	// flight is limited per host, over all endpoints that share it.
@@ -88,9 +114,11 @@ type Terms struct {
 type Call struct {
 	Endpoint int64
 	Event    *event.Event
-	ACRBody  []byte    // of the event
-	At       time.Time // what the signature is made for
-	Replay   int64     // number of the replay it belongs to; 0: none
+	ACRBody  []byte         // of the event
+	Rest     []*event.Event // that go with it, as Terms.Batch allows
+	Earlier  int            // attempts there were before, of the first event
+	At       time.Time      // what the signature is made for
+	Replay   int64          // number of the replay it belongs to; 0: none
 
 	// Elsewhere is a sealed address to ring instead of the endpoint's own, as
 	// the owner of the endpoint made it; nil for none.
