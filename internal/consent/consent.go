@@ -13,6 +13,7 @@ package consent
 import (
 	"crypto/rand"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -42,6 +43,15 @@ func Header(origin string, perMinute int) http.Header {
 		h[rateField] = []string{strconv.Itoa(perMinute)}
 	}
 	return h
+}
+
+// Origin returns for whom a receiver is asked to take events: a login server
+// without its port, for origins are DNS names.
+func Origin(loginServer string) string {
+	if host, _, err := net.SplitHostPort(loginServer); err == nil {
+		return host
+	}
+	return loginServer
 }
 
 // Read tells whether an answer is consent for an origin: only a 200 or 204 is,
