@@ -22,7 +22,8 @@ import (
 
 // The header fields of a handshake, as package net/http writes them.
 const (
-	OriginField = "Webhook-Request-Origin" // of deliveries too
+	OriginField   = "Webhook-Request-Origin"   // of deliveries too
+	CallbackField = "Webhook-Request-Callback" // where consent may be given later
 
 	rateField          = "Webhook-Request-Rate"
 	allowedOriginField = "Webhook-Allowed-Origin"
@@ -61,12 +62,12 @@ func Origin(loginServer string) string {
 // the first bytes are quoted.
 func Read(origin string, status int, header map[string]string, body []byte) (perMinute int, refusal string) {
 	if status != http.StatusOK && status != http.StatusNoContent {
-		return 0, fmt.Sprintf("the answer was %d%s, and 200 or 204 is needed", status, quote(body))
+		return 0, fmt.Sprintf("the answer was %d%s, and 200 or 204 is needed", status, Quote(body))
 	}
 	allowed, there := header[allowedOriginField]
 	switch {
 	case !there:
-		return 0, fmt.Sprintf("the answer was %d without WebHook-Allowed-Origin%s", status, quote(body))
+		return 0, fmt.Sprintf("the answer was %d without WebHook-Allowed-Origin%s", status, Quote(body))
 	case allowed != "*" && !strings.EqualFold(allowed, origin):
 		return 0, fmt.Sprintf("the answer allows the origin %s, and not %s", clip(allowed), origin)
 	}
@@ -82,8 +83,8 @@ func Read(origin string, status int, header map[string]string, body []byte) (per
 	}
 }
 
-// quote returns the first bytes of a body, in quotes behind a blank.
-func quote(body []byte) string {
+// Quote returns the first bytes of a body, in quotes behind a blank.
+func Quote(body []byte) string {
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), 200)]), "")), " ")
 	if text == "" {
 		return ""
