@@ -57,6 +57,7 @@ type Options struct {
 	CheckURL  func(string) error // decides whether an address may be saved
 	Poster    Poster             // for handshakes
 	Brokers   Brokers
+	Letters   Letters
 	Log       *slog.Logger
 	Version   string // of this program, for the User-Agent
 
@@ -83,13 +84,31 @@ type Store struct {
 	// rules are replaced in the order of commits on PostgreSQL too.
 	changing sync.Mutex
 
-	tokens tokens
+	tokens   tokens
+	lettered lettered
+}
+
+// lettered are the endpoints that may have dead letters.
+type lettered struct {
+	wake      chan struct{} // takes one
+	mu        sync.Mutex
+	endpoints map[int64]bool
+}
+
+// take returns them, and forgets them.
+func (l *lettered) take() map[int64]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.endpoints
+	l.endpoints = map[int64]bool{}
+	return taken
 }
 
 // Open loads all subscriptions. It fails if their secrets were sealed with another
 // key.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{Options: o, userAgent: "Dockbell/" + o.Version, tokens: tokens{asked: map[string]*token{}}}
+	s := &Store{Options: o, userAgent: "Dockbell/" + o.Version, tokens: tokens{asked: map[string]*token{}},
+		lettered: lettered{wake: make(chan struct{}, 1), endpoints: map[int64]bool{}}}
 	loaded := rules{}
 	err := s.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		rows, err := selectAll(tx)

@@ -621,18 +621,18 @@ func TestRules(t *testing.T) {
 		}
 		w.open(w.DB)
 		err := w.DB.Read(t.Context(), func(tx *sqldb.Tx) error {
-			owed, whole, err := w.History(tx, 1, sub.ID)
-			if err != nil || !whole {
-				return errors.Join(err, fmt.Errorf("looks at whole events: %v", whole))
+			rule, err := w.History(tx, 1, sub.ID)
+			if err != nil || !rule.Whole {
+				return errors.Join(err, fmt.Errorf("looks at whole events: %v", rule.Whole))
 			}
 			for _, r := range all {
 				ids, err := w.MatchAt(tx, r.entry.Event)
 				if err != nil {
 					return err
 				}
-				got, history = append(got, len(ids) == 1), append(history, owed(r.entry.Event))
+				got, history = append(got, len(ids) == 1), append(history, rule.Takes(r.entry.Event))
 			}
-			if ids, err := w.MatchAt(tx, late); err != nil || len(ids) > 0 || owed(late) || len(w.InForce()(late)) > 0 {
+			if ids, err := w.MatchAt(tx, late); err != nil || len(ids) > 0 || rule.Takes(late) || len(w.InForce()(late)) > 0 {
 				return fmt.Errorf("what happens after the expiration is owed to %v, %v", ids, err)
 			}
 			return nil
