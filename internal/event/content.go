@@ -80,7 +80,9 @@ func newEventData(e *Event) eventData {
 	if data.Request == nil {
 		return data
 	}
-	data.Request.Addr = cut(e.Request.Addr, maxAddr)
+	if e.Registry.Scheme != "" { // an old record is encoded as it was
+		data.Request.Addr = cut(e.Request.Addr, maxAddr)
+	}
 	if e.Actor != "" {
 		data.Actor = &named{cut(e.Actor, maxText)}
 	}
