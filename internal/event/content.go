@@ -2,8 +2,8 @@ package event
 
 import "strings"
 
-// The types of events. Those of Azure's registries
-// are Event Grid's; what Event Grid has no type for has one of ours.
+// The types of events. Those of Azure's registries are Event Grid's; what Event Grid
+// has no type for has one of ours.
 var eventTypes = map[Action]string{
 	Push:             "Microsoft.ContainerRegistry.ImagePushed",
 	Delete:           "Microsoft.ContainerRegistry.ImageDeleted",
