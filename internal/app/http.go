@@ -16,6 +16,7 @@ import (
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/ociserver"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/portal"
 	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/sqldb"
 	"github.com/dockbell/dockbell/internal/tenant"
@@ -44,7 +45,15 @@ func (s *Server) handler() http.Handler {
 	mux.Handle("/helm/", acr)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle(portal.Root+"/", s.portal(control))
+	mux.HandleFunc("GET "+portal.Root, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, portal.Root+"/", http.StatusSeeOther)
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Accept"), "text/html") {
+			http.Redirect(w, r, portal.Root+"/", http.StatusSeeOther)
+			return
+		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Write([]byte("dockbell " + Version + ": images at /v2/, webhooks at /api/v1/registries\n"))
 	})

@@ -23,7 +23,7 @@ var groups = map[string][]string{
 	"words":       {"internal/fault", "internal/oci", "internal/event", "internal/ring", "internal/signature", "internal/consent", "internal/spell", "internal/filter"},
 	"foundations": {"internal/sqldb", "internal/blob", "internal/outbound", "internal/outbox", "internal/seal", "internal/localca", "internal/audit", "internal/sink"},
 	"domain":      {"internal/tenant", "internal/registry", "internal/chart", "internal/auth", "internal/webhook", "internal/subscription", "internal/delivery", "internal/listen", "internal/collect", "internal/importing"},
-	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver"},
+	"faces":       {"internal/ociserver", "internal/acrserver", "internal/arm", "internal/identityserver", "internal/portal"},
 	"clients":     {"internal/controlclient", "internal/registryclient", "internal/exchange"},
 	"config":      {"internal/config"},
 	"cli":         {"internal/cli"},
@@ -55,6 +55,9 @@ var may = map[string][]string{
 	// of the audit log is made.
 	"internal/arm":            {"words", "domain", "internal/audit"},
 	"internal/identityserver": {"words", "domain", "internal/audit"},
+
+	// It asks the control plane's own API, in this process.
+	"internal/portal": {"words", "internal/controlclient"},
 
 	"clients": {"words", "internal/exchange"},
 	"config":  {"words"},
