@@ -244,7 +244,7 @@ func TestKafkaUnderWay(t *testing.T) {
 	c := startKafka(t)
 	p := publishers(t)
 	server := Server{Kind: Kafka, Addresses: []string{kafkaAt(c).Addresses[0], nowhere(t)}}
-	stored(t, p.Publish(t.Context(), server, record("1"), patience))
+	stored(t, p.Publish(t.Context(), kafkaAt(c), record("1"), patience)) // with a client of its own
 	asked := make(chan struct{}, 8)
 	release := make(chan struct{})
 	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -252,8 +252,8 @@ func TestKafkaUnderWay(t *testing.T) {
 		c.SleepControl(func() { <-release })
 		return nil, io.EOF, true // neither stored nor answered
 	})
-	res := p.Publish(t.Context(), server, record("2"), brief)
-	unanswered(t, res, outbound.Timeout, kafkaAt(c).Addresses[0]+" did not answer within 300ms")
+	res := p.Publish(t.Context(), server, record("2"), time.Second)
+	unanswered(t, res, outbound.Timeout, kafkaAt(c).Addresses[0]+" did not answer within 1s")
 	if res.Duration > patience/2 {
 		t.Errorf("it took %s", res.Duration)
 	}
