@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dockbell/dockbell/internal/event"
@@ -14,14 +15,14 @@ import (
 func TestCompanions(t *testing.T) {
 	type entry struct {
 		key    string
-		size   int
+		size   int // the multiple by which it is larger than that
 		ping   bool
 		fed    bool
 		crash  int
 		replay int64
 	}
 	for name, test := range map[string]struct {
-		limit  ring.Batch
+		limit  ring.Batch // in multiples of the smallest event
 		active string
 		unpark bool
 		queue  []entry // the first is the one that is sent
@@ -30,9 +31,9 @@ func TestCompanions(t *testing.T) {
 		"one alone":                          {ring.Batch{Events: 1}, "", false, []entry{{key: "a"}, {key: "b"}}, nil},
 		"all":                                {ring.Batch{Events: 5000}, "", false, []entry{{key: "a"}, {key: "a"}, {key: "b"}}, []int{0, 1, 2}},
 		"so many":                            {ring.Batch{Events: 2}, "", false, []entry{{key: "a"}, {key: "b"}, {key: "c"}}, []int{0, 1}},
-		"one that is large goes alone":       {ring.Batch{Events: 9, Bytes: 2000}, "", false, []entry{{key: "a", size: 9000}, {key: "b"}}, []int{0}},
-		"up to the bytes":                    {ring.Batch{Events: 9, Bytes: 1600}, "", false, []entry{{key: "a"}, {key: "b"}, {key: "c"}, {key: "d"}}, []int{0, 1, 2}},
-		"a small one does not overtake":      {ring.Batch{Events: 9, Bytes: 2000}, "", false, []entry{{key: "a"}, {key: "b", size: 1500}, {key: "b"}}, []int{0}},
+		"one that is large goes alone":       {ring.Batch{Events: 9, Bytes: 4}, "", false, []entry{{key: "a", size: 20}, {key: "b"}}, []int{0}},
+		"up to the bytes":                    {ring.Batch{Events: 9, Bytes: 3}, "", false, []entry{{key: "a"}, {key: "b"}, {key: "c"}, {key: "d"}}, []int{0, 1, 2}},
+		"a small one does not overtake":      {ring.Batch{Events: 9, Bytes: 4}, "", false, []entry{{key: "a"}, {key: "b", size: 3}, {key: "b"}}, []int{0}},
 		"what waits for one on its way":      {ring.Batch{Events: 9}, "b", false, []entry{{key: "a"}, {key: "b"}, {key: "c"}, {key: "b"}}, []int{0, 2}},
 		"while it is not on record as live":  {ring.Batch{Events: 9}, "", true, []entry{{key: "a", fed: true}, {key: "b", fed: true}, {key: "c"}}, []int{0, 1}},
 		"a ping takes nothing with it":       {ring.Batch{Events: 9}, "", false, []entry{{key: "a", ping: true}, {key: "b"}}, []int{0}},
@@ -42,15 +43,17 @@ func TestCompanions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ep := newEndpoint(1)
 			ep.terms.Batch, ep.unparking = test.limit, test.unpark
+			smallest := sizeOf(outbox.Entry{Event: &event.Event{Action: event.Push}})
+			ep.terms.Batch.Bytes *= smallest
 			ep.active[test.active]++
 			var jobs []*job
 			for _, e := range test.queue {
-				ev := &event.Event{}
+				ev := &event.Event{Action: event.Push, Actor: strings.Repeat("x", e.size*smallest)}
 				if e.ping {
 					ev.Action = event.Ping
 				}
 				jobs = append(jobs, &job{ep: ep, key: e.key, fed: e.fed, crashes: e.crash, replay: e.replay,
-					entry: outbox.Entry{Event: ev, ACRBody: make([]byte, e.size)}})
+					entry: outbox.Entry{Event: ev, ACRBody: make([]byte, e.size*smallest)}})
 			}
 			ep.queue = slices.Clone(jobs[1:])
 			var got []int
