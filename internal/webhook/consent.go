@@ -95,7 +95,7 @@ func (h *hook) question() outbound.Request {
 	delete(header, "Content-Type")
 	delete(header, "Origin")
 	maps.Copy(header, consent.Header(h.origin, h.perMinute))
-	return outbound.Request{Method: http.MethodOptions, URL: h.url, Header: header, Timeout: h.terms.Timeout, TLS: h.tls}
+	return outbound.Request{Method: http.MethodOptions, URL: h.url, Header: header, Timeout: h.terms.Timeout, SecretPath: h.format.secretPath(), TLS: h.tls}
 }
 
 // secrets returns what must not be shown of an answer that repeats the question.
@@ -108,6 +108,9 @@ func (h *hook) secrets() (all []string) {
 	if u, err := url.Parse(h.url); err == nil {
 		password, _ := u.User.Password()
 		all = append(all, password, u.User.Username(), u.RawQuery)
+		if h.format.secretPath() {
+			all = append(all, strings.Trim(u.Path, "/"))
+		}
 		for _, values := range u.Query() {
 			all = append(all, values...)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/consent"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/signature"
@@ -37,6 +38,7 @@ type hook struct {
 	rule     rule
 	terms    ring.Terms
 	format   Format
+	extras   event.CloudExtras
 
 	origin    string        // for which the address has to agree; empty: it is not asked
 	perMinute int           // requests that it is asked to take; 0: any number
@@ -62,7 +64,7 @@ func (s *Store) newHook(r record) (*hook, error) {
 		terms: ring.Terms{Policy: r.Policy, Host: hostOf(r.ServiceURI), Disabled: !wants.enabled},
 		url:   r.ServiceURI, header: s.header(r.Format, r.CustomHeaders), tls: r.TLS,
 		until: r.PreviousUntil, styles: r.SignatureHeaders,
-		format: r.Format, perMinute: r.Policy.PerMinute, consent: r.Consent,
+		format: r.Format, extras: r.Extras, perMinute: r.Policy.PerMinute, consent: r.Consent,
 	}
 	if r.Handshake == CloudEventsHandshake {
 		h.origin = originOf(s.Source(r.RegistryID).LoginServer)
@@ -82,10 +84,8 @@ func (s *Store) newHook(r record) (*hook, error) {
 
 // header returns what every request of a webhook begins with.
 func (s *Store) header(format Format, custom map[string]string) http.Header {
-	header := http.Header{
-		"Content-Type": {format.contentType()},
-		"User-Agent":   {s.userAgent},
-	}
+	header := format.header()
+	header["User-Agent"] = []string{s.userAgent}
 	for name, value := range custom {
 		header.Set(name, value)
 	}
@@ -94,7 +94,7 @@ func (s *Store) header(format Format, custom map[string]string) http.Header {
 
 // request returns the request for a call, with the signatures for its moment.
 func (h *hook) request(c ring.Call) outbound.Request {
-	body, attributes := h.format.encode(c)
+	body, attributes := h.format.encode(c, h.extras)
 	header := make(http.Header, len(h.header)+len(attributes)+6)
 	maps.Copy(header, h.header)
 	values := make([]string, 0, len(attributes)+8)
@@ -123,7 +123,7 @@ func (h *hook) request(c ring.Call) outbound.Request {
 		set(testField, "true")
 	}
 	return outbound.Request{
-		URL: h.url, Header: header, Body: body, Timeout: h.terms.Timeout, Public: h.format.public(),
+		URL: h.url, Header: header, Body: body, Timeout: h.terms.Timeout, Public: h.format.public(), SecretPath: h.format.secretPath(),
 		TLS: h.tls, Hops: c.Event.Request.Hops, Actor: c.Event.Actor,
 	}
 }
