@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestDialects: the formats of services, and what a receiver wants to be else in
+// TestDialects: the formats of services, and what a receiver wants otherwise in
 // CloudEvents, from the flags to what is shown.
 func TestDialects(t *testing.T) {
 	t.Parallel()

@@ -7,7 +7,7 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
-// CloudExtras is what a receiver may want to be else in a CloudEvent. With the
+// CloudExtras is what a receiver may want otherwise in a CloudEvent. With the
 // zero value nothing is, and events are as CloudEvent and BinaryCloudEvent have
 // them.
 type CloudExtras struct {
