@@ -106,10 +106,7 @@ type Attribute struct {
 // in an order that does not change, for the header, and the data, of BinaryType,
 // for the body.
 func BinaryCloudEvent(e *Event) (attributes []Attribute, data []byte) {
-	return newCloudEvent(e).binary()
-}
-
-func (c cloudEvent) binary() (attributes []Attribute, data []byte) {
+	c := newCloudEvent(e)
 	for _, a := range [...]Attribute{
 		{"Ce-Specversion", c.SpecVersion}, {"Ce-Id", c.ID}, {"Ce-Source", c.Source}, {"Ce-Type", c.Type}, {"Ce-Subject", c.Subject}, {"Ce-Time", c.Time},
 	} {

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"encoding/json"
 	"strings"
 
 	"github.com/dockbell/dockbell/internal/fault"
@@ -30,28 +29,40 @@ type flatImage struct {
 }
 
 // Structured is CloudEvent with the extras.
-func (x CloudExtras) Structured(e *Event) []byte { return compact(x.cloudEvent(e)) }
+func (x CloudExtras) Structured(e *Event) []byte {
+	c := newCloudEvent(e)
+	c.Type = x.typeOf(c.Type)
+	whole := compact(c)
+	return append(x.addTo(whole[:len(whole)-1], e), '}') // the data are the last member
+}
 
 // Binary is BinaryCloudEvent with the extras.
 func (x CloudExtras) Binary(e *Event) (attributes []Attribute, data []byte) {
-	return x.cloudEvent(e).binary()
+	attributes, data = BinaryCloudEvent(e)
+	for i, a := range attributes {
+		if a.Field == "Ce-Type" {
+			attributes[i].Value = x.typeOf(a.Value)
+		}
+	}
+	return attributes, x.addTo(data, e)
 }
 
-func (x CloudExtras) cloudEvent(e *Event) cloudEvent {
-	c := newCloudEvent(e)
-	if x.TypePrefix != "" {
-		c.Type = x.TypePrefix + c.Type[strings.LastIndexByte(c.Type, '.'):]
+func (x CloudExtras) typeOf(ours string) string {
+	if x.TypePrefix == "" {
+		return ours
 	}
-	if image := imageOf(e); x.FlatData && image.isThere() {
-		c.Data = joined(c.Data, compact(flatImage{image.repository, image.tag, image.digest, image.registry}))
-	}
-	return c
+	return x.TypePrefix + ours[strings.LastIndexByte(ours, '.'):]
 }
 
-// joined returns an object with the members of two, both compact and neither of
-// them empty.
-func joined(a, b json.RawMessage) json.RawMessage {
-	return append(append(a[:len(a)-1:len(a)-1], ','), b[1:]...)
+// addTo returns text, which ends with the data of e, with the flat members behind
+// the others.
+func (x CloudExtras) addTo(text []byte, e *Event) []byte {
+	image := imageOf(e)
+	if !x.FlatData || !image.isThere() {
+		return text
+	}
+	flat := compact(flatImage{image.repository, image.tag, image.digest, image.registry})
+	return append(append(text[:len(text)-1], ','), flat[1:]...)
 }
 
 // maxTypePrefix bounds a CloudExtras.TypePrefix, in bytes.

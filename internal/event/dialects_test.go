@@ -167,9 +167,12 @@ func TestCloudExtras(t *testing.T) {
 		if got := string(CloudExtras{}.Structured(e)); got != plain {
 			t.Errorf("%s without extras:\ngot  %s\nwant %s", action, got, plain)
 		}
-		name := cloudEventTypes[action]
-		name = name[strings.LastIndex(name, "."):]
-		want := strings.Replace(plain, cloudEventTypes[action], "com.example.container"+name, 1)
+		var told struct{ Type string }
+		if err := json.Unmarshal([]byte(plain), &told); err != nil {
+			t.Fatal(err)
+		}
+		name := told.Type[strings.LastIndex(told.Type, "."):]
+		want := strings.Replace(plain, told.Type, "com.example.container"+name, 1)
 		if got := string(CloudExtras{TypePrefix: "com.example.container"}.Structured(e)); got != want {
 			t.Errorf("%s with a prefix:\ngot  %s\nwant %s", action, got, want)
 		}

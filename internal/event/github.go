@@ -29,7 +29,8 @@ type (
 // event": one compact JSON object, of BinaryType. The event type is dockbell. and
 // the action. It has less than MaxBody bytes whatever strangers sent.
 func GitHubDispatch(e *Event) []byte {
-	p := githubPayload{Action: e.Action, Registry: e.Registry.LoginServer, Test: e.Sample, Event: newCloudEvent(e).Data}
+	_, data := BinaryCloudEvent(e)
+	p := githubPayload{Action: e.Action, Registry: e.Registry.LoginServer, Test: e.Sample, Event: data}
 	if i := imageOf(e); i.isThere() {
 		p.Repository, p.Tag, p.Digest, p.Image = i.repository, i.tag, i.digest, i.reference()
 	}

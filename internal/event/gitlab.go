@@ -57,6 +57,9 @@ func GitLabTrigger(e *Event) []byte {
 	case ChartPush, ChartDelete:
 		v.Digest, v.Chart, v.ChartVersion = variable(t.Digest), variable(t.Name), variable(t.Version)
 	case WebhookFailing:
+		if e.Webhook == nil {
+			break
+		}
 		v.Webhook, v.Condition = variable(e.Webhook.Name), variable(e.Webhook.Condition)
 	}
 	return compact(gitlabTrigger{v})

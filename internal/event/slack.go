@@ -93,7 +93,9 @@ func slackSentence(e *Event) string {
 	case Ping:
 		return "Ping from " + where + ": this webhook works"
 	case WebhookFailing:
-		return slackCondition(e.Webhook, where)
+		if e.Webhook != nil {
+			return slackCondition(e.Webhook, where)
+		}
 	}
 	return slackCode(string(e.Action), maxSlackName) + " in " + where + by
 }

@@ -100,6 +100,7 @@ func (h *hook) question() outbound.Request {
 
 // secrets returns what must not be shown of an answer that repeats the question.
 func (h *hook) secrets() (all []string) {
+	all = h.format.secretsIn(h.url)
 	for name, values := range h.header {
 		if name != "User-Agent" && name != "Content-Type" && name != "Origin" && name != consent.OriginField {
 			all = append(all, values...)
@@ -108,9 +109,6 @@ func (h *hook) secrets() (all []string) {
 	if u, err := url.Parse(h.url); err == nil {
 		password, _ := u.User.Password()
 		all = append(all, password, u.User.Username(), u.RawQuery)
-		if h.format.secretPath() {
-			all = append(all, strings.Trim(u.Path, "/"))
-		}
 		for _, values := range u.Query() {
 			all = append(all, values...)
 		}

@@ -462,16 +462,16 @@ func (r record) check() error {
 	if r.Listener && (r.Format != ACR || r.Handshake != NoHandshake) {
 		return fault.New(fault.Invalid, "webhook %s is a listener, which has no address: leave format and handshake out", r.Name)
 	}
-	for name := range r.CustomHeaders {
-		if r.Format != ACR && strings.EqualFold(name, "Content-Type") {
-			return fault.New(fault.Invalid, "webhook %s has a custom header Content-Type, which the format %s sets itself: take the header away, or use the format acr", r.Name, r.Format)
-		}
-	}
 	if !r.Format.tellsCloudEvents() && r.Extras != (event.CloudExtras{}) {
 		return fault.New(fault.Invalid, "webhook %s has a prefix of event types or flat data, and the format %s, which has neither: leave them out, or use the format cloudevents or cloudevents-binary", r.Name, r.Format)
 	}
 	if err := r.Format.checkURI(r.ServiceURI); err != nil {
 		return err
+	}
+	for name := range r.CustomHeaders {
+		if r.Format != ACR && strings.EqualFold(name, "Content-Type") {
+			return fault.New(fault.Invalid, "webhook %s has a custom header Content-Type, which the format %s sets itself: take the header away, or use the format acr", r.Name, r.Format)
+		}
 	}
 	if r.TLS != nil && strings.HasPrefix(hostOf(r.ServiceURI), "http://") {
 		return fault.New(fault.Invalid, "webhook %s has certificates, and a service URI that begins with http: give one that begins with https, or take the certificates away", r.Name)

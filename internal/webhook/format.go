@@ -90,6 +90,14 @@ func (f Format) encode(c ring.Call, extras event.CloudExtras) (body []byte, attr
 // incoming webhooks of Slack, Mattermost and Discord.
 func (f Format) secretPath() bool { return f == Slack }
 
+// secretsIn returns what must not be shown of an address because of the format.
+func (f Format) secretsIn(uri string) []string {
+	if u, err := url.Parse(uri); err == nil && f.secretPath() {
+		return []string{strings.Trim(u.Path, "/")}
+	}
+	return nil
+}
+
 // checkURI fails with fault.Invalid for an address that the service of the format
 // does not have: it would answer each event with an error that names no cause. No
 // message repeats the address.
