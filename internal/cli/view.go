@@ -225,15 +225,18 @@ func (o *output) webhookTable(hooks ...controlclient.Webhook) table {
 func lastWord(w controlclient.Webhook) string {
 	h, agreed := w.Health, w.Properties.Consent
 	if h.State == "awaitingConsent" && agreed != nil {
-		if agreed.LastStatus != 0 {
-			return strconv.Itoa(agreed.LastStatus)
-		}
-		return agreed.LastError
+		return statusWord(agreed.LastStatus, agreed.LastError)
 	}
-	if h.LastStatus != 0 {
-		return strconv.Itoa(h.LastStatus)
+	return statusWord(h.LastStatus, h.LastError)
+}
+
+// statusWord says how an attempt ended: the status of its answer, or why there was
+// none.
+func statusWord(status int, problem string) string {
+	if status != 0 {
+		return strconv.Itoa(status)
 	}
-	return h.LastError
+	return problem
 }
 
 // waitingWord says how many events wait. Of those that were not looked at yet it
