@@ -73,7 +73,7 @@ var defaultPorts = map[string]string{controlclient.ToNatsJetStream: "4222", cont
 // brokerForms show what the addresses of brokers look like.
 var brokerForms = map[string]string{
 	controlclient.ToNatsJetStream: "nats://host:4222/subject, or tls://host:4222/subject for TLS",
-	controlclient.ToKafka:         "kafka://host:9092,host2:9092/topic, or tls://host:9093/topic with the type kafka for TLS",
+	controlclient.ToKafka:         "kafka://host:9092,host2:9092/topic",
 }
 
 // parseEndpoint reads an address. An empty type is what the address says. No error
@@ -85,9 +85,6 @@ func parseEndpoint(endpoint, ofType string) (address, error) {
 		"nats": controlclient.ToNatsJetStream, "kafka": controlclient.ToKafka, "tls": controlclient.ToNatsJetStream,
 	}[strings.ToLower(scheme)]
 	secure := strings.EqualFold(scheme, "tls")
-	if secure && ofType == controlclient.ToKafka {
-		says = ofType
-	}
 	switch {
 	case !found || says == "":
 		return address{}, fmt.Errorf("this is no address that can be told of events: use one like https://hooks.example.net/in, nats://host:4222/subject or kafka://host:9092/topic")
@@ -123,11 +120,12 @@ func parseEndpoint(endpoint, ofType string) (address, error) {
 	return a, nil
 }
 
-// aim makes the address that of a destination. What is no broker's setting stays.
+// aim makes the address that of a destination. How a broker is spoken to stays,
+// unless it was none: that a connection is not encrypted any more is said by itself.
 func (a address) aim(d *controlclient.Destination) {
 	p := d.Properties
 	if d.EndpointType != a.ofType {
-		p = controlclient.DestinationProperties{DeliveryAttributeMappings: p.DeliveryAttributeMappings}
+		p = controlclient.DestinationProperties{}
 	}
 	p.EndpointURL, p.Servers, p.Subject, p.Topic = a.url, a.servers, "", ""
 	switch a.ofType {
@@ -136,12 +134,12 @@ func (a address) aim(d *controlclient.Destination) {
 	case controlclient.ToKafka:
 		p.Topic = a.name
 	}
-	if a.secure || p.TLS != nil {
+	if a.secure {
 		tls := controlclient.BrokerTLS{}
 		if p.TLS != nil {
 			tls = *p.TLS
 		}
-		tls.Enabled = a.secure
+		tls.Enabled = true
 		p.TLS = &tls
 	}
 	*d = controlclient.Destination{EndpointType: a.ofType, Properties: p}

@@ -82,7 +82,10 @@ func (s *subscriptions) create() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sub, err := c.PutEventSubscription(ctx, registry, s.name, def)
+		if _, err := c.PutEventSubscription(ctx, registry, s.name, def); err != nil {
+			return err
+		}
+		sub, err := c.EventSubscription(ctx, registry, s.name)
 		if err != nil {
 			return err
 		}
@@ -217,7 +220,10 @@ func (s *subscriptions) update() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		sub, err := c.PatchEventSubscription(ctx, registry, s.name, change)
+		if _, err := c.PatchEventSubscription(ctx, registry, s.name, change); err != nil {
+			return err
+		}
+		sub, err := c.EventSubscription(ctx, registry, s.name)
 		if err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func (g *grid) serve(w http.ResponseWriter, r *http.Request, path string, body [
 			return
 		}
 		g.subscriptions[key] = found
-		answer(http.StatusCreated, found)
+		answer(http.StatusCreated, inProgress(found, "Creating"))
 	case found == nil && r.Method == http.MethodDelete:
 		w.WriteHeader(http.StatusNoContent)
 	case found == nil:
@@ -81,7 +81,7 @@ func (g *grid) serve(w http.ResponseWriter, r *http.Request, path string, body [
 			refuse(http.StatusBadRequest, "Url validation", problem)
 			return
 		}
-		answer(http.StatusCreated, found)
+		answer(http.StatusCreated, inProgress(found, "Updating"))
 	case action == "getFullUrl" && g.urls[key] == "":
 		refuse(http.StatusBadRequest, "InvalidRequest", "event subscription "+name+" has no address with a query")
 	case action == "getFullUrl":
@@ -118,6 +118,14 @@ func (g *grid) serve(w http.ResponseWriter, r *http.Request, path string, body [
 	}
 }
 
+// inProgress is a subscription as the answer to a change shows it.
+func inProgress(s map[string]any, state string) map[string]any {
+	shown := maps.Clone(s)
+	properties := maps.Clone(s["properties"].(map[string]any))
+	properties["provisioningState"], shown["properties"] = state, properties
+	return shown
+}
+
 // change takes over the members of a body as a whole, keeps what is secret, and
 // returns what the handshake ended with, if that was badly.
 func (g *grid) change(key string, found, sent map[string]any) (problem string) {
@@ -134,7 +142,7 @@ func (g *grid) change(key string, found, sent map[string]any) (problem string) {
 			}
 			if strings.Contains(url, "late") {
 				state = "Failed"
-				properties["provisioningStateReason"] = "nobody opened the address that the receiver was sent within 10 minutes"
+				properties["provisioningStateReason"] = "nobody opened the address that the receiver was sent within 10 minutes; events wait meanwhile"
 			}
 			g.urls[key] = url
 		}
@@ -157,7 +165,10 @@ func (g *grid) change(key string, found, sent map[string]any) (problem string) {
 		if tls, ok := p["tls"].(map[string]any); ok && tls["key"] != nil {
 			tls["key"] = "Hidden"
 		}
-		clear, _ := p["deliveryAttributeMappings"].([]any)
+		clear, ok := p["deliveryAttributeMappings"].([]any)
+		if !ok {
+			clear = g.attributes[key]
+		}
 		var shown []any
 		for i, a := range clear {
 			a := a.(map[string]any)
@@ -277,12 +288,12 @@ func TestSubscriptionSent(t *testing.T) {
 		{"event-subscription update -n on-push", "", `PATCH {}`},
 		{"event-subscription update -n on-push --labels ''", "", `PATCH {"labels":[]}`},
 		{"event-subscription update -n on-push --deadletter-endpoint '' --expiration-date ''", "", `PATCH {"expirationTimeUtc":null,"deadLetterDestination":null}`},
-		{"event-subscription update -n on-push --event-ttl 5 --event-delivery-schema EventGridSchema", "", `PATCH {"eventDeliverySchema":"EventGridSchema","retryPolicy":{"eventTimeToLiveInMinutes":5}}`},
+		{"event-subscription update -n on-push --event-ttl 5 --event-delivery-schema EventGridSchema", "", `PATCH {"eventDeliverySchema":"EventGridSchema","retryPolicy":{"maxDeliveryAttempts":30,"eventTimeToLiveInMinutes":5}}`},
 		// What is changed in part keeps the rest.
 		{"event-subscription update -n on-push --delivery-attribute-mapping T static s3cret true", "",
 			`PATCH {"destination":{"endpointType":"WebHook","properties":{"maxEventsPerBatch":1,"preferredBatchSizeInKilobytes":64,"deliveryAttributeMappings":[{"name":"T","type":"Static","properties":{"value":"s3cret","isSecret":true}}]}}}`},
 		{"event-subscription update -n on-push --endpoint https://other.example.net/", "",
-			`PATCH {"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://other.example.net/","maxEventsPerBatch":1,"preferredBatchSizeInKilobytes":64,"deliveryAttributeMappings":[{"name":"T","type":"Static","properties":{"value":"Hidden","isSecret":true}}]}}}`},
+			`PATCH {"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://other.example.net/","maxEventsPerBatch":1,"preferredBatchSizeInKilobytes":64}}}`},
 		{"event-subscription update -n on-push --subject-begins-with a --included-event-types Microsoft.ContainerRegistry.ImagePushed --advanced-filter a IsNotNull", "",
 			`PATCH {"filter":{"subjectBeginsWith":"a","includedEventTypes":["Microsoft.ContainerRegistry.ImagePushed"],"advancedFilters":[{"operatorType":"IsNotNull","key":"a"}]}}`},
 		{"event-subscription update -n on-push --subject-begins-with '' --subject-case-sensitive", "",
@@ -290,17 +301,22 @@ func TestSubscriptionSent(t *testing.T) {
 		{"event-subscription update -n on-push --advanced-filter '' --included-event-types ''", "", `PATCH {"filter":{"isSubjectCaseSensitive":true}}`},
 		// Brokers. The attributes go along to another kind of destination.
 		{"event-subscription update -n on-push --endpoint nats://[::1]/a.b --username u --password-stdin --mode binary", "pa ss\n",
-			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"binary","username":"u","password":"pa ss","deliveryAttributeMappings":[{"name":"T","type":"Static","properties":{"value":"Hidden","isSecret":true}}]}}}`},
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"binary","username":"u","password":"pa ss"}}}`},
 		{"event-subscription update -n on-push --mode structured", "",
-			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","username":"u","password":"Hidden","deliveryAttributeMappings":[{"name":"T","type":"Static","properties":{"value":"Hidden","isSecret":true}}]}}}`},
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","username":"u","password":"Hidden"}}}`},
 		{"event-subscription update -n on-push --username '' --broker-creds " + creds + " --delivery-attribute-mapping ''", "",
-			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","credentials":"creds"}}}`},
-		{"event-subscription create -n k --endpoint TLS://k1:9093,k2/topic --endpoint-type Kafka --record-key None --sasl-mechanism scram-sha-512 --username u --password p --ca " + ca, "",
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","credentials":"creds","deliveryAttributeMappings":[]}}}`},
+		{"event-subscription create -n k --endpoint KAFKA://k1:9093,k2/topic --endpoint-type Kafka --record-key None --sasl-mechanism scram-sha-512 --username u --password p --ca " + ca, "",
 			`PUT {"properties":{"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"p","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"ca":"a CA"}}}}}`},
 		{"event-subscription update -n k --certificate " + ca + " --key " + key, "",
 			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"ca":"a CA","certificate":"a CA","key":"a key"}}}}`},
+		// Another address is no reason for a password to go out unencrypted.
 		{"event-subscription update -n k --endpoint kafka://k3/topic --ca ''", "",
-			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":false,"certificate":"a CA","key":"Hidden"}}}}`},
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"certificate":"a CA","key":"Hidden"}}}}`},
+		{"event-subscription update -n k --tls false", "",
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":false}}}}`},
+		{"event-subscription update -n k --tls", "",
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true}}}}`},
 		{"event-subscription replay -n k --failed --no-wait", "", `POST {"only":"undelivered"}`},
 		{"event-subscription dead-letters purge -n k --all", "", `POST {"ids":"all"}`},
 	} {
@@ -365,6 +381,8 @@ func TestSubscriptionUsage(t *testing.T) {
 		{to + "kafka://x/y --broker-token s3cret", `--broker-token is for NATS, and this is`},
 		{to + "kafka://x/y --username u", `there is no password for --username u of the broker: use --password-stdin, --password or DOCKBELL_BROKER_PASSWORD`},
 		{to + "kafka://x/y --username u --password s3cret --password-stdin", `give the password once: with --password or with --password-stdin`},
+		{to + "tls://x/y --endpoint-type kafka", `--endpoint: the address of a broker of this type looks like kafka://host:9092,host2:9092/topic`},
+		{to + "kafka://x/y --tls false --ca subscription_test.go", `--ca is for a connection with TLS, and --tls is false: leave one of them out`},
 		{to + "kafka://x/y --ca nosuch.pem", `--ca: nosuch.pem cannot be read: no such file or directory`},
 		{subscribe + "--username u --password s3cret", `--username is for NATS and Kafka, and this is a destination of type WebHook: leave it out; the server's own user is that of dockbell login`},
 		{subscribe + "--max-delivery-attempts 0", `--max-delivery-attempts: "0" is no whole number from 1 on`},

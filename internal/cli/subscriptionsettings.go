@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -49,6 +51,7 @@ type brokerSettings struct {
 	passwordStdin              bool
 	token                      string
 	credentials                string // name of a file
+	tls                        truth
 	ca, certificate, key       string // names of files
 }
 
@@ -63,7 +66,7 @@ var (
 	webhookOnly = []string{"max-events-per-batch", "preferred-batch-size-in-kilobytes"}
 	natsOnly    = []string{"broker-token", "broker-creds"}
 	kafkaOnly   = []string{"record-key", "sasl-mechanism"}
-	brokerOnly  = []string{"mode", "username", "password", "password-stdin", "ca", "certificate", "key"}
+	brokerOnly  = []string{"mode", "username", "password", "password-stdin", "tls", "ca", "certificate", "key"}
 )
 
 // The flags of az that are refused, with the reasons.
@@ -90,7 +93,7 @@ func (s *subscriptionSettings) flags(cmd *cobra.Command) {
 		"enable-af-arr": "enable-advanced-filtering-on-arrays", "qttl": "storage-queue-msg-ttl",
 		"aad-tenant-id": "azure-active-directory-tenant-id", "aad-app-id": "azure-active-directory-application-id-or-uri",
 	})
-	flags.StringVar(&s.endpoint, "endpoint", "", "where to tell of events: an `address` like https://hooks.example.net/in?code=x, whose query is kept secret, nats://host:4222/subject or kafka://host:9092,host2:9092/topic; with TLS, tls:// and --endpoint-type")
+	flags.StringVar(&s.endpoint, "endpoint", "", "where to tell of events: an `address` like https://hooks.example.net/in?code=x, whose query is kept secret, nats://host:4222/subject or kafka://host:9092,host2:9092/topic")
 	flags.Var(&s.ofType, "endpoint-type", "what that is; unless given, what the address says")
 	s.schema.allowed = deliverySchemas
 	flags.Var(&s.schema, "event-delivery-schema", "how an event is told; EventGridSchema unless set, and CloudEventSchemaV1_0 to a broker")
@@ -126,7 +129,8 @@ func (s *subscriptionSettings) flags(cmd *cobra.Command) {
 	flags.Var(&b.mechanism, "sasl-mechanism", "how a user logs in to Kafka")
 	flags.StringVar(&b.token, "broker-token", "", "`token` for NATS, in place of a user; else "+brokerTokenVariable)
 	flags.StringVar(&b.credentials, "broker-creds", "", "credentials `file` for NATS, as nsc makes it; its text is sent to the server and kept secret")
-	flags.StringVar(&b.ca, "ca", "", "PEM `file` of the authorities the broker's certificate must be from, in place of the system's; it makes the connection TLS")
+	b.tls.flag(flags, "tls", "whether the connection is encrypted; it is with any of the files below, and if the address begins with tls:// in place of nats://")
+	flags.StringVar(&b.ca, "ca", "", "PEM `file` of the authorities the broker's certificate must be from, in place of the system's")
 	flags.StringVar(&b.certificate, "certificate", "", "PEM `file` of a certificate to show the broker")
 	flags.StringVar(&b.key, "key", "", "PEM `file` of that certificate's key; kept secret")
 	Group(flags, "Of NATS and Kafka")
@@ -151,12 +155,22 @@ func (s *subscriptionSettings) definition(env Env, given *pflag.FlagSet) (def co
 }
 
 // changes returns what the flags that were given change. The server replaces
-// destination and filter as a whole; who changes a part of one means to keep the
-// rest, so have is asked for what there is.
+// destination, filter and retry policy as a whole; who changes a part of one means to
+// keep the rest, so have is asked for what there is.
 func (s *subscriptionSettings) changes(env Env, given *pflag.FlagSet, have func() (controlclient.EventSubscription, error)) (change controlclient.EventSubscriptionWrite, err error) {
 	change, err = s.common(given)
 	if err != nil {
 		return change, err
+	}
+	have = sync.OnceValues(have)
+	if p := change.RetryPolicy; p != nil && (p.MaxDeliveryAttempts == nil || p.EventTimeToLiveInMinutes == nil) {
+		sub, err := have()
+		if err != nil {
+			return change, err
+		}
+		there := sub.Properties.RetryPolicy
+		p.MaxDeliveryAttempts = cmp.Or(p.MaxDeliveryAttempts, there.MaxDeliveryAttempts)
+		p.EventTimeToLiveInMinutes = cmp.Or(p.EventTimeToLiveInMinutes, there.EventTimeToLiveInMinutes)
 	}
 	elsewhere := changed(given, slices.Concat([]string{"endpoint", "endpoint-type", "delivery-attribute-mapping"}, webhookOnly, natsOnly, kafkaOnly, brokerOnly))
 	otherwise := s.filter(given, controlclient.SubscriptionFilter{}) != nil
@@ -251,14 +265,14 @@ func (s *subscriptionSettings) filter(given *pflag.FlagSet, f controlclient.Subs
 }
 
 // destination returns what the flags make of a destination; there is none in a
-// create. What is kept of one has no address and Hidden in the place of secrets,
-// which is how the server takes what is to stay.
+// create. What is kept of one has no address, no attributes, and Hidden in the place
+// of secrets, which is how the server takes what is to stay.
 func (s *subscriptionSettings) destination(env Env, given *pflag.FlagSet, there *controlclient.Destination) (*controlclient.Destination, error) {
 	var d controlclient.Destination
 	if there != nil {
 		d = *there
 	}
-	d.Properties.EndpointBaseURL = ""
+	d.Properties.EndpointBaseURL, d.Properties.DeliveryAttributeMappings = "", nil
 	switch {
 	case given.Changed("endpoint"):
 		to, err := parseEndpoint(s.endpoint, s.ofType.value)
@@ -362,6 +376,11 @@ func (b *brokerSettings) files(given *pflag.FlagSet, p *controlclient.Destinatio
 	if p.TLS != nil {
 		tls = *p.TLS
 	}
+	if b.tls.value != nil {
+		if tls.Enabled = *b.tls.value; !tls.Enabled {
+			tls = controlclient.BrokerTLS{}
+		}
+	}
 	for _, f := range []struct {
 		flag, path string
 		content    *string
@@ -384,7 +403,9 @@ func (b *brokerSettings) files(given *pflag.FlagSet, p *controlclient.Destinatio
 			return Usage("--%s: %s", f.flag, err)
 		}
 		*f.content = string(content)
-		tls.Enabled = tls.Enabled || f.secure
+		if tls.Enabled = tls.Enabled || f.secure; f.secure && b.tls.value != nil && !*b.tls.value {
+			return Usage("--%s is for a connection with TLS, and --tls is false: leave one of them out", f.flag)
+		}
 	}
 	if p.TLS != nil || tls != (controlclient.BrokerTLS{}) {
 		p.TLS = &tls

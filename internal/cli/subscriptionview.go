@@ -156,14 +156,14 @@ func (s *subscriptions) hintState(registry string, sub controlclient.EventSubscr
 // agreed, and what to do; nothing if it has.
 func withoutValidation(registry string, s controlclient.EventSubscription) string {
 	again := fmt.Sprintf("dockbell event-subscription validate -r %s -n %s", registry, s.Name)
-	reason := strings.TrimRight(s.Properties.StateReason, ".")
+	reason := s.Properties.StateReason
 	switch s.Properties.ProvisioningState {
 	case controlclient.SubscriptionAwaiting:
-		return fmt.Sprintf("event subscription %s sends nothing yet: %s; or have the receiver answer the handshake, and then: %s", s.Name,
-			cmp.Or(reason, "its receiver took the handshake without agreeing, and has ten minutes for opening the address it was sent there, in data.validationUrl or WebHook-Request-Callback"), again)
+		return fmt.Sprintf("event subscription %s sends nothing yet: %s; to have the receiver asked again: %s", s.Name,
+			cmp.Or(reason, "its receiver took the handshake and did not answer it, and has ten minutes for opening the address that it was sent"), again)
 	case controlclient.SubscriptionFailed:
-		return fmt.Sprintf("event subscription %s sends nothing: %s; when that is mended: %s", s.Name,
-			cmp.Or(reason, "its receiver has not agreed, and did not open the address it was sent in time"), again)
+		return fmt.Sprintf("event subscription %s sends nothing: %s; next: %s", s.Name,
+			cmp.Or(reason, "its receiver has not agreed in time"), again)
 	}
 	return ""
 }

@@ -85,7 +85,8 @@ type DestinationProperties struct {
 	Credentials string     `json:"credentials,omitempty"` // NATS: the text of a credentials file
 	TLS         *BrokerTLS `json:"tls,omitempty"`
 
-	DeliveryAttributeMappings []DeliveryAttribute `json:"deliveryAttributeMappings,omitempty"`
+	// In a change, nil stands for those there are.
+	DeliveryAttributeMappings []DeliveryAttribute `json:"deliveryAttributeMappings,omitzero"`
 }
 
 // BrokerTLS is how the connection to a broker is encrypted; all but Enabled is
@@ -188,8 +189,9 @@ func (e *Expiry) UnmarshalJSON(b []byte) error {
 
 // EventSubscriptionWrite is what a subscription is to be, or what of it is to be
 // another. In a create, Destination is required and a nil member is the default; in
-// a change, it stays as it is, and one that is there replaces the whole. An empty
-// list, a zero Expiry and a zero DeadLetterDestination are none.
+// a change, it stays as it is, and one that is there replaces the whole, less what of
+// a Destination is Hidden. An empty list, a zero Expiry and a zero
+// DeadLetterDestination are none.
 type EventSubscriptionWrite struct {
 	Destination           *Destination           `json:"destination,omitempty"`
 	Filter                *SubscriptionFilter    `json:"filter,omitempty"`
@@ -239,7 +241,8 @@ func (c *Client) EventSubscription(ctx context.Context, registry, name string) (
 }
 
 // PutEventSubscription creates an event subscription or replaces the one of that
-// name, when its receiver has been asked. The answer is without health.
+// name, when its receiver has been asked. As with Event Grid the answer says that it
+// is being made, though that is over: how it is then says EventSubscription.
 func (c *Client) PutEventSubscription(ctx context.Context, registry, name string, def EventSubscriptionWrite) (EventSubscription, error) {
 	body := struct {
 		Properties EventSubscriptionWrite `json:"properties"`
@@ -247,8 +250,8 @@ func (c *Client) PutEventSubscription(ctx context.Context, registry, name string
 	return get[EventSubscription](ctx, c, http.MethodPut, subscriptionPath(registry, name), body)
 }
 
-// PatchEventSubscription changes the members that are set. The answer is without
-// health.
+// PatchEventSubscription changes the members that are set. Its answer is as that of
+// PutEventSubscription.
 func (c *Client) PatchEventSubscription(ctx context.Context, registry, name string, change EventSubscriptionWrite) (EventSubscription, error) {
 	return get[EventSubscription](ctx, c, http.MethodPatch, subscriptionPath(registry, name), change)
 }
