@@ -105,7 +105,7 @@ func parseEndpoint(endpoint, ofType string) (address, error) {
 	}
 	hosts, name, _ := strings.Cut(rest, "/")
 	if hosts == "" || name == "" || strings.ContainsAny(name, "/?# ") {
-		return address{}, fmt.Errorf("%q is no address of a broker: use %s", clipped(endpoint), form)
+		return address{}, fmt.Errorf("this is no address of a broker, which is %s", form)
 	}
 	a := address{ofType: says, name: name, secure: secure}
 	for host := range strings.SplitSeq(hosts, ",") {
@@ -113,7 +113,7 @@ func parseEndpoint(endpoint, ofType string) (address, error) {
 			host = net.JoinHostPort(strings.Trim(host, "[]"), defaultPorts[says])
 		}
 		if h, port, err := net.SplitHostPort(host); err != nil || h == "" || port == "" {
-			return address{}, fmt.Errorf("%q is no address of a broker: use %s", clipped(endpoint), form)
+			return address{}, fmt.Errorf("this is no address of a broker, which is %s", form)
 		}
 		a.servers = append(a.servers, host)
 	}
