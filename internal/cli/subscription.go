@@ -208,8 +208,9 @@ func (s *subscriptions) update() *cobra.Command {
 		Use:   "update",
 		Short: "Change an event subscription; what is not given stays as it is.",
 		Long: "Change an event subscription; what is not given stays as it is. Lists are replaced, and \"\" clears one.\n" +
-			"Where it is told something else, or somewhere else, an HTTP receiver is asked again whether it agrees.\n" +
-			"--username and --password are for a broker, as in create.",
+			"At another address, or with another schema, an HTTP receiver is asked again whether it agrees.\n" +
+			"--username and --password are for a broker, as in create. Of the three PEM files giving one replaces all;\n" +
+			"--tls false, and after that --tls, goes back to the system's authorities.",
 		Example: "  dockbell event-subscription update -r contoso -n on-push --subject-ends-with :latest --labels production\n" +
 			"  dockbell event-subscription update -r contoso -n on-push --advanced-filter data.action StringIn push --deadletter-endpoint \"\"",
 	}

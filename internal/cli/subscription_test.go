@@ -162,8 +162,8 @@ func (g *grid) change(key string, found, sent map[string]any) (problem string) {
 				p[secret] = "Hidden"
 			}
 		}
-		if tls, ok := p["tls"].(map[string]any); ok && tls["key"] != nil {
-			tls["key"] = "Hidden"
+		if tls, ok := p["tls"].(map[string]any); ok {
+			p["tls"] = map[string]any{"enabled": tls["enabled"], "ca": nil, "certificate": nil, "key": nil}
 		}
 		clear, ok := p["deliveryAttributeMappings"].([]any)
 		if !ok {
@@ -309,10 +309,10 @@ func TestSubscriptionSent(t *testing.T) {
 		{"event-subscription create -n k --endpoint KAFKA://k1:9093,k2/topic --endpoint-type Kafka --record-key None --sasl-mechanism scram-sha-512 --username u --password p --ca " + ca, "",
 			`PUT {"properties":{"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"p","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"ca":"a CA"}}}}}`},
 		{"event-subscription update -n k --certificate " + ca + " --key " + key, "",
-			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"ca":"a CA","certificate":"a CA","key":"a key"}}}}`},
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"certificate":"a CA","key":"a key"}}}}`},
 		// Another address is no reason for a password to go out unencrypted.
-		{"event-subscription update -n k --endpoint kafka://k3/topic --ca ''", "",
-			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"certificate":"a CA","key":"Hidden"}}}}`},
+		{"event-subscription update -n k --endpoint kafka://k3/topic", "",
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true}}}}`},
 		{"event-subscription update -n k --tls false", "",
 			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":false}}}}`},
 		{"event-subscription update -n k --tls", "",

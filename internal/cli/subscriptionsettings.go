@@ -265,14 +265,17 @@ func (s *subscriptionSettings) filter(given *pflag.FlagSet, f controlclient.Subs
 }
 
 // destination returns what the flags make of a destination; there is none in a
-// create. What is kept of one has no address, no attributes, and Hidden in the place
-// of secrets, which is how the server takes what is to stay.
+// create. What is kept of one has no address, no attributes, no certificates, and
+// Hidden in the place of secrets, which is how the server takes what is to stay.
 func (s *subscriptionSettings) destination(env Env, given *pflag.FlagSet, there *controlclient.Destination) (*controlclient.Destination, error) {
 	var d controlclient.Destination
 	if there != nil {
 		d = *there
 	}
 	d.Properties.EndpointBaseURL, d.Properties.DeliveryAttributeMappings = "", nil
+	if there := d.Properties.TLS; there != nil {
+		d.Properties.TLS = &controlclient.BrokerTLS{Enabled: there.Enabled}
+	}
 	switch {
 	case given.Changed("endpoint"):
 		to, err := parseEndpoint(s.endpoint, s.ofType.value)
@@ -366,12 +369,12 @@ func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.De
 	if d.EndpointType == controlclient.ToNatsJetStream && !given.Changed("broker-token") && p.Username == "" {
 		p.Token = firstOf(env.Getenv(brokerTokenVariable), p.Token)
 	}
-	return b.files(given, p)
+	return b.files(p)
 }
 
-// files reads the files that the flags name. Given empty, they clear what there
-// was.
-func (b *brokerSettings) files(given *pflag.FlagSet, p *controlclient.DestinationProperties) error {
+// files reads the files that the flags name, and says whether the connection is
+// encrypted.
+func (b *brokerSettings) files(p *controlclient.DestinationProperties) error {
 	tls := controlclient.BrokerTLS{}
 	if p.TLS != nil {
 		tls = *p.TLS
@@ -391,10 +394,6 @@ func (b *brokerSettings) files(given *pflag.FlagSet, p *controlclient.Destinatio
 		{"certificate", b.certificate, &tls.Certificate, true},
 		{"key", b.key, &tls.Key, true},
 	} {
-		if !given.Changed(f.flag) {
-			continue
-		}
-		*f.content = ""
 		if f.path == "" {
 			continue
 		}

@@ -189,6 +189,85 @@ func TestRequests(t *testing.T) {
 			_, err := c.PurgeDeadLetters(ctx, hook1, nil)
 			return err
 		}, `{"purged":0}`, `POST /api/v1/registries/contoso/webhooks/hook1/deadLetters/purge {"ids":"all"}`},
+		{"event subscriptions", func(ctx context.Context, c *Client) error {
+			all, err := c.EventSubscriptions(ctx, "contoso", "")
+			if len(all) != 1 || all[0].Properties.DeadLetterDestination.Container != "dead" || all[0].Properties.ExpirationTimeUTC.Unix() != 1741944413 || all[0].Health != nil {
+				t.Errorf("event subscriptions: %+v", all)
+			}
+			return err
+		}, `{"value":[{"properties":{"deadLetterDestination":{"endpointType":"StorageBlob","properties":{"blobContainerName":"dead"}},"expirationTimeUtc":"2025-03-14T09:26:53.0Z"}}]}`,
+			"GET /api/v1/registries/contoso/eventSubscriptions?expand=health"},
+		{"some event subscriptions", func(ctx context.Context, c *Client) error {
+			_, err := c.EventSubscriptions(ctx, "contoso", "name eq 'a+b'")
+			return err
+		}, `{"value":[]}`, "GET /api/v1/registries/contoso/eventSubscriptions?expand=health&%24filter=name+eq+%27a%2Bb%27"},
+		{"event subscription", func(ctx context.Context, c *Client) error {
+			s, err := c.EventSubscription(ctx, "contoso", "on-push")
+			if p := s.Properties; p.DeadLetterDestination != nil || !p.ExpirationTimeUTC.IsZero() || p.Destination.EndpointType != ToWebHook || s.Health.State != "ok" {
+				t.Errorf("event subscription: %+v", s)
+			}
+			return err
+		}, `{"properties":{"destination":{"endpointType":"WebHook","properties":{"endpointUrl":null}},"deadLetterDestination":null,"expirationTimeUtc":null,"labels":null},"health":{"state":"ok"}}`,
+			"GET /api/v1/registries/contoso/eventSubscriptions/on-push?expand=health"},
+		{"put event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PutEventSubscription(ctx, "contoso", "on-push", EventSubscriptionWrite{
+				Destination: &Destination{EndpointType: ToWebHook, Properties: DestinationProperties{EndpointURL: "https://x/?a=b&c"}}, ExpirationTimeUTC: &Expiry{time.Unix(1741944413, 0)}})
+			return err
+		}, `{"properties":{"expirationTimeUtc":""}}`, `PUT /api/v1/registries/contoso/eventSubscriptions/on-push ` +
+			`{"properties":{"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://x/?a=b\u0026c"}},"expirationTimeUtc":"2025-03-14T09:26:53Z"}}`},
+		{"patch nothing of an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchEventSubscription(ctx, "contoso", "on-push", EventSubscriptionWrite{})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/eventSubscriptions/on-push {}`},
+		{"patch clears of an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchEventSubscription(ctx, "contoso", "on-push", EventSubscriptionWrite{
+				Destination: &Destination{EndpointType: ToKafka, Properties: DestinationProperties{DeliveryAttributeMappings: []DeliveryAttribute{}}},
+				Filter:      &SubscriptionFilter{}, Labels: []string{}, ExpirationTimeUTC: &Expiry{}, DeadLetterDestination: &DeadLetterDestination{}})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/eventSubscriptions/on-push ` +
+			`{"destination":{"endpointType":"Kafka","properties":{"deliveryAttributeMappings":[]}},"filter":{},"labels":[],"expirationTimeUtc":null,"deadLetterDestination":null}`},
+		{"delete event subscription", func(ctx context.Context, c *Client) error {
+			existed, err := c.DeleteEventSubscription(ctx, "contoso", "on-push")
+			if !existed {
+				t.Error("it was there")
+			}
+			return err
+		}, ``, "DELETE /api/v1/registries/contoso/eventSubscriptions/on-push"},
+		{"full URL", func(ctx context.Context, c *Client) error {
+			u, err := c.FullURL(ctx, "contoso", "on-push")
+			if u != "https://x/?code=y" {
+				t.Errorf("the full URL is %q", u)
+			}
+			return err
+		}, `{"endpointUrl":"https://x/?code=y"}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/getFullUrl"},
+		{"delivery attributes", func(ctx context.Context, c *Client) error {
+			all, err := c.DeliveryAttributes(ctx, "contoso", "on-push")
+			if len(all) != 1 || *all[0].Properties.Value != "" || !*all[0].Properties.IsSecret {
+				t.Errorf("delivery attributes: %+v", all)
+			}
+			return err
+		}, `{"value":[{"name":"A","type":"Static","properties":{"value":"","isSecret":true}}]}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/getDeliveryAttributes"},
+		{"validate", func(ctx context.Context, c *Client) error {
+			s, err := c.ValidateEventSubscription(ctx, "contoso", "on-push")
+			if s.Properties.StateReason != "why" {
+				t.Errorf("validate returns %+v", s)
+			}
+			return err
+		}, `{"properties":{"provisioningState":"AwaitingManualAction","provisioningStateReason":"why"}}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/validate"},
+		{"pause an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PauseEventSubscription(ctx, "contoso", "on-push")
+			return err
+		}, `{}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/pause"},
+		{"resume an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.ResumeEventSubscription(ctx, "contoso", "on-push")
+			return err
+		}, `{}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/resume"},
+		{"events of an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.Events(ctx, Endpoint{OfEventSubscription, "contoso", "on-push"}, EventFilter{})
+			return err
+		}, `{"value":[]}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/listEvents"},
+		{"event types", func(ctx context.Context, c *Client) error { _, err := c.EventTypes(ctx); return err },
+			`{"value":[]}`, "GET /providers/Microsoft.EventGrid/topicTypes/Microsoft.ContainerRegistry.Registries/eventTypes?api-version=2022-06-15"},
 		{"scope maps", func(ctx context.Context, c *Client) error {
 			all, err := c.ScopeMaps(ctx, "contoso")
 			if len(all) != 1 || all[0].Name != "_repositories_pull" || all[0].Properties.Type != "SystemDefined" {
