@@ -39,7 +39,9 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sink"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/subscription"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
@@ -54,7 +56,8 @@ type Server struct {
 	blobs       *fs.Store
 	outbound    *outbound.Client
 	fetching    *http.Transport // over which images are imported
-	importing   chan struct{}   // has one of each import at work
+	brokers     *sink.Publishers
+	importing   chan struct{} // has one of each import at work
 	listeners   *listen.Hub
 	deliver     *delivery.Engine
 	events      *outbox.Outbox
@@ -65,13 +68,14 @@ type Server struct {
 	keeping     func() // ends what keeps the audit log and the signing keys; nil: nothing does
 	registry    *registry.Store
 	charts      *chart.Store
-	webhooks    *webhook.Store
+	owners      // of endpoints
 	collections *collect.Store
 	telling     func() // ends what writes the events of pulls; nil: nothing does
 	retaining   func() // ends what carries out retention policies; nil: nothing does
-	asking      func() // ends what asks the addresses of webhooks; nil: nothing does
+	asking      func() // ends what asks receivers whether they agree; nil: nothing does
 
-	id        string // of this server, made at its first start
+	id        string     // of this server, made at its first start
+	node      event.Node // this server as events tell of it
 	tls       *tls.Config
 	listener  net.Listener
 	redirects net.Listener // for plain HTTP that is sent to HTTPS; nil: none
@@ -190,26 +194,29 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	if err != nil {
 		return err
 	}
+	s.node = event.Node{Addr: nodeAddr(s.Addr()), ID: s.id}
 	policy := outbound.Policy{
 		Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations, NAT64: s.cfg.NAT64Prefixes, Own: s.own(),
 	}
 	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy, ID: s.id})
 	s.fetching, s.importing = s.outbound.Transport(), make(chan struct{}, importsAtOnce)
 	s.log.Info(s.outbound.Describe())
+	s.brokers = sink.New(sink.Options{Dial: s.outbound.DialContext})
 	engine := delivery.New(delivery.Options{
 		DB: s.db, Poster: poster{s.outbound, s.listeners, s.id}, Log: s.log, Node: nodeName(),
 		MaxInFlight: s.cfg.MaxInFlight, MaxPerHost: s.cfg.MaxInFlightPerHost,
 		Retention: delivery.Retention{
 			Attempts: s.cfg.AttemptRetention, Events: s.cfg.EventRetention, Budget: int64(s.cfg.AttemptBudget),
 		},
-		LowDisk: func() bool { return below(s.cfg.Data, int64(s.cfg.DiskLowWater)) },
+		DeadLettered: func(endpoint int64) { s.subscriptions.DeadLettered(endpoint) },
+		LowDisk:      func() bool { return below(s.cfg.Data, int64(s.cfg.DiskLowWater)) },
 	})
 	s.events = outbox.New(engine.Committed)
 	var alerts string
 	if s.cfg.Alerts != nil {
 		alerts = s.cfg.Alerts.String()
 	}
-	loaded := make(chan error, 1) // nobody is served before both have their parts in memory
+	loaded := make(chan error, 1) // nobody is served before all have their parts in memory
 	go func() { loaded <- engine.Load(ctx) }()
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
@@ -219,6 +226,14 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	if err := errors.Join(err, <-loaded); err != nil {
 		return err
 	}
+	s.subscriptions, err = subscription.Open(ctx, subscription.Options{
+		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, CheckBroker: policy.CheckBroker, Version: Version,
+		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, URL: s.receiversReach,
+		Poster: s.outbound, Brokers: s.brokers, Letters: engine, Folder: filepath.Join(s.cfg.Data, "dead-letters"), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
 	if alerts != "" {
 		if err := writePrivate(filepath.Join(s.cfg.Data, "alerts-secret"), s.webhooks.AlertsSecret()+"\n"); err != nil {
 			return err
@@ -226,18 +241,18 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.registry = registry.New(registry.Options{
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
-		Wanted: s.webhooks.Wanted, Audit: s.audit,
-		Owed: func(e *event.Event) bool { return len(s.webhooks.InForce()(e)) > 0 },
+		Wanted: s.Wanted, Audit: s.audit,
+		Owed: func(e *event.Event) bool { return len(s.InForce()(e)) > 0 },
 	})
 	s.charts = chart.New(chart.Options{DB: s.db, Blobs: s.blobs, Outbox: s.events, Audit: s.audit, Log: s.log})
-	if err := engine.Start(ctx, s.webhooks); err != nil {
+	if err := engine.Start(ctx, s.owners); err != nil {
 		return err
 	}
 	s.deliver = engine
 	if err := s.startListeners(ctx); err != nil {
 		return err
 	}
-	s.asking = inBackground(s.webhooks.Run)
+	s.asking = inBackground(s.webhooks.Run, s.subscriptions.Run)
 	s.stopPurging = inBackground(s.purgeAlways)
 	s.keeping = inBackground(s.audit.Run, s.authority.KeepSigningKeys)
 	s.telling = inBackground(s.registry.Run)
@@ -291,6 +306,16 @@ func scheme(cfg *config.Config) string {
 	return "http"
 }
 
+// receiversReach returns where those who are rung reach a registry: the default one
+// by the address that the server listens on, if that is one.
+func (s *Server) receiversReach(registry int64) string {
+	if addr, ok := s.Addr().(*net.TCPAddr); ok && registry == s.tenants.Default().ID && s.cfg.ExternalURL == nil && !addr.IP.IsUnspecified() {
+		return s.URL()
+	}
+	r := s.source(s.tenants.ByID(registry))
+	return r.Scheme + "://" + r.LoginServer
+}
+
 // Operator returns the operator's user name.
 func (s *Server) Operator() string { return s.tenants.Default().Name }
 
@@ -338,6 +363,7 @@ func (s *Server) close() error {
 	if s.outbound != nil {
 		s.outbound.Close()
 		s.fetching.CloseIdleConnections()
+		s.brokers.Close()
 	}
 	if s.blobs != nil {
 		errs = append(errs, s.blobs.Close())
@@ -355,7 +381,16 @@ func (s *Server) close() error {
 func (s *Server) source(r tenant.Registry) event.Registry {
 	return event.Registry{
 		ID: r.ID, Name: r.Name, LoginServer: s.loginServer(r), ResourceID: r.ResourceID(), Location: r.Location,
+		Scheme: s.scheme(), Node: s.node,
 	}
+}
+
+// scheme returns that of the addresses that clients use.
+func (s *Server) scheme() string {
+	if external := s.cfg.ExternalURL; external != nil {
+		return external.Scheme
+	}
+	return scheme(s.cfg)
 }
 
 // loginServer returns the name that clients log in to: <registry>.<domain>, with
@@ -437,6 +472,19 @@ func nodeName() string {
 	}
 	name, _, _ = strings.Cut(name, ".")
 	return name
+}
+
+// nodeAddr returns the address that the server listens on as others may know it:
+// that of all interfaces says nothing, so the machine's name stands for it.
+func nodeAddr(listen net.Addr) string {
+	host, port, err := net.SplitHostPort(listen.String())
+	if err != nil {
+		return listen.String()
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = nodeName()
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // Announce tells the person who started the server where it is and what to type
