@@ -85,7 +85,7 @@ func (s *subscriptions) create() *cobra.Command {
 		if _, err := c.PutEventSubscription(ctx, registry, s.name, def); err != nil {
 			return err
 		}
-		sub, err := c.EventSubscription(ctx, registry, s.name)
+		sub, err := s.written(ctx, c, registry)
 		if err != nil {
 			return err
 		}
@@ -224,7 +224,7 @@ func (s *subscriptions) update() *cobra.Command {
 		if _, err := c.PatchEventSubscription(ctx, registry, s.name, change); err != nil {
 			return err
 		}
-		sub, err := c.EventSubscription(ctx, registry, s.name)
+		sub, err := s.written(ctx, c, registry)
 		if err != nil {
 			return err
 		}
@@ -287,6 +287,14 @@ func (s *subscriptions) validate() *cobra.Command {
 		}
 		return nil
 	})
+}
+
+// written returns a subscription that was created or changed, as it is now. How it
+// fares is not to be told of yet.
+func (s *subscriptions) written(ctx context.Context, c *connected, registry string) (controlclient.EventSubscription, error) {
+	sub, err := c.EventSubscription(ctx, registry, s.name)
+	sub.Health = nil
+	return sub, err
 }
 
 func (s *subscriptions) print(sub controlclient.EventSubscription) error {

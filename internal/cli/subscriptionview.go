@@ -15,6 +15,9 @@ import (
 // each, and absent members as null.
 func subscriptionView(s controlclient.EventSubscription) map[string]any {
 	view := lifted(s.Raw, s.ID)
+	if s.Health == nil {
+		delete(view, "health")
+	}
 	addNulls(view, "deadLetterDestination", "deadLetterWithResourceIdentity", "deliveryWithResourceIdentity", "expirationTimeUtc", "labels", "systemData")
 	if d := raise(view["destination"]); d != nil {
 		addNulls(d, "deliveryAttributeMappings")
