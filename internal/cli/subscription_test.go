@@ -404,6 +404,7 @@ func TestSubscriptionUsage(t *testing.T) {
 		{subscribe + "--aad-tenant-id x", `--azure-active-directory-tenant-id: requests carry no token of Microsoft Entra: `},
 		{subscribe + "--delivery-identity systemassigned", `--delivery-identity: there are no managed identities here: `},
 		{subscribe + "--deadletter-identity-endpoint x", `--deadletter-identity-endpoint: there are no managed identities here, and dead letters are files`},
+		{"event-subscription update -n on-push --set retryPolicy.maxDeliveryAttempts=3 labels=x", `--set: every property has a flag of its own here: see --help`},
 		{subscribe + "--qttl 5", `--storage-queue-msg-ttl: there are no storage queues here`},
 		{subscribe + "--source-resource-id contoso", `--source-resource-id: "contoso" is no id of a registry: use /subscriptions/`},
 		{"event-subscription list -r fabrikam --source-resource-id " + gridScope, `--source-resource-id: it is the id of registry contoso, and --registry is fabrikam: give one of them`},

@@ -79,11 +79,15 @@ var notOffered = map[string]string{
 	"deadletter-identity":                          noDeadLetterIdentity,
 	"deadletter-identity-endpoint":                 noDeadLetterIdentity,
 	"storage-queue-msg-ttl":                        "there are no storage queues here: leave it out",
+	"set":                                          noGeneric,
+	"add":                                          noGeneric,
+	"remove":                                       noGeneric,
 }
 
 const (
 	noEntra              = "requests carry no token of Microsoft Entra: have the receiver check a secret of its own, by --delivery-attribute-mapping Authorization static 'Bearer …' true"
 	noIdentity           = "there are no managed identities here: give the address with --endpoint, and secrets with --delivery-attribute-mapping or --username"
+	noGeneric            = "every property has a flag of its own here: see --help"
 	noDeadLetterIdentity = "there are no managed identities here, and dead letters are files of the server: name a folder with --deadletter-endpoint"
 )
 
