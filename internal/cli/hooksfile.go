@@ -50,24 +50,30 @@ type wantedHook struct {
 	flatData   bool
 }
 
-// hooksReader reads a file of webhooks: YAML documents, each with a list under
-// webhooks. No message of it repeats what may be secret.
+// wanted is what a file says: of the kinds that it lists, all there is to be.
+type wanted struct {
+	hooks         []wantedHook
+	subscriptions []wantedSubscription
+
+	listsHooks, listsSubscriptions bool
+}
+
+// hooksReader reads a file: YAML documents, each with a list under webhooks, under
+// eventSubscriptions, or both. No message of it repeats what may be secret.
 type hooksReader struct {
 	file   string // its name, for messages
 	getenv func(string) string
 
-	places map[string]string // of the webhooks read, by name in lower case
+	places map[string]string // of what was read, by name in lower case
 }
 
 // maxHooksFile bounds a file of webhooks, in bytes.
 const maxHooksFile = 4 << 20
 
-// read returns the webhooks of a file, all checked as far as that can be done
-// without the server.
-func (r *hooksReader) read(content []byte) ([]wantedHook, error) {
+// read returns what a file says, all checked as far as that can be done without the
+// server.
+func (r *hooksReader) read(content []byte) (w wanted, err error) {
 	r.places = map[string]string{}
-	var hooks []wantedHook
-	listed := false
 	in := yaml.NewDecoder(bytes.NewReader(content))
 	for {
 		var doc yaml.Node
@@ -76,32 +82,37 @@ func (r *hooksReader) read(content []byte) ([]wantedHook, error) {
 			break
 		}
 		if err != nil {
-			return nil, r.noYAML(err)
+			return wanted{}, r.noYAML(err)
 		}
 		if doc.Kind != yaml.DocumentNode || isNull(doc.Content[0]) {
 			continue // empty, or comments
 		}
 		err = r.members(doc.Content[0], "the file", map[string]func(*yaml.Node) error{
 			"webhooks": func(n *yaml.Node) error {
-				listed = true
+				w.listsHooks = true
 				return r.elements(n, "webhooks", func(n *yaml.Node) error {
 					hook, err := r.hook(n)
-					hooks = append(hooks, hook)
+					w.hooks = append(w.hooks, hook)
 					return err
 				})
 			},
-			"subscriptions": func(n *yaml.Node) error {
-				return r.refuse(n, "subscriptions cannot be applied, only webhooks: leave the key out")
+			"eventSubscriptions": func(n *yaml.Node) error {
+				w.listsSubscriptions = true
+				return r.elements(n, "eventSubscriptions", func(n *yaml.Node) error {
+					s, err := r.subscription(n)
+					w.subscriptions = append(w.subscriptions, s)
+					return err
+				})
 			},
 		})
 		if err != nil {
-			return nil, err
+			return wanted{}, err
 		}
 	}
-	if !listed {
-		return nil, fault.New(fault.Invalid, "%s has no key webhooks: begin it with webhooks: and list them below, or write webhooks: [] for none", r.file)
+	if !w.listsHooks && !w.listsSubscriptions {
+		return wanted{}, fault.New(fault.Invalid, "%s has no key webhooks or eventSubscriptions: begin it with one of them and a colon, and list them below, or write webhooks: [] for none", r.file)
 	}
-	return hooks, nil
+	return w, nil
 }
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)

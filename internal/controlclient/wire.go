@@ -118,7 +118,7 @@ func (t WebhookTLS) MarshalJSON() ([]byte, error) {
 	return json.Marshal(fields(t))
 }
 
-// Health is how a webhook fares. Times are zero where there is none to tell.
+// Health is how an endpoint fares. Times are zero where there is none to tell.
 type Health struct {
 	State               string    `json:"state"` // ok, failing, catchingUp, paused, awaitingConsent or disabled
 	ConsecutiveFailures int       `json:"consecutiveFailures"`
@@ -219,7 +219,7 @@ type Rotation struct {
 	PreviousValidUntil time.Time `json:"previousValidUntil"` // zero: the previous one signs no more
 }
 
-// EventFilter narrows a webhook's log. The zero value is all of it.
+// EventFilter narrows an endpoint's log. The zero value is all of it.
 type EventFilter struct {
 	Outcome string // delivered, refused, failed or interrupted; empty: any
 	Replay  int64  // attempts of this replay; 0: any
@@ -240,7 +240,7 @@ func (f EventFilter) query() string {
 	return "?" + q.Encode()
 }
 
-// Event is one attempt to deliver an event to a webhook.
+// Event is one attempt to deliver an event to an endpoint.
 type Event struct {
 	ID       string        `json:"id"`
 	Request  EventRequest  `json:"eventRequestMessage"`
