@@ -72,8 +72,7 @@ const (
 	readGroup    = aGroup + "/read"
 )
 
-// routes are all operations. listEvents answers GET as well: that is how clients
-// follow its links to next pages.
+// routes are all operations.
 var routes []route
 
 func init() { // not a literal: the list of operations that it holds is made of it
@@ -146,18 +145,8 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "handshake"}, aWebhook + "/handshake/action", false, handshakeWebhook},
 		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "getCallbackConfig"}, aWebhook + "/getCallbackConfig/action", false, getCallbackConfig},
 		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "rotateSecret"}, aWebhook + "/rotateSecret/action", false, rotateSecret},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "listEvents"}, aWebhook + "/listEvents/action", false, listEvents},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "listEvents"}, aWebhook + "/listEvents/action", false, listEvents},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "pause"}, aWebhook + "/pause/action", false, pauseWebhook},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "resume"}, aWebhook + "/resume/action", false, resumeWebhook},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "redeliver"}, aWebhook + "/redeliver/action", false, redeliver},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "replays"}, aWebhook + "/replays/write", false, postReplay},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "replays"}, aWebhook + "/replays/read", false, listReplays},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "replays", "*"}, aWebhook + "/replays/read", false, getReplay},
-		{ofRegistry, http.MethodDelete, []string{"webhooks", "*", "replays", "*"}, aWebhook + "/replays/cancel/action", false, cancelReplay},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "deadLetters"}, aWebhook + "/deadLetters/read", false, listDeadLetters},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "deadLetters", "purge"}, aWebhook + "/deadLetters/purge/action", false, purgeDeadLetters},
 	}
+	routes = append(routes, endpointRoutes([]string{"webhooks", "*"}, aWebhook, webhookEndpoint)...)
 }
 
 // place is where a path leads.
