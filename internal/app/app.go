@@ -71,7 +71,8 @@ type Server struct {
 	retaining   func() // ends what carries out retention policies; nil: nothing does
 	asking      func() // ends what asks the addresses of webhooks; nil: nothing does
 
-	id        string // of this server, made at its first start
+	id        string     // of this server, made at its first start
+	node      event.Node // this server as events tell of it
 	tls       *tls.Config
 	listener  net.Listener
 	redirects net.Listener // for plain HTTP that is sent to HTTPS; nil: none
@@ -190,6 +191,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	if err != nil {
 		return err
 	}
+	s.node = event.Node{Addr: nodeAddr(s.Addr()), ID: s.id}
 	policy := outbound.Policy{
 		Loopback: s.cfg.LoopbackDestinations(), Allow: s.cfg.AllowDestinations, NAT64: s.cfg.NAT64Prefixes, Own: s.own(),
 	}
@@ -355,7 +357,16 @@ func (s *Server) close() error {
 func (s *Server) source(r tenant.Registry) event.Registry {
 	return event.Registry{
 		ID: r.ID, Name: r.Name, LoginServer: s.loginServer(r), ResourceID: r.ResourceID(), Location: r.Location,
+		Scheme: s.scheme(), Node: s.node,
 	}
+}
+
+// scheme returns that of the addresses that clients use.
+func (s *Server) scheme() string {
+	if external := s.cfg.ExternalURL; external != nil {
+		return external.Scheme
+	}
+	return scheme(s.cfg)
 }
 
 // loginServer returns the name that clients log in to: <registry>.<domain>, with
@@ -437,6 +448,19 @@ func nodeName() string {
 	}
 	name, _, _ = strings.Cut(name, ".")
 	return name
+}
+
+// nodeAddr returns the address that the server listens on as others may know it:
+// that of all interfaces says nothing, so the machine's name stands for it.
+func nodeAddr(listen net.Addr) string {
+	host, port, err := net.SplitHostPort(listen.String())
+	if err != nil {
+		return listen.String()
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = nodeName()
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // Announce tells the person who started the server where it is and what to type

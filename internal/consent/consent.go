@@ -13,6 +13,7 @@ package consent
 import (
 	"crypto/rand"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ import (
 
 // The header fields of a handshake, as package net/http writes them.
 const (
-	OriginField = "Webhook-Request-Origin" // of deliveries too
+	OriginField   = "Webhook-Request-Origin"   // of deliveries too
+	CallbackField = "Webhook-Request-Callback" // where consent may be given later
 
 	rateField          = "Webhook-Request-Rate"
 	allowedOriginField = "Webhook-Allowed-Origin"
@@ -44,6 +46,15 @@ func Header(origin string, perMinute int) http.Header {
 	return h
 }
 
+// Origin returns for whom a receiver is asked to take events: a login server
+// without its port, for origins are DNS names.
+func Origin(loginServer string) string {
+	if host, _, err := net.SplitHostPort(loginServer); err == nil {
+		return host
+	}
+	return loginServer
+}
+
 // Read tells whether an answer is consent for an origin: only a 200 or 204 is,
 // that allows the origin, or any. perMinute is how many requests it allows, 0 for
 // any number. Otherwise refusal says in a sentence what the answer is instead.
@@ -51,12 +62,12 @@ func Header(origin string, perMinute int) http.Header {
 // the first bytes are quoted.
 func Read(origin string, status int, header map[string]string, body []byte) (perMinute int, refusal string) {
 	if status != http.StatusOK && status != http.StatusNoContent {
-		return 0, fmt.Sprintf("the answer was %d%s, and 200 or 204 is needed", status, quote(body))
+		return 0, fmt.Sprintf("the answer was %d%s, and 200 or 204 is needed", status, Quote(body))
 	}
 	allowed, there := header[allowedOriginField]
 	switch {
 	case !there:
-		return 0, fmt.Sprintf("the answer was %d without WebHook-Allowed-Origin%s", status, quote(body))
+		return 0, fmt.Sprintf("the answer was %d without WebHook-Allowed-Origin%s", status, Quote(body))
 	case allowed != "*" && !strings.EqualFold(allowed, origin):
 		return 0, fmt.Sprintf("the answer allows the origin %s, and not %s", clip(allowed), origin)
 	}
@@ -72,8 +83,8 @@ func Read(origin string, status int, header map[string]string, body []byte) (per
 	}
 }
 
-// quote returns the first bytes of a body, in quotes behind a blank.
-func quote(body []byte) string {
+// Quote returns the first bytes of a body, in quotes behind a blank.
+func Quote(body []byte) string {
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body[:min(len(body), 200)]), "")), " ")
 	if text == "" {
 		return ""

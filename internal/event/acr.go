@@ -22,6 +22,7 @@ type (
 		Length     int64  `json:"length,omitempty"`
 		Repository string `json:"repository,omitempty"`
 		Tag        string `json:"tag,omitempty"`
+		URL        string `json:"url,omitempty"` // never in ACR's body
 		Name       string `json:"name,omitempty"`
 		Version    string `json:"version,omitempty"`
 	}
@@ -45,6 +46,7 @@ type (
 		ID        string `json:"id"`
 		Host      string `json:"host"`
 		Method    string `json:"method,omitempty"`
+		Addr      string `json:"addr,omitempty"` // never in ACR's body
 		UserAgent string `json:"useragent,omitempty"`
 	}
 )
@@ -64,6 +66,7 @@ const MaxBody = 64 << 10
 const (
 	maxUserAgent = 4 << 10
 	maxText      = 1 << 10
+	maxAddr      = 128
 )
 
 // ACRBody returns the body of an ACR webhook for e: one compact JSON object.
@@ -102,6 +105,9 @@ func about(e *Event) (target any, by *acrRequest) {
 		return &beyondTarget{acrTarget: *pushed(t, mediaType), SubjectDigest: t.SubjectDigest, ArtifactType: cut(t.ArtifactType, maxText)}, request(e)
 	case WebhookFailing:
 		w := e.Webhook
+		if w == nil {
+			return nil, nil // of an event that was read without its record
+		}
 		return &acrWebhook{
 			Webhook: w.Name, Condition: w.Condition, Since: w.Since.UTC().Format(sevenDigits),
 			LastStatus: w.LastStatus, LastError: cut(w.LastError, maxText), Progress: w.Progress,

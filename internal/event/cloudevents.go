@@ -1,94 +1,35 @@
 package event
 
-import (
-	"encoding/json"
-	"strings"
-)
+import "strings"
 
-// The media types of the two modes of CloudEvents over HTTP: of a whole event,
-// and of the data of one whose attributes are in the header.
+// The media types of CloudEvents: of a whole event, of several, and of the data of
+// one whose attributes are in the header.
 const (
 	StructuredType = "application/cloudevents+json; charset=utf-8"
+	BatchType      = "application/cloudevents-batch+json; charset=utf-8"
 	BinaryType     = "application/json; charset=utf-8"
 )
-
-// The types of CloudEvents. Those of Azure's registries are Event Grid's; what
-// Event Grid has no type for has one of ours.
-var cloudEventTypes = map[Action]string{
-	Push:             "Microsoft.ContainerRegistry.ImagePushed",
-	Delete:           "Microsoft.ContainerRegistry.ImageDeleted",
-	ChartPush:        "Microsoft.ContainerRegistry.ChartPushed",
-	ChartDelete:      "Microsoft.ContainerRegistry.ChartDeleted",
-	Quarantine:       "Dockbell.Registry.Quarantined",
-	Ping:             "Dockbell.Registry.Ping",
-	Untag:            "Dockbell.Registry.TagDeleted",
-	TagMoved:         "Dockbell.Registry.TagMoved",
-	ReferrerAttached: "Dockbell.Registry.ReferrerAttached",
-	Pull:             "Dockbell.Registry.ImagePulled",
-	WebhookFailing:   "Dockbell.Registry.WebhookFailing",
-}
 
 // The wire forms of a CloudEvent, members in the order of Event Grid's samples.
 type (
 	cloudEvent struct {
-		SpecVersion string          `json:"specversion"`
-		ID          string          `json:"id"`
-		Source      string          `json:"source"`
-		Type        string          `json:"type"`
-		Subject     string          `json:"subject,omitempty"`
-		Time        string          `json:"time"`
-		Data        json.RawMessage `json:"data"`
+		cloudAttributes
+		Data eventData `json:"data"`
 	}
-	cloudData struct {
-		ID        string      `json:"id"`
-		Timestamp string      `json:"timestamp"`
-		Action    Action      `json:"action"`
-		Target    any         `json:"target,omitempty"` // as acrBody has it
-		Request   *acrRequest `json:"request,omitempty"`
-		Actor     *cloudActor `json:"actor,omitempty"`
-		Location  string      `json:"location,omitempty"`
-	}
-	cloudActor struct {
-		Name string `json:"name"`
+	cloudAttributes struct {
+		SpecVersion string `json:"specversion"`
+		ID          string `json:"id"`
+		Source      string `json:"source"`
+		Type        string `json:"type"`
+		Subject     string `json:"subject,omitempty"`
+		Time        string `json:"time"`
 	}
 )
 
-// In Event Grid's events, charts have their moment with an offset.
-const sevenDigitsOffset = "2006-01-02T15:04:05.0000000-07:00"
-
 func newCloudEvent(e *Event) cloudEvent {
-	data := cloudData{ID: e.ID, Timestamp: timestamp(e), Action: e.Action, Location: e.Registry.Location}
-	data.Target, data.Request = about(e)
-	switch {
-	case e.Action == ChartPush, e.Action == ChartDelete:
-		data.Timestamp = e.At.UTC().Format(sevenDigitsOffset)
-	case data.Request != nil && e.Actor != "":
-		data.Actor = &cloudActor{cut(e.Actor, maxText)}
-	}
-	return cloudEvent{
-		SpecVersion: "1.0", ID: e.ID, Source: e.Registry.ResourceID, Type: cloudEventTypes[e.Action],
-		Subject: cloudSubject(e), Time: e.At.UTC().Format(sevenDigits), Data: compact(data),
-	}
-}
-
-// cloudSubject returns what an event is about, as Event Grid writes it: a delete
-// has the repository alone, a chart its name and version. A push without a tag
-// has the digest.
-func cloudSubject(e *Event) string {
-	switch t := e.Target; {
-	case e.Action == Ping:
-		return ""
-	case e.Action == WebhookFailing:
-		return e.Webhook.Name
-	case e.Action == Delete:
-		return t.Repository
-	case e.Action == ChartPush, e.Action == ChartDelete:
-		return t.Name + ":" + t.Version
-	case t.Tag == "":
-		return t.Repository + "@" + t.Digest
-	default:
-		return t.Repository + ":" + t.Tag
-	}
+	return cloudEvent{cloudAttributes{
+		SpecVersion: "1.0", ID: e.ID, Source: Source(e), Type: EventGridType(e.Action), Subject: Subject(e), Time: e.At.UTC().Format(sevenDigits),
+	}, newEventData(e)}
 }
 
 // CloudEvent returns e as a CloudEvent 1.0 in structured mode: one compact JSON
@@ -96,25 +37,70 @@ func cloudSubject(e *Event) string {
 // and it has less than MaxBody bytes whatever strangers sent.
 func CloudEvent(e *Event) []byte { return compact(newCloudEvent(e)) }
 
-// Attribute is an attribute of a CloudEvent as a header field has it.
-type Attribute struct {
-	Field string // its name, as package net/http writes it: Ce-Id
-	Value string // percent-encoded
+// CloudEventBatch returns events as a batch of CloudEvents 1.0: one compact JSON
+// array, of BatchType.
+func CloudEventBatch(events ...*Event) []byte {
+	all := make([]cloudEvent, len(events))
+	for i, e := range events {
+		all[i] = newCloudEvent(e)
+	}
+	return compact(all)
 }
 
-// BinaryCloudEvent returns e as a CloudEvent 1.0 in binary mode: the attributes,
-// in an order that does not change, for the header, and the data, of BinaryType,
-// for the body.
-func BinaryCloudEvent(e *Event) (attributes []Attribute, data []byte) {
-	c := newCloudEvent(e)
-	for _, a := range [...]Attribute{
-		{"Ce-Specversion", c.SpecVersion}, {"Ce-Id", c.ID}, {"Ce-Source", c.Source}, {"Ce-Type", c.Type}, {"Ce-Subject", c.Subject}, {"Ce-Time", c.Time},
-	} {
-		if a.Value != "" {
-			attributes = append(attributes, Attribute{a.Field, percentEncode(a.Value)})
+// Attribute is an attribute of a CloudEvent, or the type of its data, as a header
+// field has it.
+type Attribute struct {
+	Field string // its name as it is sent
+	Value string
+}
+
+// The names of the header field that has the media type of a message: of
+// StructuredType where the whole event is in the body.
+const (
+	KafkaContentType = "content-type"
+	NATSContentType  = "Content-Type"
+)
+
+// The names of attributes as header fields. Those of HTTP are as package net/http
+// writes them.
+var (
+	httpFields  = [...]string{"Ce-Specversion", "Ce-Id", "Ce-Source", "Ce-Type", "Ce-Subject", "Ce-Time"}
+	kafkaFields = [...]string{"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time"}
+	natsFields  = [...]string{"ce-specversion", "ce-id", "ce-source", "ce-type", "ce-subject", "ce-time"}
+)
+
+// fields appends the attributes that a has to header, under the names of a binding.
+func (a *cloudAttributes) fields(header []Attribute, names *[6]string, encode func(string) string) []Attribute {
+	for i, value := range [...]string{a.SpecVersion, a.ID, a.Source, a.Type, a.Subject, a.Time} {
+		if value != "" {
+			header = append(header, Attribute{names[i], encode(value)})
 		}
 	}
-	return attributes, c.Data
+	return header
+}
+
+// BinaryCloudEvent returns e as a CloudEvent 1.0 in binary mode over HTTP: the
+// attributes, percent-encoded and in an order that does not change, for the header,
+// and the data, of BinaryType, for the body.
+func BinaryCloudEvent(e *Event) (attributes []Attribute, data []byte) {
+	c := newCloudEvent(e)
+	return c.fields(nil, &httpFields, percentEncode), compact(c.Data)
+}
+
+// KafkaCloudEvent returns e as a record of Kafka in binary mode: the header, with
+// values as they are and the media type of the value, and the value.
+func KafkaCloudEvent(e *Event) (header []Attribute, value []byte) {
+	c := newCloudEvent(e)
+	asIs := func(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+	return c.fields([]Attribute{{KafkaContentType, BinaryType}}, &kafkaFields, asIs), compact(c.Data)
+}
+
+// NATSCloudEvent returns e as a message of NATS in binary mode: the header, with
+// values percent-encoded as over HTTP, and the payload. The media type of that is an
+// attribute like others there, so it has no parameter, which a blank would set off.
+func NATSCloudEvent(e *Event) (header []Attribute, payload []byte) {
+	c := newCloudEvent(e)
+	return c.fields([]Attribute{{"ce-datacontenttype", "application/json"}}, &natsFields, percentEncode), compact(c.Data)
 }
 
 // percentEncode writes an attribute's value as a header field has it (CloudEvents

@@ -148,7 +148,7 @@ func TestSDKTakesCloudEvents(t *testing.T) {
 			if err := got.Validate(); err != nil {
 				t.Errorf("%s %v: %v", action, m.header, err)
 			}
-			if got.ID() != e.ID || got.Source() != acme || got.Type() != cloudEventTypes[action] || got.Subject() != cloudSubject(e) || got.Time().Sub(e.At).Abs() >= time.Microsecond {
+			if got.ID() != e.ID || got.Source() != acme || got.Type() != EventGridType(action) || got.Subject() != Subject(e) || got.Time().Sub(e.At).Abs() >= time.Microsecond {
 				t.Errorf("%s %v: read as %s", action, m.header, got)
 			}
 			read = append(read, got)

@@ -107,13 +107,26 @@ type Webhook struct {
 	Progress   int       `json:"progress,omitzero"`   // percent of the way to being disabled
 }
 
-// Registry says where an event happened.
+// Registry says where an event happened. What follows Location is not in the
+// records of older versions.
 type Registry struct {
 	ID          int64  `json:"id"` // row id of the hosted registry
 	Name        string `json:"name"`
 	LoginServer string `json:"loginServer"`
-	ResourceID  string `json:"resourceId"` // ARM id
-	Location    string `json:"location"`   // where it happened
+	ResourceID  string `json:"resourceId"`       // ARM id
+	Location    string `json:"location"`         // where it happened
+	Scheme      string `json:"scheme,omitempty"` // http or https: how clients reach LoginServer
+	Node        Node   `json:"node,omitzero"`
+
+	// Connected names the connected registry that raised the event; empty for the
+	// registry itself.
+	Connected string `json:"connectedRegistry,omitempty"`
+}
+
+// Node is the server that made a change.
+type Node struct {
+	Addr string `json:"addr,omitempty"`       // host:port that it listens on
+	ID   string `json:"instanceId,omitempty"` // of the server, the same after a restart
 }
 
 // Target is what was acted on.

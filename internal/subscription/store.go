@@ -2,69 +2,447 @@ package subscription
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"github.com/dockbell/dockbell/internal/consent"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sink"
+	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
-// Store is the event subscriptions of all registries.
-type Store struct{}
+// Endpoints makes and drops the endpoints that deliveries are owed to. Package
+// delivery does it.
+type Endpoints interface {
+	// Add makes an endpoint that is owed what happens from now on.
+	Add(tx *sqldb.Tx, kind string, registry int64, location string) (id int64, err error)
 
-var errNotYet = fault.New(fault.Unsupported, "not yet")
+	// Drop removes an endpoint and what it was owed.
+	Drop(tx *sqldb.Tx, id int64) error
+
+	// Changed tells that an endpoint is reached in another way, or may be rung
+	// again, so that it starts with good health.
+	Changed(tx *sqldb.Tx, id int64) error
+
+	// Held tells that an endpoint may not be rung until Changed says so. It is
+	// called again and again while that lasts.
+	Held(tx *sqldb.Tx, id int64) error
+}
+
+// Poster sends one request; *outbound.Client is one.
+type Poster interface {
+	Post(context.Context, outbound.Request) outbound.Result
+}
+
+// Brokers publish messages; *sink.Publishers do.
+type Brokers interface {
+	Publish(context.Context, sink.Server, sink.Message, time.Duration) outbound.Result
+}
+
+// Options are what a Store is made of.
+type Options struct {
+	DB        *sqldb.DB
+	Key       *seal.Key
+	Endpoints Endpoints
+	Outbox    *outbox.Outbox     // for events that are about subscriptions
+	CheckURL  func(string) error // decides whether an address may be saved
+	Poster    Poster             // for handshakes
+	Brokers   Brokers
+	Log       *slog.Logger
+	Version   string // of this program, for the User-Agent
+
+	// Source returns a hosted registry as its events name it.
+	Source func(registryID int64) event.Registry
+
+	// URL returns where receivers reach a registry, as scheme://host:port.
+	URL func(registryID int64) string
+
+	// Folder is where the folders for dead letters are.
+	Folder string
+}
+
+// Store is the event subscriptions of all registries. Its methods may be called
+// from many goroutines.
+type Store struct {
+	Options
+	userAgent string
+
+	// rules are what is in force now. They are replaced, never changed.
+	rules atomic.Pointer[rules]
+
+	// changing is held over each transaction that changes a subscription, so that
+	// rules are replaced in the order of commits on PostgreSQL too.
+	changing sync.Mutex
+
+	tokens tokens
+}
+
+// Open loads all subscriptions. It fails if their secrets were sealed with another
+// key.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	s := &Store{Options: o, userAgent: "Dockbell/" + o.Version, tokens: tokens{asked: map[string]*token{}}}
+	loaded := rules{}
+	err := s.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		rows, err := selectAll(tx)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			r, err := s.unseal(row)
+			if err != nil {
+				return err
+			}
+			h, err := s.newHook(r)
+			if err != nil {
+				return err
+			}
+			loaded[r.RegistryID] = append(loaded[r.RegistryID], h)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("event subscriptions: %w", err)
+	}
+	loaded.sort()
+	s.rules.Store(&loaded)
+	return s, nil
+}
+
+// origin returns for whom receivers are asked.
+func (s *Store) origin(registry int64) string { return consent.Origin(s.Source(registry).LoginServer) }
 
 // Put creates the subscription, or replaces the definition of the one that has the
-// name; created tells which. Its receiver is asked first: nothing is kept if that
-// does not agree, neither at once nor perhaps later. check true does only that.
+// name; created tells which. A receiver that was not asked yet is asked first, which
+// may take a minute. Of one that neither agrees nor refuses the events wait.
 //
 // Errors: fault.Invalid (InvalidRequest) for what breaks a rule and for an address
 // that may not be rung, fault.Invalid (Url validation) for a receiver that does not
-// agree, with what it answered, fault.Conflict for a name that is being created,
-// fault.Quota.
+// agree, with what it answered, fault.Conflict for what somebody else changed
+// meanwhile, fault.Quota (Conflict) for one more than a registry may have. Nothing is
+// changed then.
 func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definition, by Actor) (sub Subscription, created bool, err error) {
-	return Subscription{}, false, errNotYet
+	if err := checkName(name); err != nil {
+		return Subscription{}, false, err
+	}
+	old, err := s.find(ctx, reg, name)
+	if created = fault.Is(err, fault.NotFound); err != nil && !created {
+		return Subscription{}, false, err
+	}
+	if created {
+		old = record{Subscription: Subscription{RegistryID: reg.ID, Name: name}}
+	}
+	next, err := def.apply(old)
+	if err == nil {
+		sub, err = s.replace(ctx, reg, old, next, by)
+	}
+	return sub, created, err
 }
 
 // Patch changes members of a subscription. Errors: as Put, and fault.NotFound
 // (ResourceNotFound).
 func (s *Store) Patch(ctx context.Context, reg Registry, name string, change Change, by Actor) (Subscription, error) {
-	return Subscription{}, errNotYet
+	old, err := s.find(ctx, reg, name)
+	if err != nil {
+		return Subscription{}, err
+	}
+	next, err := change.apply(old)
+	if err != nil {
+		return Subscription{}, err
+	}
+	return s.replace(ctx, reg, old, next, by)
+}
+
+// replace puts next, which was checked, in the place of old, which may be none, once
+// its receiver agrees.
+func (s *Store) replace(ctx context.Context, reg Registry, old, next record, by Actor) (Subscription, error) {
+	if next.whole.URL != old.whole.URL {
+		if err := s.mayRing(next.whole); err != nil {
+			return Subscription{}, err
+		}
+	}
+	next.UpdatedBy = by
+	if !asks(old, next) {
+		next.State = Succeeded
+		return s.keep(ctx, reg, old, next, nil)
+	}
+	made := s.tokens.begin()
+	defer s.tokens.end(made)
+	next, err := s.ask(ctx, reg, next, made)
+	if err != nil {
+		return Subscription{}, err
+	}
+	return s.keep(ctx, reg, old, next, made)
+}
+
+// keep stores next in the place of old, and returns it as it is seen. made is the
+// token of a question, nil for none.
+func (s *Store) keep(ctx context.Context, reg Registry, old, next record, made *token) (Subscription, error) {
+	err := s.change(ctx, func(tx *sqldb.Tx) error {
+		next.UpdatedAt = tx.Now()
+		if made != nil {
+			if confirmed, perMinute := s.tokens.end(made); confirmed && next.State == AwaitingManualAction { // while it was asked
+				next.State, next.perMinute, next.tokenHash, next.tokenUntil = Succeeded, perMinute, nil, time.Time{}
+			}
+		}
+		if old.ID != 0 {
+			return s.store(tx, old, next, outOfReach(old, next))
+		}
+		var err error
+		next.ID, err = s.create(tx, reg, next)
+		return err
+	})
+	return next.seen(time.Now()), err
+}
+
+// outOfReach reports whether next is reached in another way than old, so that what
+// is known of the old receiver's health does not count.
+func outOfReach(old, next record) bool {
+	return toJSON(old.whole) != toJSON(next.whole) || old.Schema != next.Schema
+}
+
+// create makes a subscription, and returns its id.
+func (s *Store) create(tx *sqldb.Tx, reg Registry, r record) (int64, error) {
+	have, err := count(tx, reg.ID)
+	if err != nil {
+		return 0, err
+	}
+	if have >= maxSubscriptions {
+		return 0, fault.New(fault.Quota, "registry %s has %d event subscriptions, as many as it may: delete one", reg.Name, have).WithCode("Conflict")
+	}
+	if r.ID, err = s.Endpoints.Add(tx, "subscription", reg.ID, reg.Location); err != nil {
+		return 0, err
+	}
+	r.CreatedAt, r.CreatedBy = tx.Now(), r.UpdatedBy
+	if inserted, err := insert(tx, r, s.seal(r)); err != nil {
+		return 0, err
+	} else if !inserted {
+		return 0, fault.New(fault.Conflict, "event subscription %s was created by someone else at the same moment: send it again to replace that one", r.Name)
+	}
+	if err := s.recordRule(tx, r); err != nil {
+		return 0, err
+	}
+	if err := s.putInForce(tx, r); err != nil {
+		return 0, err
+	}
+	return r.ID, s.hold(tx, r)
+}
+
+// store keeps r in the place of old. moved says that it is reached in another way.
+func (s *Store) store(tx *sqldb.Tx, old, r record, moved bool) error {
+	r.version = old.version
+	if stored, err := update(tx, r, s.seal(r)); err != nil {
+		return err
+	} else if !stored {
+		return fault.New(fault.Conflict, "event subscription %s was changed by someone else at the same moment: look at it and send the change again", r.Name)
+	}
+	// Before the endpoint is told, which then looks at what is in force.
+	if err := s.putInForce(tx, r); err != nil {
+		return err
+	}
+	if moved || old.State != Succeeded && r.State == Succeeded {
+		if err := s.Endpoints.Changed(tx, r.ID); err != nil {
+			return err
+		}
+	}
+	if err := s.hold(tx, r); err != nil {
+		return err
+	}
+	if toJSON(old.Filter) != toJSON(r.Filter) || !old.ExpiresAt.Equal(r.ExpiresAt) {
+		if err := s.recordRule(tx, r); err != nil {
+			return err
+		}
+	}
+	oldest, err := outbox.Oldest(tx)
+	if err != nil {
+		return err
+	}
+	return pruneRules(tx, r.ID, oldest)
+}
+
+// hold tells the endpoint of r that it may not be rung yet, if so it is.
+func (s *Store) hold(tx *sqldb.Tx, r record) error {
+	if r.State == Succeeded {
+		return nil
+	}
+	return s.Endpoints.Held(tx, r.ID)
+}
+
+// recordRule makes what r wants count for the events from this position on.
+func (s *Store) recordRule(tx *sqldb.Tx, r record) error {
+	from, err := outbox.Last(tx)
+	if err != nil {
+		return err
+	}
+	return upsertRule(tx, r, from)
+}
+
+// putInForce makes r count in memory once the transaction commits.
+func (s *Store) putInForce(tx *sqldb.Tx, r record) error {
+	h, err := s.newHook(r)
+	if err != nil {
+		return err
+	}
+	tx.AfterCommit(func() { s.enforce(s.rules.Load().with(h)) })
+	return nil
+}
+
+func (s *Store) enforce(r rules) { s.rules.Store(&r) }
+
+// change runs a transaction that changes subscriptions.
+func (s *Store) change(ctx context.Context, fn func(*sqldb.Tx) error) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	return s.DB.Write(ctx, sqldb.Change, fn)
 }
 
 // Delete removes a subscription and what it was still owed. It fails with
 // fault.NotFound (ResourceNotFound) if there is none.
-func (s *Store) Delete(ctx context.Context, reg Registry, name string) error { return errNotYet }
+func (s *Store) Delete(ctx context.Context, reg Registry, name string) error {
+	return s.change(ctx, func(tx *sqldb.Tx) error {
+		row, err := selectNamed(tx, reg.ID, nameKey(name))
+		if err != nil {
+			return orUnknown(err, reg, name)
+		}
+		return s.remove(tx, row.record)
+	})
+}
+
+func (s *Store) remove(tx *sqldb.Tx, r record) error {
+	if err := deleteSubscription(tx, r.ID); err != nil {
+		return err
+	}
+	if err := s.Endpoints.Drop(tx, r.ID); err != nil {
+		return err
+	}
+	tx.AfterCommit(func() { s.enforce(s.rules.Load().without(r.RegistryID, r.ID)) })
+	return nil
+}
+
+// dropAtOnce is how many subscriptions of a registry go in one transaction.
+const dropAtOnce = 20
+
+// DropAll removes all subscriptions of a registry.
+func (s *Store) DropAll(ctx context.Context, registry int64) error {
+	for left := dropAtOnce; left == dropAtOnce; {
+		err := s.change(ctx, func(tx *sqldb.Tx) error {
+			rows, err := selectList(tx, registry)
+			if err != nil {
+				return err
+			}
+			left = min(len(rows), dropAtOnce)
+			for _, row := range rows[:left] {
+				if err := s.remove(tx, row.record); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Get returns a subscription. It fails with fault.NotFound (ResourceNotFound).
-func (s *Store) Get(ctx context.Context, reg Registry, name string) (Subscription, error) {
-	return Subscription{}, errNotYet
+func (s *Store) Get(ctx context.Context, reg Registry, name string) (sub Subscription, err error) {
+	err = s.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		row, err := selectNamed(tx, reg.ID, nameKey(name))
+		sub = row.seen(tx.Now())
+		return orUnknown(err, reg, name)
+	})
+	return sub, err
 }
 
 // List returns the subscriptions of a registry, by name.
-func (s *Store) List(ctx context.Context, reg Registry) ([]Subscription, error) {
-	return nil, errNotYet
+func (s *Store) List(ctx context.Context, reg Registry) (list []Subscription, err error) {
+	err = s.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		rows, err := selectList(tx, reg.ID)
+		list = make([]Subscription, len(rows))
+		for i, row := range rows {
+			list[i] = row.seen(tx.Now())
+		}
+		return err
+	})
+	return list, err
 }
 
 // FullURL returns the address of a webhook with its query. Errors: fault.Invalid
 // (InvalidRequest) for another destination, fault.NotFound (ResourceNotFound).
 func (s *Store) FullURL(ctx context.Context, reg Registry, name string) (string, error) {
-	return "", errNotYet
+	r, err := s.find(ctx, reg, name)
+	if err != nil {
+		return "", err
+	}
+	if r.whole.Type != WebHook {
+		return "", invalid("event subscription %s has a destination of type %s: only a WebHook has a full URL", r.Name, r.whole.Type)
+	}
+	return r.whole.URL, nil
 }
 
 // Attributes returns the delivery attributes with their secrets. It fails with
 // fault.NotFound (ResourceNotFound).
 func (s *Store) Attributes(ctx context.Context, reg Registry, name string) ([]Attribute, error) {
-	return nil, errNotYet
+	r, err := s.find(ctx, reg, name)
+	return r.whole.Attributes, err
 }
 
-// Validate asks the receiver once more whether it agrees, and returns the
-// subscription as it is then. Errors: fault.Invalid (Url validation) if it does not,
-// fault.NotFound (ResourceNotFound).
-func (s *Store) Validate(ctx context.Context, reg Registry, name string) (Subscription, error) {
-	return Subscription{}, errNotYet
+// seen returns r as people see it at a moment.
+func (r record) seen(now time.Time) Subscription {
+	sub := r.Subscription
+	if sub.State != AwaitingManualAction {
+		return sub
+	}
+	sub.StateWhy = awaits(r)
+	if !now.Before(r.tokenUntil) {
+		sub.State, sub.StateWhy = Failed, failedWhy
+	}
+	return sub
 }
 
-// Confirm is what opening the address of a manual handshake does: events flow from
-// now on. perMinute is how many requests the receiver allows, 0 for any number. It
-// fails with fault.NotFound for a token that is none, or no more.
-func (s *Store) Confirm(ctx context.Context, token string, perMinute int) (Subscription, error) {
-	return Subscription{}, errNotYet
+// find returns a subscription with its write-only part.
+func (s *Store) find(ctx context.Context, reg Registry, name string) (r record, err error) {
+	err = s.DB.Read(ctx, func(tx *sqldb.Tx) error {
+		row, err := selectNamed(tx, reg.ID, nameKey(name))
+		if err != nil {
+			return orUnknown(err, reg, name)
+		}
+		r, err = s.unseal(row)
+		return err
+	})
+	return r, err
+}
+
+// orUnknown gives a missing row its meaning.
+func orUnknown(err error, reg Registry, name string) error {
+	if errors.Is(err, sqldb.ErrNoRow) {
+		return fault.New(fault.NotFound, "registry %s has no event subscription %q: dockbell event-subscription list -r %s shows those it has", reg.Name, clip(name), reg.Name).
+			WithCode("ResourceNotFound")
+	}
+	return err
+}
+
+func purpose(id int64) string { return fmt.Sprintf("event subscription %d", id) }
+
+func (s *Store) seal(r record) []byte { return s.Key.Seal([]byte(toJSON(r.whole)), purpose(r.ID)) }
+
+func (s *Store) unseal(row row) (record, error) {
+	r := row.record
+	plain, err := s.Key.Open(row.sealed, purpose(r.ID))
+	if err != nil {
+		return record{}, err
+	}
+	if err := json.Unmarshal(plain, &r.whole); err != nil {
+		return record{}, fmt.Errorf("the stored secret of %s is not what was written: %w", purpose(r.ID), err)
+	}
+	return r, nil
 }

@@ -11,8 +11,8 @@
 // this is for the faces.
 //
 // Invariants:
-//   - Nothing but the handshake is sent to a receiver that has not agreed: a
-//     definition takes effect when its receiver did, as a whole or not at all.
+//   - Nothing but the handshake is sent to a receiver that has not agreed. One that
+//     says no leaves everything as it was.
 //   - The filter that an event was committed under is in the database as long as
 //     the event.
 //   - Addresses with their queries, attributes marked as secret and the credentials
@@ -70,52 +70,52 @@ const Hidden = "Hidden"
 
 // Destination is where a subscription is told of events.
 type Destination struct {
-	Type Type
+	Type Type `json:"type"`
 
 	// URL of a WebHook, with its query: write-only, empty in what Get returns. Empty
 	// in a change it means the one there is.
-	URL     string
-	BaseURL string // the same without query; read-only
+	URL     string `json:"url,omitempty"`
+	BaseURL string `json:"baseUrl,omitempty"` // the same without query; read-only
 
-	MaxEvents   int    // in one request: 1 to 5,000; 0 means 1
-	PreferredKB int    // of one request, in 1,024 bytes: 1 to 1,024; 0 means 64
-	MinTLS      string // 1.0, 1.1 or 1.2, or empty; 1.2 holds for all
+	MaxEvents   int    `json:"maxEvents,omitempty"`   // in one request: 1 to 5,000; 0 means 1
+	PreferredKB int    `json:"preferredKb,omitempty"` // of one request, in 1,024 bytes: 1 to 1,024; 0 means 64
+	MinTLS      string `json:"minTls,omitempty"`      // 1.0, 1.1 or 1.2, or empty; 1.2 holds for all
 
-	Broker     *Broker     // of NatsJetStream and Kafka, else nil
-	Attributes []Attribute // header fields, or properties of messages; at most 10
+	Broker     *Broker     `json:"broker,omitempty"`     // of NatsJetStream and Kafka, else nil
+	Attributes []Attribute `json:"attributes,omitempty"` // header fields, or properties of messages; at most 10
 }
 
 // Attribute is a delivery attribute: Static with a value, or Dynamic with the member
 // of an event that has it.
 type Attribute struct {
-	Name        string
-	Value       string
-	Secret      bool   // the value is shown as Hidden
-	SourceField string // such as data.target.repository; empty for a static one
+	Name        string `json:"name"`
+	Value       string `json:"value,omitempty"`
+	Secret      bool   `json:"secret,omitempty"`      // the value is shown as Hidden
+	SourceField string `json:"sourceField,omitempty"` // such as data.target.repository; empty for a static one
 }
 
 // Broker is how messages are published, and where.
 type Broker struct {
-	Servers []string // host:port each, at least one
-	Topic   string   // of Kafka; of NATS the subject, which a stream has to take
-	Binary  bool     // attributes in headers; else the whole event is in the body
-	Key     string   // of a Kafka record: none, repository or subject; empty means repository
+	Servers []string `json:"servers"`          // host:port each, at least one
+	Topic   string   `json:"topic"`            // of Kafka; of NATS the subject, which a stream has to take
+	Binary  bool     `json:"binary,omitempty"` // attributes in headers; else the whole event is in the body
+	Key     string   `json:"key,omitempty"`    // of a Kafka record: none, repository or subject; empty means repository
 
-	Username  string
-	Password  string // write-only
-	Mechanism string // of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; Kafka
-	Token     string // write-only; NATS
-	Creds     string // the text of a credentials file, write-only; NATS
+	Username  string `json:"username,omitempty"`
+	Password  string `json:"password,omitempty"`  // write-only
+	Mechanism string `json:"mechanism,omitempty"` // of SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; Kafka
+	Token     string `json:"token,omitempty"`     // write-only; NATS
+	Creds     string `json:"creds,omitempty"`     // the text of a credentials file, write-only; NATS
 
-	Secure bool          // TLS
-	TLS    *outbound.TLS // write-only; nil: the system's authorities, and no certificate is shown
+	Secure bool          `json:"secure,omitempty"` // TLS
+	TLS    *outbound.TLS `json:"tls,omitempty"`    // write-only; nil: the system's authorities, and no certificate is shown
 }
 
 // DeadLetterStore is where files of dead letters go: a folder of that name below the
 // server's.
 type DeadLetterStore struct {
-	ResourceID string // as sent: of a storage account, in Azure
-	Container  string
+	ResourceID string `json:"resourceId,omitempty"` // as sent: of a storage account, in Azure
+	Container  string `json:"container"`
 }
 
 // Subscription is an event subscription as everyone may see it who may read them.
@@ -161,7 +161,10 @@ type Definition struct {
 // Change is what of a subscription is to be another: the input of Patch. A nil
 // member is left as it is.
 type Change struct {
-	Destination *Destination // as a whole, but for what is Hidden and an empty URL
+	// Destination is taken as a whole, but for what is Hidden, an empty URL, zero
+	// numbers and nil Attributes, which mean what there is.
+	Destination *Destination
+
 	Filter      *filter.Definition
 	Labels      *[]string
 	Schema      *Schema

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/signature"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -46,7 +47,7 @@ func (s *Store) openAlerts(ctx context.Context) (*hook, error) {
 	}
 	return &hook{
 		id: id, rule: rule{enabled: true, actions: []event.Action{event.WebhookFailing}},
-		terms: ring.Terms{Policy: ring.Default(), Host: hostOf(s.Alerts)},
+		terms: ring.Terms{Policy: ring.Default(), Host: outbound.HostOf(s.Alerts)},
 		url:   s.Alerts, header: s.header(ACR, nil), secret: s.alertsSecret(), format: ACR,
 	}, nil
 }

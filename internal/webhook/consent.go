@@ -5,10 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -59,15 +56,6 @@ func consentAfter(old, r record) consent.State {
 	return r.Consent
 }
 
-// originOf returns whom a receiver is asked to take events from: a login server
-// without its port, for origins are DNS names.
-func originOf(loginServer string) string {
-	if host, _, err := net.SplitHostPort(loginServer); err == nil {
-		return host
-	}
-	return loginServer
-}
-
 // nameOrigin has every request name its origin, by both names that the field has
 // had.
 func (h *hook) nameOrigin() {
@@ -105,24 +93,7 @@ func (h *hook) secrets() (all []string) {
 			all = append(all, values...)
 		}
 	}
-	if u, err := url.Parse(h.url); err == nil {
-		password, _ := u.User.Password()
-		all = append(all, password, u.User.Username(), u.RawQuery)
-		for _, values := range u.Query() {
-			all = append(all, values...)
-		}
-	}
-	return all
-}
-
-// mask hides secrets in a text.
-func mask(text string, secrets []string) string {
-	for _, secret := range secrets {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "******")
-		}
-	}
-	return text
+	return append(all, outbound.SecretsOf(h.url)...)
 }
 
 // answered returns the consent of h after an exchange that asked for it.
@@ -134,9 +105,9 @@ func (h *hook) answered(was consent.State, res outbound.Result) consent.State {
 	secrets := h.secrets()
 	header := maps.Clone(res.Answer.Header)
 	for name := range header {
-		header[name] = mask(header[name], secrets)
+		header[name] = outbound.Mask(header[name], secrets)
 	}
-	perMinute, refusal := consent.Read(h.origin, res.Answer.Status, header, []byte(mask(string(res.Body), secrets)))
+	perMinute, refusal := consent.Read(h.origin, res.Answer.Status, header, []byte(outbound.Mask(string(res.Body), secrets)))
 	if refusal != "" {
 		return was.Failed(now, consent.Failure{Status: res.Answer.Status, Why: refusal}, rand.Float64())
 	}

@@ -450,7 +450,7 @@ func (r record) check() error {
 			return fault.New(fault.Invalid, "webhook %s has a custom header Content-Type, which the format %s sets itself: take the header away, or use the format acr", r.Name, r.Format)
 		}
 	}
-	if r.TLS != nil && strings.HasPrefix(hostOf(r.ServiceURI), "http://") {
+	if r.TLS != nil && strings.HasPrefix(outbound.HostOf(r.ServiceURI), "http://") {
 		return fault.New(fault.Invalid, "webhook %s has certificates, and a service URI that begins with http: give one that begins with https, or take the certificates away", r.Name)
 	}
 	return nil

@@ -180,7 +180,7 @@ func (s *Store) ElsewhereHost(sealed []byte) string {
 	if err != nil {
 		return ""
 	}
-	return hostOf(string(uri))
+	return outbound.HostOf(string(uri))
 }
 
 // Disable disables a webhook because of how it fares. why is a sentence that is

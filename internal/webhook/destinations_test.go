@@ -95,7 +95,7 @@ func TestHosts(t *testing.T) {
 		"listen://listen0abc":                      "listen://listen0abc",
 		"https://us3r:p%zz@hooks.example.net/p4th": "",
 	} {
-		if got := hostOf(raw); got != want {
+		if got := outbound.HostOf(raw); got != want {
 			t.Errorf("%s: %q, want %q", raw, got, want)
 		}
 	}

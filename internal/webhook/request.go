@@ -3,11 +3,8 @@ package webhook
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/consent"
@@ -59,13 +56,13 @@ func (s *Store) newHook(r record) (*hook, error) {
 	}
 	h := &hook{
 		id: r.ID, registry: r.RegistryID, location: r.Location, rule: wants,
-		terms: ring.Terms{Policy: r.Policy, Host: hostOf(r.ServiceURI), Disabled: !wants.enabled},
+		terms: ring.Terms{Policy: r.Policy, Host: outbound.HostOf(r.ServiceURI), Disabled: !wants.enabled},
 		url:   r.ServiceURI, header: s.header(r.Format, r.CustomHeaders), tls: r.TLS,
 		until: r.PreviousUntil, styles: r.SignatureHeaders,
 		format: r.Format, perMinute: r.Policy.PerMinute, consent: r.Consent,
 	}
 	if r.Handshake == CloudEventsHandshake {
-		h.origin = originOf(s.Source(r.RegistryID).LoginServer)
+		h.origin = consent.Origin(s.Source(r.RegistryID).LoginServer)
 		h.nameOrigin()
 		h.terms.PerMinute = lower(r.Policy.PerMinute, r.Consent.PerMinute)
 	}
@@ -126,26 +123,4 @@ func (h *hook) request(c ring.Call) outbound.Request {
 		URL: h.url, Header: header, Body: body, Timeout: h.terms.Timeout, Public: h.format.public(),
 		TLS: h.tls, Hops: c.Event.Request.Hops, Actor: c.Event.Actor,
 	}
-}
-
-// hostOf returns whom a URL names, as scheme://name:port in lower case. Several
-// ways to write one host give one text.
-func hostOf(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	scheme := strings.ToLower(u.Scheme)
-	name := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
-	port := u.Port()
-	switch {
-	case port != "":
-	case scheme == "http":
-		port = "80"
-	case scheme == "https":
-		port = "443"
-	default:
-		return scheme + "://" + name
-	}
-	return scheme + "://" + net.JoinHostPort(name, port)
 }

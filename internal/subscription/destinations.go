@@ -1,0 +1,174 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/filter"
+	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
+	"github.com/dockbell/dockbell/internal/sqldb"
+)
+
+// What package delivery asks of the owner of endpoints.
+
+// Has reports whether an endpoint is one of the registry's subscriptions.
+func (s *Store) Has(registry, endpoint int64) bool { return s.hook(registry, endpoint) != nil }
+
+func (s *Store) hook(registry, endpoint int64) *hook { return s.rules.Load().hook(registry, endpoint) }
+
+// InForce returns the rules of this moment: a function that returns the ids of the
+// endpoints an event is owed to. It stays as it is when subscriptions change.
+func (s *Store) InForce() func(*event.Event) []int64 { return s.rules.Load().owedTo }
+
+// MatchAt returns the ids of the endpoints that e was owed to when it committed,
+// less those deleted since, in order. It is for events that are kept: the rules for
+// older ones are not.
+func (s *Store) MatchAt(tx *sqldb.Tx, e *event.Event) (owed []int64, err error) {
+	if e.OwedTo != 0 {
+		return nil, nil // nobody asks for a sample of a subscription
+	}
+	rows, err := selectRulesAt(tx, e.Registry.ID, e.Pos)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	view := filter.NewView(e)
+	for _, row := range rows {
+		if row.wants(e, view, row.subscription) {
+			owed = append(owed, row.subscription)
+		}
+	}
+	return owed, nil
+}
+
+// History returns a function that tells whether an event, any that is still kept,
+// was owed to an endpoint when it committed, and whether it looks at whole events,
+// or at no more than outbox.Heads gives. An endpoint that is gone was owed nothing.
+func (s *Store) History(tx *sqldb.Tx, registry, endpoint int64) (owed func(*event.Event) bool, whole bool, err error) {
+	nothing := func(*event.Event) bool { return false }
+	if _, err := selectEndpoint(tx, registry, endpoint); errors.Is(err, sqldb.ErrNoRow) {
+		return nothing, false, nil
+	} else if err != nil {
+		return nil, false, err
+	}
+	rows, err := selectRules(tx, endpoint)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, row := range rows {
+		whole = whole || row.looksInside()
+	}
+	return func(e *event.Event) bool {
+		// The newest rule that was there before the event.
+		i, _ := slices.BinarySearchFunc(rows, e.Pos, func(r ruleRow, pos int64) int {
+			if r.from < pos {
+				return -1
+			}
+			return 1
+		})
+		return i > 0 && e.OwedTo == 0 && e.Registry.ID == registry && rows[i-1].wants(e, filter.NewView(e), endpoint)
+	}, whole, nil
+}
+
+// Wants returns a function that tells whether an endpoint wants an event by what it
+// asks for today, and whether that looks at whole events. An endpoint that is gone
+// wants nothing.
+func (s *Store) Wants(registry, endpoint int64) (wants func(*event.Event) bool, whole bool) {
+	h := s.hook(registry, endpoint)
+	if h == nil {
+		return func(*event.Event) bool { return false }, false
+	}
+	return func(e *event.Event) bool {
+		return e.OwedTo == 0 && e.Registry.ID == registry && h.rule.wants(e, filter.NewView(e), endpoint)
+	}, h.rule.looksInside()
+}
+
+// looksInside reports whether the rule looks at more of an event than outbox.Heads
+// gives.
+func (r rule) looksInside() bool { return r.filter.NeedsWhole() }
+
+// Wanted reports whether any subscription of the registry may want the action.
+func (s *Store) Wanted(registry int64, action event.Action) bool {
+	return slices.ContainsFunc((*s.rules.Load())[registry], func(h *hook) bool { return h.rule.filter.Takes(event.EventGridType(action)) })
+}
+
+// Terms returns what an endpoint asks of whoever rings it, false if it is gone.
+func (s *Store) Terms(registry, endpoint int64) (ring.Terms, bool) {
+	h := s.hook(registry, endpoint)
+	if h == nil {
+		return ring.Terms{}, false
+	}
+	return h.terms, true
+}
+
+// Request returns the request for a call. It returns false if the subscription is
+// gone, if its receiver did not agree yet, and for another address than its own.
+func (s *Store) Request(c ring.Call) (outbound.Request, bool) {
+	h := s.hook(c.Event.Registry.ID, c.Endpoint)
+	switch {
+	case h == nil, h.terms.Held, c.Elsewhere != nil:
+		return outbound.Request{}, false
+	case h.whole.Broker != nil:
+		return h.publish(c, s.Brokers), true
+	}
+	return h.request(c), true
+}
+
+// Report appends an event that tells how a subscription fares, for those who asked
+// for such events. Call it last in the transaction. Nothing is told of an endpoint
+// that is gone.
+func (s *Store) Report(tx *sqldb.Tx, r ring.Report) error {
+	row, err := selectEndpoint(tx, r.Registry, r.Endpoint)
+	if errors.Is(err, sqldb.ErrNoRow) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.Outbox.Append(tx, outbox.Prepare(&event.Event{
+		Action: event.WebhookFailing, Registry: s.Source(r.Registry), Target: failing(row.ID), Cause: "delivery",
+		Webhook: &event.Webhook{
+			Endpoint: row.ID, Name: row.Name, Condition: string(r.Condition), Since: r.Since.UTC(),
+			LastStatus: r.LastStatus, LastError: r.LastError, Progress: r.Progress,
+		},
+	}))
+}
+
+// remindEvery is how often endpoints are told that they are still held.
+const remindEvery = time.Hour
+
+// Run has what waited for too long given up where nobody confirmed, and writes
+// files of dead letters, until ctx ends.
+func (s *Store) Run(ctx context.Context) {
+	remind := time.NewTicker(remindEvery)
+	defer remind.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-remind.C:
+		}
+		for _, h := range s.rules.Load().all() {
+			if !h.terms.Held {
+				continue
+			}
+			err := s.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
+				row, err := selectEndpoint(tx, h.RegistryID, h.ID)
+				if errors.Is(err, sqldb.ErrNoRow) {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				return s.hold(tx, row.record)
+			})
+			if err != nil && ctx.Err() == nil {
+				s.Log.Error("what waits for a receiver that was not confirmed stays; trying again", "subscription", h.ID, "error", err)
+			}
+		}
+	}
+}
