@@ -40,6 +40,7 @@ import (
 	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/subscription"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
@@ -65,11 +66,11 @@ type Server struct {
 	keeping     func() // ends what keeps the audit log and the signing keys; nil: nothing does
 	registry    *registry.Store
 	charts      *chart.Store
-	webhooks    *webhook.Store
+	owners      // of endpoints
 	collections *collect.Store
 	telling     func() // ends what writes the events of pulls; nil: nothing does
 	retaining   func() // ends what carries out retention policies; nil: nothing does
-	asking      func() // ends what asks the addresses of webhooks; nil: nothing does
+	asking      func() // ends what asks receivers whether they agree; nil: nothing does
 
 	id        string     // of this server, made at its first start
 	node      event.Node // this server as events tell of it
@@ -211,7 +212,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	if s.cfg.Alerts != nil {
 		alerts = s.cfg.Alerts.String()
 	}
-	loaded := make(chan error, 1) // nobody is served before both have their parts in memory
+	loaded := make(chan error, 1) // nobody is served before all have their parts in memory
 	go func() { loaded <- engine.Load(ctx) }()
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
@@ -221,6 +222,14 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	if err := errors.Join(err, <-loaded); err != nil {
 		return err
 	}
+	s.subscriptions, err = subscription.Open(ctx, subscription.Options{
+		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
+		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, URL: s.receiversReach,
+		Poster: s.outbound, Folder: filepath.Join(s.cfg.Data, "dead-letters"), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
 	if alerts != "" {
 		if err := writePrivate(filepath.Join(s.cfg.Data, "alerts-secret"), s.webhooks.AlertsSecret()+"\n"); err != nil {
 			return err
@@ -228,18 +237,18 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.registry = registry.New(registry.Options{
 		DB: s.db, Blobs: s.blobs, Outbox: s.events, Log: s.log, UploadKey: key.Derive("upload ids"),
-		Wanted: s.webhooks.Wanted, Audit: s.audit,
-		Owed: func(e *event.Event) bool { return len(s.webhooks.InForce()(e)) > 0 },
+		Wanted: s.Wanted, Audit: s.audit,
+		Owed: func(e *event.Event) bool { return len(s.InForce()(e)) > 0 },
 	})
 	s.charts = chart.New(chart.Options{DB: s.db, Blobs: s.blobs, Outbox: s.events, Audit: s.audit, Log: s.log})
-	if err := engine.Start(ctx, s.webhooks); err != nil {
+	if err := engine.Start(ctx, s.owners); err != nil {
 		return err
 	}
 	s.deliver = engine
 	if err := s.startListeners(ctx); err != nil {
 		return err
 	}
-	s.asking = inBackground(s.webhooks.Run)
+	s.asking = inBackground(s.webhooks.Run, s.subscriptions.Run)
 	s.stopPurging = inBackground(s.purgeAlways)
 	s.keeping = inBackground(s.audit.Run, s.authority.KeepSigningKeys)
 	s.telling = inBackground(s.registry.Run)
@@ -291,6 +300,16 @@ func scheme(cfg *config.Config) string {
 		return "https"
 	}
 	return "http"
+}
+
+// receiversReach returns where those who are rung reach a registry: the default one
+// by the address that the server listens on, if that is one.
+func (s *Server) receiversReach(registry int64) string {
+	if addr, ok := s.Addr().(*net.TCPAddr); ok && registry == s.tenants.Default().ID && s.cfg.ExternalURL == nil && !addr.IP.IsUnspecified() {
+		return s.URL()
+	}
+	r := s.source(s.tenants.ByID(registry))
+	return r.Scheme + "://" + r.LoginServer
 }
 
 // Operator returns the operator's user name.

@@ -10,8 +10,8 @@ import (
 	"github.com/dockbell/dockbell/internal/webhook"
 )
 
-// poster brings a request to where its URL says: to a listener over its client's
-// connection, or to a stranger.
+// poster brings a request to where it says: to a broker, to a listener over its
+// client's connection, or to a stranger.
 type poster struct {
 	strangers *outbound.Client
 	listeners *listen.Hub
@@ -20,6 +20,9 @@ type poster struct {
 
 // Post implements delivery.Poster.
 func (p poster) Post(ctx context.Context, r outbound.Request) outbound.Result {
+	if r.Publish != nil {
+		return r.Publish(ctx, &r)
+	}
 	if strings.HasPrefix(r.URL, listen.Scheme+"://") {
 		r.Header = maps.Clone(r.Header)
 		r.Header.Set(outbound.HopsHeader, r.NextHops(p.id)) // wherever its client may forward it to

@@ -50,7 +50,7 @@ func (s *Server) purgeDoomed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = errors.Join(s.authority.RepositoryTokens().Purge(ctx, id), s.registry.Purge(ctx, id), s.charts.Purge(ctx, id))
+		err = errors.Join(s.subscriptions.DropAll(ctx, id), s.authority.RepositoryTokens().Purge(ctx, id), s.registry.Purge(ctx, id), s.charts.Purge(ctx, id))
 		if err != nil {
 			return err
 		}

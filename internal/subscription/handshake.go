@@ -155,7 +155,7 @@ func (s *Store) question(h *hook, reg Registry, code, token string) outbound.Req
 		q.Header[consent.CallbackField] = []string{confirm}
 		return q
 	}
-	q.Header["Content-Type"] = []string{event.EventGridType}
+	q.Header["Content-Type"] = []string{event.EventGridMediaType}
 	q.Header[typeField] = []string{validation}
 	q.Header[dataVersionField] = []string{"1"}
 	q.Header[countField] = []string{"0"}
