@@ -149,10 +149,8 @@ type Config struct {
 	Listeners  *listen.Hub
 	Tokens     *auth.RepositoryTokens
 
-	// Subscriptions are the event subscriptions, and SystemTopics what registries
-	// are called as sources of events.
+	// Subscriptions are the event subscriptions of registries.
 	Subscriptions *subscription.Store
-	SystemTopics  *subscription.SystemTopics
 
 	// Collections are for those who may do that in the subscription.
 	Collections Collections

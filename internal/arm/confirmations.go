@@ -10,11 +10,12 @@ import (
 
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/fault"
+	"github.com/dockbell/dockbell/internal/subscription"
 )
 
 // ConfirmationsRoot is the path below which are the addresses that receivers are
 // sent to agree later.
-const ConfirmationsRoot = "/eventsubscriptions/"
+const ConfirmationsRoot = subscription.ConfirmPath
 
 // confirmAction is what opening such an address is called on record.
 const confirmAction = aEventSubscription + "/confirm/action"
@@ -57,14 +58,13 @@ func (a *api) confirm(w http.ResponseWriter, r *http.Request) {
 		a.tell(w, r, http.StatusBadRequest, "InvalidRequest", fault.As(err).Message)
 		return
 	}
-	s, err := a.Subscriptions.Confirm(r.Context(), token, perMinute)
+	err = a.Subscriptions.Confirm(r.Context(), token, perMinute)
 	entry := audit.Entry{
 		ActorKind: audit.Anonymous, Client: audit.Host(r.RemoteAddr), Action: confirmAction, Resource: "/", Outcome: audit.Refused,
-		Request: h.Get(headerRequestID), Correlation: h.Get(headerCorrelationID),
+		Request: h.Get(headerRequestID), Correlation: h.Get(headerCorrelationID), Detail: "404 ResourceNotFound",
 	}
 	switch {
 	case fault.Is(err, fault.NotFound):
-		entry.Detail = "404 ResourceNotFound"
 		a.Audit.Count(entry)
 		a.unconfirmed(w, r)
 		return
@@ -75,10 +75,9 @@ func (a *api) confirm(w http.ResponseWriter, r *http.Request) {
 		a.tell(w, r, status, code, f.Message)
 		return
 	}
-	registry := a.Tenants.ByID(s.RegistryID)
-	entry.Outcome, entry.Registry, entry.Resource, entry.Detail = audit.Succeeded, s.RegistryID, registry.ResourceID()+"/providers/"+aEventSubscription+"/"+s.Name, "to="+a.hostOf(s)
+	entry.Outcome, entry.Detail = audit.Succeeded, "name="+clip(segments[1]) // as the address has it, which was made here
 	a.Audit.Record(r.Context(), entry)
-	a.tell(w, r, http.StatusOK, "", fmt.Sprintf("Event subscription %s of registry %s is confirmed: its events are delivered from now on.", s.Name, registry.Name))
+	a.tell(w, r, http.StatusOK, "", "The event subscription is confirmed: its events are delivered from now on.")
 }
 
 // unconfirmed answers whoever has no token that is good.

@@ -154,12 +154,8 @@ func deleteEventSubscription(a *api, c call) (answer, error) {
 
 // hostOf returns whom a subscription tells, as scheme://name:port.
 func (a *api) hostOf(s subscription.Subscription) string {
-	if b := s.Destination.Broker; b != nil {
-		return strings.ToLower(string(s.Destination.Type)) + "://" + strings.Join(b.Servers, ",")
-	}
-	scheme, rest, _ := strings.Cut(s.Destination.BaseURL, "://")
-	host, _, _ := strings.Cut(rest, "/")
-	return scheme + "://" + host
+	terms, _ := a.Subscriptions.Terms(s.RegistryID, s.ID) // none for one deleted in between
+	return terms.Host
 }
 
 // eventSubscription returns the subscription that the path names.

@@ -89,7 +89,7 @@ func systemTopicRoutes() []route {
 
 // systemTopics returns those of registries, by name.
 func (a *api) systemTopics(ctx context.Context, registries []tenant.Registry) ([]systemTopic, error) {
-	made, err := a.SystemTopics.All(ctx)
+	made, err := a.Subscriptions.SystemTopics(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (a *api) storeTopic(c call, source tenant.Registry, name string, in systemT
 	if t := in.Identity.orZero().Type; t != "" && !strings.EqualFold(t, "None") {
 		return answer{}, invalidRequest("identity.type cannot be %s: a system topic has no identity of its own here; use None, or leave identity out", clip(t))
 	}
-	stored, created, err := a.SystemTopics.Put(c.Context(), source.ResourceGroup, subscription.SystemTopic{RegistryID: source.ID, Name: name, Tags: in.Tags.orZero()})
+	stored, created, err := a.Subscriptions.PutSystemTopic(c.Context(), source.ResourceGroup, subscription.SystemTopic{RegistryID: source.ID, Name: name, Tags: in.Tags.orZero()})
 	if err != nil {
 		return answer{}, err
 	}
@@ -249,7 +249,7 @@ func deleteSystemTopic(a *api, c call) (answer, error) {
 		return answer{}, fault.New(fault.Conflict, "system topic %s has %d event subscriptions, %s among them: delete those first; with the last one a system topic that nobody made goes by itself",
 			c.topic.name, len(subscriptions), subscriptions[0].Name)
 	}
-	return answer{status: http.StatusOK}, a.SystemTopics.Delete(c.Context(), c.registry.ID)
+	return answer{status: http.StatusOK}, a.Subscriptions.DeleteSystemTopic(c.Context(), c.registry.ID)
 }
 
 // extensionTopicBody says which system topic stands for a registry.

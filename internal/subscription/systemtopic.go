@@ -17,11 +17,9 @@ type SystemTopic struct {
 	Tags       map[string]string
 }
 
-// SystemTopics are those that somebody made, of all registries: at most one each.
-type SystemTopics struct{ DB *sqldb.DB }
-
-// All returns all of them, by name.
-func (s *SystemTopics) All(ctx context.Context) (all []SystemTopic, err error) {
+// SystemTopics returns those that somebody made, of all registries, by name: each
+// has one at most.
+func (s *Store) SystemTopics(ctx context.Context) (all []SystemTopic, err error) {
 	err = s.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		all, err = selectTopics(tx)
 		return err
@@ -29,11 +27,11 @@ func (s *SystemTopics) All(ctx context.Context) (all []SystemTopic, err error) {
 	return all, err
 }
 
-// Put creates the topic of a registry in a resource group, or replaces the tags of
+// PutSystemTopic creates the topic of a registry in a resource group, or replaces the tags of
 // the one it has; created tells which. Errors: fault.Invalid for what breaks a rule,
 // fault.Conflict if the registry has one of another name, or the group one of this
 // name for another registry.
-func (s *SystemTopics) Put(ctx context.Context, group string, t SystemTopic) (stored SystemTopic, created bool, err error) {
+func (s *Store) PutSystemTopic(ctx context.Context, group string, t SystemTopic) (stored SystemTopic, created bool, err error) {
 	if err := t.check(); err != nil {
 		return SystemTopic{}, false, err
 	}
@@ -57,8 +55,8 @@ func (s *SystemTopics) Put(ctx context.Context, group string, t SystemTopic) (st
 	return stored, created, err
 }
 
-// Delete forgets the topic of a registry, if it has one.
-func (s *SystemTopics) Delete(ctx context.Context, registry int64) error {
+// DeleteSystemTopic forgets the topic of a registry, if it has one.
+func (s *Store) DeleteSystemTopic(ctx context.Context, registry int64) error {
 	return s.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return deleteTopic(tx, registry) })
 }
 
