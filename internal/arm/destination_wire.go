@@ -137,10 +137,8 @@ func readWebhookDestination(path string, properties json.RawMessage) (*subscript
 
 func readNATS(path string, properties json.RawMessage) (*subscription.Destination, error) {
 	return readBroker(path, properties, func(in brokerInput) (b *subscription.Broker, wrong string) {
-		for name, m := range map[string]member[string]{"topic": in.Topic, "key": in.Key, "mechanism": in.Mechanism} {
-			if m.orZero() != "" {
-				return nil, name + " is Kafka's: NATS has servers, subject, mode, username, password, token, credentials and tls"
-			}
+		if name := firstOf(named{"topic", in.Topic}, named{"key", in.Key}, named{"mechanism", in.Mechanism}); name != "" {
+			return nil, name + " is Kafka's: NATS has servers, subject, mode, username, password, token, credentials and tls"
 		}
 		return &subscription.Broker{Topic: in.Subject.orZero(), Token: in.Token.orZero(), Creds: in.Credentials.orZero()}, ""
 	})
@@ -148,13 +146,27 @@ func readNATS(path string, properties json.RawMessage) (*subscription.Destinatio
 
 func readKafka(path string, properties json.RawMessage) (*subscription.Destination, error) {
 	return readBroker(path, properties, func(in brokerInput) (b *subscription.Broker, wrong string) {
-		for name, m := range map[string]member[string]{"subject": in.Subject, "token": in.Token, "credentials": in.Credentials} {
-			if m.orZero() != "" {
-				return nil, name + " is NATS's: Kafka has servers, topic, mode, key, username, password, mechanism and tls"
-			}
+		if name := firstOf(named{"subject", in.Subject}, named{"token", in.Token}, named{"credentials", in.Credentials}); name != "" {
+			return nil, name + " is NATS's: Kafka has servers, topic, mode, key, username, password, mechanism and tls"
 		}
 		return &subscription.Broker{Topic: in.Topic.orZero(), Key: in.Key.orZero(), Mechanism: in.Mechanism.orZero()}, ""
 	})
+}
+
+// named is a member and its name.
+type named struct {
+	name string
+	member[string]
+}
+
+// firstOf returns the name of the first member that is not empty.
+func firstOf(members ...named) string {
+	for _, m := range members {
+		if m.orZero() != "" {
+			return m.name
+		}
+	}
+	return ""
 }
 
 // readBroker reads what brokers have in common; own reads the rest, or says what is

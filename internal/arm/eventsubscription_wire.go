@@ -17,13 +17,10 @@ type (
 		Properties member[eventSubscriptionMembers] `json:"properties"`
 	}
 
-	// eventSubscriptionPatch is the body of PATCH, which has them at its top.
-	eventSubscriptionPatch struct {
-		eventSubscriptionMembers
-		Properties json.RawMessage `json:"properties"`
-	}
-
+	// eventSubscriptionMembers is the body of PATCH, which has them at its top.
 	eventSubscriptionMembers struct {
+		Properties json.RawMessage `json:"properties"` // where they are not
+
 		Destination    member[destinationInput]       `json:"destination"`
 		Filter         member[filter.Definition]      `json:"filter"`
 		Labels         member[[]string]               `json:"labels"`
@@ -90,7 +87,7 @@ func (in eventSubscriptionInput) definition() (def subscription.Definition, err 
 
 // change reads the body of a PATCH: a member that is absent stays as it is, one that
 // is there counts as a whole, and null takes away what was there.
-func (in eventSubscriptionPatch) change() (change subscription.Change, err error) {
+func (in eventSubscriptionMembers) change() (change subscription.Change, err error) {
 	if len(in.Properties) > 0 {
 		return change, invalidRequest("the members of a PATCH are not within properties: send {\"labels\": …} for example, as Event Grid has it")
 	}

@@ -125,7 +125,7 @@ func putEventSubscription(a *api, c call) (answer, error) {
 }
 
 func patchEventSubscription(a *api, c call) (answer, error) {
-	var in eventSubscriptionPatch
+	var in eventSubscriptionMembers
 	if err := readBody(c.Request, &in); err != nil {
 		return answer{}, err
 	}

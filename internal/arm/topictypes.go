@@ -2,8 +2,10 @@ package arm
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
@@ -80,23 +82,32 @@ func getTopicType(a *api, c call) (answer, error) {
 	return answer{http.StatusOK, a.topicTypeToWire(c)}, nil
 }
 
-// eventTypes are those that a subscription hears of unless it says otherwise.
-var eventTypes = []struct{ name, shown, description string }{
-	{"ImagePushed", "Image Pushed", "Raised when an image is pushed."},
-	{"ImageDeleted", "Image Deleted", "Raised when an image is deleted."},
-	{"ChartPushed", "Chart Pushed", "Raised when a chart is pushed."},
-	{"ChartDeleted", "Chart Deleted", "Raised when a chart is deleted."},
+// describedTypes says in words what raises each type of event, and what it is called.
+var describedTypes = map[string]struct{ shown, description string }{
+	provider + ".ImagePushed":            {"Image Pushed", "Raised when an image is pushed."},
+	provider + ".ImageDeleted":           {"Image Deleted", "Raised when an image is deleted."},
+	provider + ".ChartPushed":            {"Chart Pushed", "Raised when a chart is pushed."},
+	provider + ".ChartDeleted":           {"Chart Deleted", "Raised when a chart is deleted."},
+	"Dockbell.Registry.Quarantined":      {"Image Quarantined", "Raised when an image is pushed and held back until it is marked as passed."},
+	"Dockbell.Registry.TagDeleted":       {"Tag Deleted", "Raised when a tag is removed and its image stays."},
+	"Dockbell.Registry.TagMoved":         {"Tag Moved", "Raised when a tag names another image than before."},
+	"Dockbell.Registry.ReferrerAttached": {"Referrer Attached", "Raised when an artifact is pushed that refers to an image, such as a signature."},
+	"Dockbell.Registry.ImagePulled":      {"Image Pulled", "Raised when an image is pulled."},
+	"Dockbell.Registry.WebhookFailing":   {"Webhook Failing", "Raised when deliveries to a webhook or an event subscription fail, or succeed again."},
 }
 
+// listEventTypes shows Event Grid's types of events, which a subscription hears of
+// that names none, and then ours.
 func listEventTypes(_ *api, c call) (answer, error) {
 	if err := c.knowsTopicType(); err != nil {
 		return answer{}, err
 	}
 	list := listBody[eventTypeBody]{}
-	for _, t := range eventTypes {
-		name := provider + "." + t.name
+	for _, name := range event.Types {
+		d := describedTypes[name]
 		list.Value = append(list.Value, eventTypeBody{
-			topicTypeID + "/eventTypes/" + name, name, aTopicType + "/eventTypes", eventTypeProperties{DisplayName: t.shown, Description: t.description, IsInDefaultSet: true},
+			topicTypeID + "/eventTypes/" + name, name, aTopicType + "/eventTypes",
+			eventTypeProperties{DisplayName: d.shown, Description: d.description, IsInDefaultSet: slices.Contains(event.DefaultTypes, name)},
 		})
 	}
 	return answer{http.StatusOK, list}, nil
