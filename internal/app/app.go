@@ -205,7 +205,8 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		Retention: delivery.Retention{
 			Attempts: s.cfg.AttemptRetention, Events: s.cfg.EventRetention, Budget: int64(s.cfg.AttemptBudget),
 		},
-		LowDisk: func() bool { return below(s.cfg.Data, int64(s.cfg.DiskLowWater)) },
+		DeadLettered: func(endpoint int64) { s.subscriptions.DeadLettered(endpoint) },
+		LowDisk:      func() bool { return below(s.cfg.Data, int64(s.cfg.DiskLowWater)) },
 	})
 	s.events = outbox.New(engine.Committed)
 	var alerts string
@@ -225,7 +226,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.subscriptions, err = subscription.Open(ctx, subscription.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
 		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, URL: s.receiversReach,
-		Poster: s.outbound, Folder: filepath.Join(s.cfg.Data, "dead-letters"), Log: s.log,
+		Poster: s.outbound, Letters: engine, Folder: filepath.Join(s.cfg.Data, "dead-letters"), Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -349,8 +349,16 @@ func TestLoginServer(t *testing.T) {
 			// Whoever uses that name is answered.
 			s.push("app", "v1", host(want))
 			s.stop()
-			if e := events(t, data)[0]; e.Registry.LoginServer != want || e.Request.Host != want {
+			e := events(t, data)[0]
+			if e.Registry.LoginServer != want || e.Request.Host != want {
 				t.Errorf("event: login server %s, host %s; want %s", e.Registry.LoginServer, e.Request.Host, want)
+			}
+			scheme := "http"
+			if strings.HasPrefix(want, "images.example") {
+				scheme = "https" // the external URL's
+			}
+			if r := e.Registry; r.Scheme != scheme || r.Node.Addr != "127.0.0.1:"+port || r.Node.ID == "" {
+				t.Errorf("event: scheme %s, node %+v; want %s, 127.0.0.1:%s", r.Scheme, r.Node, scheme, port)
 			}
 		})
 	}

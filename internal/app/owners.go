@@ -44,18 +44,16 @@ func (o owners) MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error) {
 	return inOrder(webhooks, subscriptions), err
 }
 
-func (o owners) History(tx *sqldb.Tx, registry, endpoint int64) (func(*event.Event) bool, error) {
+func (o owners) History(tx *sqldb.Tx, registry, endpoint int64) (ring.Rule, error) {
 	if o.subscriptions.Has(registry, endpoint) {
-		owed, _, err := o.subscriptions.History(tx, registry, endpoint)
-		return owed, err
+		return o.subscriptions.History(tx, registry, endpoint)
 	}
 	return o.webhooks.History(tx, registry, endpoint)
 }
 
-func (o owners) Wants(registry, endpoint int64) func(*event.Event) bool {
+func (o owners) Wants(registry, endpoint int64) ring.Rule {
 	if o.subscriptions.Has(registry, endpoint) {
-		wants, _ := o.subscriptions.Wants(registry, endpoint)
-		return wants
+		return o.subscriptions.Wants(registry, endpoint)
 	}
 	return o.webhooks.Wants(registry, endpoint)
 }

@@ -29,7 +29,7 @@ func (e *Engine) attempt(j *job) {
 	case !there:
 		e.conclude(j, nil, settled{dead: reasonDisabled})
 	default:
-		v := judge(res)
+		v := ep.answers().judge(res)
 		end := j.decide(v, res)
 		if !ep.gone {
 			e.heard(j, v, res)
@@ -76,16 +76,23 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 	return e.Poster.Post(e.attempts, req), true
 }
 
-// Why deliveries are given up.
-const (
-	reasonDisabled = "the webhook was disabled before this was sent"
-	reasonHeld     = "its receiver had not agreed to be rung"
-	reasonGone     = "the receiver answered 410 Gone: it wants nothing any more"
-	reasonRemoved  = "the event is older than 90 days, and not kept any more"
+// reason is why a delivery is given up. The zero value is none.
+type reason struct {
+	code ring.Reason
+	why  string // a sentence
+}
+
+var (
+	reasonDisabled  = reason{ring.WasDisabled, "it was disabled before this was sent"}
+	reasonHeld      = reason{ring.NotAgreed, "its receiver had not agreed to be rung"}
+	reasonGone      = reason{ring.Gone, "the receiver answered 410 Gone: it wants nothing any more"}
+	reasonRemoved   = reason{ring.Removed, "the event is older than 90 days, and not kept any more"}
+	reasonCancelled = reason{ring.Cancelled, "its replay was cancelled"}
+	reasonCrashed   = reason{ring.Crashed, "the server stopped during three attempts for this in a row, so it is not tried again by itself"}
 )
 
-func reasonExpired(ep *endpoint) string {
-	return fmt.Sprintf("not delivered within %s", spellDuration(ep.terms.TTL))
+func reasonExpired(ep *endpoint) reason {
+	return reason{ring.TimeToLiveExceeded, fmt.Sprintf("not delivered within %s", spellDuration(ep.terms.TTL))}
 }
 
 // spellDuration writes d without the zeros that Duration.String adds.
@@ -110,25 +117,28 @@ func (j *job) decide(v verdict, res outbound.Result) settled {
 	switch {
 	case v.outcome == Interrupted:
 		end.again, end.due = true, time.Now()
-	case v.outcome != Failed:
 	case urgent(j.entry.Event):
 		// Whoever asked looks at the log now; hours later it would be noise.
+	case v.dead != "":
+		end.dead = reason{v.dead, fmt.Sprintf("given up after %s: the receiver answered %d, and would again", attempts(j.n), res.Answer.Status)}
+	case v.outcome != Failed:
 	case v.gone:
 		end.dead = reasonGone
 	default:
 		least := max(v.atLeast, askedPause(res))
-		pause := retryPause(max(tries, 1), rand.Float64())
+		pause := j.ep.answers().pause(max(tries, 1), rand.Float64())
 		if v.soon {
 			pause /= 100
 		}
 		end.due = time.Now().Add(max(pause, least))
 		switch {
 		case tries >= terms.MaxAttempts:
-			end.dead = fmt.Sprintf("given up after %s", attempts(j.n))
+			end.dead = reason{ring.AttemptsExceeded, fmt.Sprintf("given up after %s", attempts(j.n))}
 		case j.probe:
 			end.again = true // when it is too late for this one, the claim finds out
 		case end.due.After(j.expires):
-			end.dead = fmt.Sprintf("given up after %s: the next would be later than %s after the event", attempts(j.n), spellDuration(terms.TTL))
+			end.dead = reason{ring.TimeToLiveExceeded,
+				fmt.Sprintf("given up after %s: the next would be later than %s after the event", attempts(j.n), spellDuration(terms.TTL))}
 		default:
 			end.again = true
 		}
@@ -167,7 +177,7 @@ type settled struct {
 	outcome Outcome
 	again   bool // it will be tried again, at due
 	due     time.Time
-	dead    string // why it will not, though it failed
+	dead    reason // why it will not, though nobody has it
 
 	uncounted int // attempts so far that its policy does not count
 }
@@ -176,6 +186,10 @@ type settled struct {
 // same key may wait behind it.
 func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 	var next time.Time
+	made := j.n
+	if x == nil {
+		made--
+	}
 	return op{
 		endpoint: j.ep,
 		lazy:     !j.row && !end.again && !release,
@@ -201,8 +215,8 @@ func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 			if err := concludeReplay(tx, j, end); err != nil {
 				return err
 			}
-			if end.dead != "" {
-				if err := insertDeadLetter(tx, j, end.dead); err != nil {
+			if end.dead != (reason{}) {
+				if err := e.giveUp(tx, j, made, end.dead); err != nil {
 					return err
 				}
 			}

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/ring"
 )
 
@@ -104,62 +103,6 @@ func TestWayToDisabled(t *testing.T) {
 		if got := b.wayToDisabled(start.Add(time.Duration(test.days * 24 * float64(time.Hour)))); got != test.want {
 			t.Errorf("%v days, %d probes: %d %%, want %d", test.days, test.probes, got, test.want)
 		}
-	}
-}
-
-// Retries are never early, and at most 10 % late until the end of the table.
-func TestRetryPauses(t *testing.T) {
-	for n := 1; n <= ring.MaxMaxAttempts; n++ {
-		for _, jitter := range []float64{0, 0.3, 0.999999} {
-			pause := retryPause(n, jitter)
-			least := retryAfter[min(n, len(retryAfter))-1]
-			most := least * 11 / 10
-			if n > len(retryAfter) {
-				most = 2 * least
-			}
-			if pause < least || pause > most {
-				t.Errorf("after attempt %d: %s, want %s to %s", n, pause, least, most)
-			}
-		}
-	}
-}
-
-// Every status and every class has its outcome.
-func TestOutcomes(t *testing.T) {
-	want := func(status int) (Outcome, bool) {
-		switch {
-		case status >= 200 && status < 300:
-			return Delivered, false
-		case status == 401, status == 403, status == 410:
-			return Failed, false
-		case status == 404, status == 408, status == 425, status == 429:
-			return Failed, true
-		case status >= 400 && status < 500:
-			return Refused, false
-		}
-		return Failed, true
-	}
-	for code := 100; code < 1000; code++ {
-		v := judge(status(code))
-		outcome, unhealthy := want(code)
-		if v.outcome != outcome || v.unhealthy != unhealthy {
-			t.Errorf("%d is %s, against health: %v; want %s, %v", code, v.outcome, v.unhealthy, outcome, unhealthy)
-		}
-		if (code == 410) != v.gone {
-			t.Errorf("%d: the endpoint is gone: %v", code, v.gone)
-		}
-	}
-	for class, unhealthy := range map[outbound.Class]bool{
-		outbound.DNS: true, outbound.Refused: true, outbound.Connect: true, outbound.Timeout: true, outbound.Protocol: true,
-		outbound.TLSFailed: true, outbound.TLSExpired: true, outbound.TLSName: true, outbound.TLSUntrusted: true,
-		outbound.Proxy: false, outbound.Unread: false,
-	} {
-		if v := judge(outbound.Result{Class: class}); v.outcome != Failed || v.unhealthy != unhealthy {
-			t.Errorf("%s is %+v, want failed, against health: %v", class, v, unhealthy)
-		}
-	}
-	if v := judge(outbound.Result{Class: outbound.Cancelled}); v.outcome != Interrupted {
-		t.Errorf("cancelled is %s", v.outcome)
 	}
 }
 

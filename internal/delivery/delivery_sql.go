@@ -13,6 +13,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -212,7 +213,7 @@ func deleteDelivery(tx *sqldb.Tx, j *job) error {
 func deleteDeliveries(tx *sqldb.Tx, endpoint, upTo int64, n int) ([]*job, error) {
 	return sqldb.Select(tx, scanGone, `DELETE FROM delivery WHERE endpoint = $1 AND (pos, replay_no) IN
 		(SELECT pos, replay_no FROM delivery WHERE endpoint = $1 AND pos <= $2 AND state <> 'inflight' ORDER BY pos, replay_no LIMIT $3)
-		RETURNING pos, replay_no, order_key`, endpoint, upTo, n)
+		RETURNING pos, replay_no, order_key, attempts`, endpoint, upTo, n)
 }
 
 // deleteExpired deletes up to n rows of an endpoint whose time to live is over,
@@ -220,7 +221,7 @@ func deleteDeliveries(tx *sqldb.Tx, endpoint, upTo int64, n int) ([]*job, error)
 func deleteExpired(tx *sqldb.Tx, endpoint int64, n int) ([]*job, error) {
 	return sqldb.Select(tx, scanGone, `DELETE FROM delivery WHERE endpoint = $1 AND (pos, replay_no) IN
 		(SELECT pos, replay_no FROM delivery WHERE endpoint = $1 AND expires_at <= $2 AND state <> 'inflight' ORDER BY pos, replay_no LIMIT $3)
-		RETURNING pos, replay_no, order_key`, endpoint, tx.Now().UnixNano(), n)
+		RETURNING pos, replay_no, order_key, attempts`, endpoint, tx.Now().UnixNano(), n)
 }
 
 // holdEndpoint parks an endpoint that is not parked behind a position.
@@ -233,12 +234,14 @@ func holdEndpoint(tx *sqldb.Tx, id, cursor int64) error {
 // returns them.
 func deleteReplayRows(tx *sqldb.Tx, endpoint, replay int64) ([]*job, error) {
 	return sqldb.Select(tx, scanGone, `DELETE FROM delivery WHERE endpoint = $1 AND replay_no = $2 AND state <> 'inflight'
-		RETURNING pos, replay_no, order_key`, endpoint, replay)
+		RETURNING pos, replay_no, order_key, attempts`, endpoint, replay)
 }
 
 func scanGone(s sqldb.Scan) (*job, error) {
 	j := &job{row: true}
-	return j, s(&j.pos, &j.replay, &j.key)
+	err := s(&j.pos, &j.replay, &j.key, &j.n)
+	j.n++ // attempts made so far
+	return j, err
 }
 
 // deliveriesAfter returns the first endpoint with an id beyond after that has
@@ -389,7 +392,7 @@ type claiming struct {
 }
 
 // claim marks rows as in flight. Those that have expired become dead letters.
-func (c *claiming) claim(tx *sqldb.Tx, ep *endpoint) error {
+func (c *claiming) claim(tx *sqldb.Tx, e *Engine, ep *endpoint) error {
 	c.taken, c.expired = nil, nil
 	pick := "AND due_at <= $2 ORDER BY due_at, pos"
 	if c.probe {
@@ -413,9 +416,9 @@ func (c *claiming) claim(tx *sqldb.Tx, ep *endpoint) error {
 			j.entry, err = outbox.At(tx, j.pos)
 			switch {
 			case errors.Is(err, sqldb.ErrNoRow):
-				err = c.expire(tx, j, reasonRemoved)
+				err = c.expire(tx, e, j, reasonRemoved)
 			case err == nil && !tx.Now().Before(j.expires):
-				err = c.expire(tx, j, reasonExpired(ep))
+				err = c.expire(tx, e, j, reasonExpired(ep))
 			case err == nil:
 				c.taken = append(c.taken, j)
 			}
@@ -434,12 +437,12 @@ func (c *claiming) claim(tx *sqldb.Tx, ep *endpoint) error {
 const claimRounds = 32
 
 // expire gives up a row that was claimed too late.
-func (c *claiming) expire(tx *sqldb.Tx, j *job, why string) error {
+func (c *claiming) expire(tx *sqldb.Tx, e *Engine, j *job, why reason) error {
 	c.expired = append(c.expired, j)
 	if err := deleteDelivery(tx, j); err != nil {
 		return err
 	}
-	if err := lapse(tx, j, why); err != nil {
+	if err := e.lapse(tx, j, why); err != nil {
 		return err
 	}
 	_, err := releaseNext(tx, j.ep.id, j.key)
@@ -506,67 +509,109 @@ func releaseFirst(tx *sqldb.Tx, endpoint int64, active map[string]int) error {
 	return nil
 }
 
-// insertDeadLetter writes that a delivery was given up. That of a replay is the
-// replay's affair, unless that had it from the dead letters.
-func insertDeadLetter(tx *sqldb.Tx, j *job, reason string) error {
-	owner := j.ep.owner
-	if j.replay > 0 {
-		var redrive bool
-		err := tx.Get("SELECT endpoint, redrive FROM replay WHERE id = $1", []any{j.replay}, &owner, &redrive)
-		if err != nil || !redrive {
-			return err
-		}
+// letterOwner returns whose dead letter a delivery becomes that is given up, 0 for
+// nobody's: that of a replay is the replay's affair, unless that had it from the
+// dead letters.
+func letterOwner(tx *sqldb.Tx, j *job) (owner int64, err error) {
+	if j.replay == 0 {
+		return j.ep.owner, nil
 	}
-	return addDeadLetter(tx, owner, lapsed{j.pos, j.pos, 1}, reason)
+	err = tx.Get("SELECT CASE WHEN redrive THEN endpoint ELSE 0 END FROM replay WHERE id = $1", []any{j.replay}, &owner)
+	return owner, err
 }
 
-// addDeadLetter writes a dead letter. An endpoint that was deleted gets none.
-func addDeadLetter(tx *sqldb.Tx, endpoint int64, l lapsed, reason string) error {
-	_, err := tx.Exec(`INSERT INTO dead_letter (endpoint, pos_from, pos_to, count, reason, at)
-		SELECT id, $2, $3, $4, $5, $6 FROM endpoint WHERE id = $1`, endpoint, l.from, l.to, l.count, reason, tx.Now().UnixNano())
+// lastTry is what is known of the attempts for a delivery.
+type lastTry struct {
+	made    int
+	outcome ring.LastOutcome
+	status  int
+	at      time.Time
+}
+
+// selectLastTry returns that for a delivery with so many attempts, as far as the
+// last of them is on record.
+func selectLastTry(tx *sqldb.Tx, j *job, made int) (lastTry, error) {
+	t := lastTry{made: made, outcome: ring.OutcomeProbation}
+	if made == 0 {
+		return t, nil
+	}
+	t.outcome = ""
+	err := tx.Each("SELECT status, error_class, started_at FROM attempt WHERE endpoint = $1 AND pos = $2 AND replay_no = $3 AND n = $4",
+		[]any{j.ep.id, j.pos, j.replay, made}, func(s sqldb.Scan) error {
+			var class string
+			var at int64
+			err := s(&t.status, &class, &at)
+			t.outcome, t.at = lastOutcome(t.status, outbound.Class(class)), time.Unix(0, at)
+			return err
+		})
+	return t, err
+}
+
+// insertDeadLetter writes a dead letter, of which the events up to a position are
+// filed. An endpoint that was deleted gets none.
+func insertDeadLetter(tx *sqldb.Tx, endpoint int64, l lapsed, r reason, t lastTry, filed int64) error {
+	_, err := tx.Exec(`INSERT INTO dead_letter (endpoint, pos_from, pos_to, count, reason, at, code, attempts, last_outcome, last_status, last_at, filed_to)
+		SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM endpoint WHERE id = $1`, endpoint, l.from, l.to, l.count, r.why, tx.Now().UnixNano(),
+		string(r.code), t.made, string(t.outcome), t.status, toNull(t.at), filed)
 	return err
 }
 
-// addLapsed adds to the range of dead letters that an endpoint has open for the
-// same reason, or opens one.
-func addLapsed(tx *sqldb.Tx, endpoint int64, l lapsed, reason string) error {
-	if l.count == 0 {
-		return nil
-	}
+// growDeadLetter adds to the range of dead letters that an endpoint has open for
+// the same reason, or opens one.
+func growDeadLetter(tx *sqldb.Tx, endpoint int64, l lapsed, r reason) error {
 	n, err := tx.Exec(`UPDATE dead_letter SET at = $6, count = count + $4,
 			pos_from = CASE WHEN pos_from < $2 THEN pos_from ELSE $2 END,
 			pos_to = CASE WHEN pos_to > $3 THEN pos_to ELSE $3 END
-		WHERE reason = $5 AND id = (SELECT range_id FROM endpoint WHERE id = $1)`,
-		endpoint, l.from, l.to, l.count, reason, tx.Now().UnixNano())
+		WHERE reason = $5 AND code = $7 AND id = (SELECT range_id FROM endpoint WHERE id = $1)`,
+		endpoint, l.from, l.to, l.count, r.why, tx.Now().UnixNano(), string(r.code))
 	if err != nil || n > 0 {
 		return err
 	}
-	if err := addDeadLetter(tx, endpoint, l, reason); err != nil {
+	if err := insertDeadLetter(tx, endpoint, l, r, lastTry{outcome: ring.OutcomeProbation}, 0); err != nil {
 		return err
 	}
 	_, err = tx.Exec("UPDATE endpoint SET range_id = (SELECT max(id) FROM dead_letter WHERE endpoint = $1) WHERE id = $1", endpoint)
 	return err
 }
 
-// lapse gives up a delivery of those that make a range, where it is no replay's.
-func lapse(tx *sqldb.Tx, j *job, reason string) error {
-	if j.replay == 0 {
-		return addLapsed(tx, j.ep.id, lapsed{j.pos, j.pos, 1}, reason)
-	}
-	if err := concludeReplay(tx, j, settled{dead: reason}); err != nil {
-		return err
-	}
-	return insertDeadLetter(tx, j, reason)
-}
-
-const deadLetterColumns = "id, pos_from, pos_to, count, reason, at"
+const deadLetterColumns = "id, pos_from, pos_to, count, reason, at, code, attempts, last_outcome, last_status, last_at, filed_to"
 
 func scanDeadLetter(s sqldb.Scan) (DeadLetter, error) {
 	var d DeadLetter
 	var at int64
-	err := s(&d.ID, &d.PosFrom, &d.PosTo, &d.Count, &d.Reason, &at)
+	var last sql.NullInt64
+	err := s(&d.ID, &d.PosFrom, &d.PosTo, &d.Count, &d.Reason, &at, &d.Code, &d.Attempts, &d.LastOutcome, &d.LastStatus, &last, &d.filed)
 	d.At = time.Unix(0, at).UTC()
+	if last.Valid {
+		d.LastAttempt = time.Unix(0, last.Int64).UTC()
+	}
 	return d, err
+}
+
+// selectUnfiled returns up to n dead letters of an endpoint with an id beyond
+// after of which not all is filed, oldest first.
+func selectUnfiled(tx *sqldb.Tx, endpoint, after int64, n int) ([]DeadLetter, error) {
+	return sqldb.Select(tx, scanDeadLetter, "SELECT "+deadLetterColumns+
+		" FROM dead_letter WHERE endpoint = $1 AND id > $2 AND filed_to < pos_to ORDER BY id LIMIT $3", endpoint, after, n)
+}
+
+// saveFiled writes that the events of a dead letter up to a position are filed.
+func saveFiled(tx *sqldb.Tx, id, upTo int64) error {
+	_, err := tx.Exec("UPDATE dead_letter SET filed_to = $2 WHERE id = $1 AND filed_to < $2", id, upTo)
+	return err
+}
+
+// singleLetters returns which events of a stretch of positions, both ends included,
+// are dead letters by themselves.
+func singleLetters(tx *sqldb.Tx, endpoint, from, to int64) (map[int64]bool, error) {
+	single := map[int64]bool{}
+	err := tx.Each("SELECT pos_from FROM dead_letter WHERE endpoint = $1 AND pos_from BETWEEN $2 AND $3 AND pos_to = pos_from", []any{endpoint, from, to}, func(s sqldb.Scan) error {
+		var pos int64
+		err := s(&pos)
+		single[pos] = true
+		return err
+	})
+	return single, err
 }
 
 // selectDeadLetters returns up to n dead letters with an id below before, newest

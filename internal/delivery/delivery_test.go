@@ -143,12 +143,12 @@ func (l *life) owners(e *event.Event) []int64 {
 
 func (l *life) MatchAt(_ *sqldb.Tx, e *event.Event) ([]int64, error) { return l.owners(e), nil }
 
-func (l *life) History(_ *sqldb.Tx, _, endpoint int64) (func(*event.Event) bool, error) {
+func (l *life) History(_ *sqldb.Tx, _, endpoint int64) (ring.Rule, error) {
 	return l.Wants(0, endpoint), nil
 }
 
-func (l *life) Wants(_, endpoint int64) func(*event.Event) bool {
-	return func(e *event.Event) bool { return slices.Contains(l.owners(e), endpoint) && e.Action != "" }
+func (l *life) Wants(_, endpoint int64) ring.Rule {
+	return ring.Rule{Takes: func(e *event.Event) bool { return slices.Contains(l.owners(e), endpoint) && e.Action != "" }}
 }
 
 func (l *life) Terms(_, endpoint int64) (ring.Terms, bool) {
@@ -187,7 +187,7 @@ func (l *life) Disable(ctx context.Context, _, endpoint int64, why string) error
 	if already {
 		return nil // it stays so, and nobody hears of it again
 	}
-	return l.db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return l.engine.Disabled(tx, endpoint, reasonDisabled) })
+	return l.db.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error { return l.engine.Disabled(tx, endpoint, reasonDisabled.why) })
 }
 
 func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {

@@ -21,11 +21,38 @@ const (
 	maxWindow   = 32
 )
 
-// The kinds of endpoints, as the database has them.
+// The kinds of endpoints, as the database has them. Beside these there is "alert",
+// where people are told how the others fare.
 const (
-	kindWebhook = "webhook"
-	kindReplay  = "replay" // rings another address, for one replay
+	kindWebhook      = "webhook"
+	kindSubscription = "subscription"
+	kindReplay       = "replay" // rings another address, for one replay
 )
+
+// reported says that people are told how ep fares.
+func (ep *endpoint) reported() bool { return ep.kind == kindWebhook || ep.kind == kindSubscription }
+
+// noun is what people call an endpoint.
+func (ep *endpoint) noun() string {
+	if ep.kind == kindSubscription {
+		return "event subscription"
+	}
+	return "webhook"
+}
+
+// keepsEach says that what ep is owed in rows is given up one by one, each with
+// what its attempts came to, and only what was never handed to it in ranges. So it
+// follows from its ranges which events those are, for whoever files them.
+func (ep *endpoint) keepsEach() bool { return ep.kind == kindSubscription }
+
+func (e *Engine) noun(id int64) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ep := e.endpoints[id]; ep != nil {
+		return ep.noun()
+	}
+	return "endpoint"
+}
 
 // endpoint is what the engine knows of one destination. The engine's lock
 // guards it.
@@ -376,6 +403,9 @@ func (e *Engine) heard(j *job, v verdict, res outbound.Result) {
 		if ep.breaker.failed(now, j.probe, rand.Float64()) {
 			e.opened(ep)
 		}
+		if v.atLeast > 0 && ep.breaker.open() {
+			ep.breaker.nextProbe = latest(ep.breaker.nextProbe, now.Add(v.atLeast))
+		}
 		e.announce(ep, now)
 	default:
 		ep.version++
@@ -432,12 +462,15 @@ func (e *Engine) hurry(ep *endpoint) {
 const announceAfter = 2
 
 // announce tells people of an endpoint that goes on failing, and disables it in
-// the end.
+// the end, if it is one that is.
 func (e *Engine) announce(ep *endpoint, now time.Time) {
-	if !ep.breaker.open() || ep.kind != kindWebhook {
+	if !ep.breaker.open() || !ep.reported() {
 		return
 	}
-	way := ep.breaker.wayToDisabled(now)
+	way := 0
+	if ep.answers().disables {
+		way = ep.breaker.wayToDisabled(now)
+	}
 	if way >= 100 {
 		e.disable(ep, "every attempt failed for 5 days")
 		return
@@ -459,7 +492,7 @@ func (e *Engine) announce(ep *endpoint, now time.Time) {
 
 // report has people told, in the transaction that also keeps that they were.
 func (e *Engine) report(ep *endpoint, r ring.Report) {
-	if ep.kind != kindWebhook {
+	if !ep.reported() {
 		return
 	}
 	r.Registry, r.Endpoint, r.Since = ep.registry, ep.id, ep.breaker.firstFail
@@ -594,7 +627,7 @@ func (e *Engine) Disabled(tx *sqldb.Tx, id int64, why string) error {
 		defer e.mu.Unlock()
 		if ep := e.endpoints[id]; ep != nil {
 			ep.reset()
-			e.empty(ep, last, why)
+			e.empty(ep, last, reason{ring.WasDisabled, why})
 		}
 	})
 	return nil

@@ -60,14 +60,13 @@ type Matcher interface {
 	// when it committed.
 	MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error)
 
-	// History returns the same for one endpoint and any event still kept: a
-	// function that tells whether it was owed the event. It looks at no more of
-	// an event than outbox.Heads gives, and whom it is owed to.
-	History(tx *sqldb.Tx, registry, endpoint int64) (func(*event.Event) bool, error)
+	// History returns the same for one endpoint and any event still kept: the rule
+	// by which it was owed events.
+	History(tx *sqldb.Tx, registry, endpoint int64) (ring.Rule, error)
 
-	// Wants returns a function that tells whether an endpoint would want an
-	// event by its rules of now, if it were enabled.
-	Wants(registry, endpoint int64) func(*event.Event) bool
+	// Wants returns the rule of now: whether the endpoint would want an event, if
+	// it were enabled.
+	Wants(registry, endpoint int64) ring.Rule
 }
 
 // Caller says how an endpoint is reached.
@@ -116,6 +115,11 @@ type Options struct {
 	MaxPerHost int
 
 	Retention Retention
+
+	// DeadLettered is told that Unfiled may have more of an endpoint, after the commit
+	// that made it so. It must not block. What is left of an earlier process it is not
+	// told of. Nil tells nobody.
+	DeadLettered func(endpoint int64)
 
 	// LowDisk reports whether the disk is nearly full. Nil means it never is.
 	LowDisk func() bool

@@ -7,12 +7,14 @@ import (
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 // How much is read of the outbox for one endpoint at once.
 const (
 	lookChunk  = 1000   // events in one read transaction
+	wholeChunk = 100    // the same, where more than their heads is looked at
 	lookMost   = 20_000 // events in one look
 	maxLookers = 4      // looks at once
 )
@@ -58,9 +60,10 @@ func (e *Engine) look(fn func()) {
 
 // found is what a look at the events behind a position came to.
 type found struct {
-	cursor int64          // events up to here were looked at
-	end    bool           // there were no more
-	owed   []*event.Event // heads
+	cursor int64 // events up to here were looked at
+	end    bool  // there were no more
+	owed   []outbox.Entry
+	whole  bool // owed are whole events, not heads alone
 	lapsed lapsed
 }
 
@@ -79,43 +82,53 @@ func (l *lapsed) add(pos int64) {
 }
 
 // lookBehind reads the events behind a position up to another (0: all), and sorts
-// out those that want takes: the ones from before since are lapsed, of the others
-// it stops after n, and before they span more than maxFedSpan.
-func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since time.Time, open func(*sqldb.Tx, []*event.Event) (want, error)) (found, error) {
+// out those that want takes: the first of them, as far as they are from before
+// since, are lapsed; of the others it stops after n, and before they span more than
+// maxFedSpan.
+func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since time.Time, open func(*sqldb.Tx) (want, error)) (found, error) {
 	f := found{cursor: after}
 	chunk := min(max(n, 16), lookChunk)
 	for looked := 0; looked < lookMost && !f.end && len(f.owed) < n; chunk = min(4*chunk, lookChunk) {
 		full := false
 		err := e.DB.Read(ctx, func(tx *sqldb.Tx) error {
-			heads, err := outbox.Heads(tx, f.cursor, chunk)
+			want, err := open(tx)
 			if err != nil {
 				return err
 			}
-			takes, err := open(tx, heads)
+			if f.whole = want.whole; f.whole {
+				chunk = min(chunk, wholeChunk)
+			}
+			events, err := eventsAfter(tx, f.cursor, chunk, f.whole)
 			if err != nil {
 				return err
 			}
-			f.end = len(heads) < chunk
-			for _, head := range heads {
+			if want.among != nil && len(events) > 0 {
+				if err := want.among(events[0].Event.Pos, events[len(events)-1].Event.Pos); err != nil {
+					return err
+				}
+			}
+			f.end = len(events) < chunk
+			for _, entry := range events {
+				head := entry.Event
 				if upTo > 0 && head.Pos > upTo {
 					f.end = true
 					break
 				}
-				if full = len(f.owed) == n || len(f.owed) > 0 && head.Pos > f.owed[0].Pos+maxFedSpan; full {
+				if full = len(f.owed) == n || len(f.owed) > 0 && head.Pos > f.owed[0].Event.Pos+maxFedSpan; full {
 					f.end = false
 					break
 				}
 				looked++
 				f.cursor = head.Pos
-				taken, err := takes(head)
+				taken, err := want.takes(head)
 				switch {
 				case err != nil:
 					return err
 				case !taken:
-				case head.At.Before(since):
+				case head.At.Before(since) && len(f.owed) == 0:
 					f.lapsed.add(head.Pos)
 				default:
-					f.owed = append(f.owed, head)
+					f.owed = append(f.owed, entry)
 				}
 			}
 			return nil
@@ -130,22 +143,50 @@ func (e *Engine) lookBehind(ctx context.Context, after, upTo int64, n int, since
 	return f, nil
 }
 
-// want tells in a transaction whether an event is taken.
-type want func(*event.Event) (bool, error)
+// eventsAfter returns up to n events after a position, or their heads alone. Events
+// that are owed to one endpoint, whatever the rules, are not among whole ones: where
+// those are looked at, a rule decides.
+func eventsAfter(tx *sqldb.Tx, pos int64, n int, whole bool) ([]outbox.Entry, error) {
+	if whole {
+		return outbox.After(tx, pos, n)
+	}
+	heads, err := outbox.Heads(tx, pos, n)
+	entries := make([]outbox.Entry, len(heads))
+	for i, head := range heads {
+		entries[i].Event = head
+	}
+	return entries, err
+}
+
+// want tells in a transaction which events are taken.
+type want struct {
+	whole bool                             // takes looks at more than heads
+	among func(first, last int64) error    // called with the stretch of positions that is asked for next; nil for none
+	takes func(*event.Event) (bool, error) // asked in order
+}
 
 // wasOwed takes what ep was owed by the rules of the event's time, less what was
 // tried already, or has a row: between a crash and the cursor that it kept there
 // may be some of that.
-func (e *Engine) wasOwed(ep *endpoint) func(*sqldb.Tx, []*event.Event) (want, error) {
-	return func(tx *sqldb.Tx, heads []*event.Event) (want, error) {
+func (e *Engine) wasOwed(ep *endpoint) func(*sqldb.Tx) (want, error) {
+	return func(tx *sqldb.Tx) (want, error) {
 		owed, err := e.destinations.History(tx, ep.registry, ep.owner)
-		if err != nil || len(heads) == 0 {
-			return nil, err
-		}
-		known, err := triedBetween(tx, ep.id, heads[0].Pos, heads[len(heads)-1].Pos)
-		return func(head *event.Event) (bool, error) { return owed(head) && !known[head.Pos], nil }, err
+		var known map[int64]bool
+		return want{
+			whole: owed.Whole,
+			among: func(first, last int64) (err error) {
+				known, err = triedBetween(tx, ep.id, first, last)
+				return err
+			},
+			takes: func(ev *event.Event) (bool, error) { return takes(owed, ev) && !known[ev.Pos], nil },
+		}, err
 	}
 }
+
+// takes holds an event against a rule. Those that are owed to one endpoint,
+// whatever the rules, are no affair of rules; of a head alone that cannot be seen,
+// but it has no action either.
+func takes(r ring.Rule, ev *event.Event) bool { return ev.OwedTo == 0 && r.Takes(ev) }
 
 // feed hands on events behind the cursor of ep, as first attempts from memory, or
 // puts one into a row to probe with. Callers hold e.mu.
@@ -164,7 +205,7 @@ func (e *Engine) feed(ep *endpoint) {
 		f, err := e.lookBehind(e.run, cursor, 0, n, since, e.wasOwed(ep))
 		var entries []outbox.Entry
 		if err == nil {
-			entries, err = e.entries(f.owed)
+			entries, err = e.entries(e.run, f)
 		}
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -197,21 +238,25 @@ func (ep *endpoint) nextPortion(now time.Time) int {
 	return ep.portion
 }
 
-// entries reads the events whose heads these are: those of a run of positions
+// entries reads the events that a look found: those of a run of positions
 // together.
-func (e *Engine) entries(heads []*event.Event) (entries []outbox.Entry, err error) {
-	err = e.DB.Read(e.run, func(tx *sqldb.Tx) error {
+func (e *Engine) entries(ctx context.Context, f found) (entries []outbox.Entry, err error) {
+	heads := f.owed
+	if f.whole {
+		return heads, nil
+	}
+	err = e.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		entries = make([]outbox.Entry, 0, len(heads))
 		for n := 0; len(entries) < len(heads); n = 0 {
 			rest := heads[len(entries):]
-			for n < len(rest) && rest[n].Pos == rest[0].Pos+int64(n) {
+			for n < len(rest) && rest[n].Event.Pos == rest[0].Event.Pos+int64(n) {
 				n++
 			}
-			run, err := outbox.After(tx, rest[0].Pos-1, n)
+			run, err := outbox.After(tx, rest[0].Event.Pos-1, n)
 			if err != nil {
 				return err
 			}
-			if len(run) != n || run[n-1].Event.Pos != rest[n-1].Pos {
+			if len(run) != n || run[n-1].Event.Pos != rest[n-1].Event.Pos {
 				return sqldb.ErrNoRow // they are being removed
 			}
 			entries = append(entries, run...)
@@ -231,19 +276,25 @@ func (e *Engine) fed(ep *endpoint, f found, entries []outbox.Entry) {
 		e.kick(ep) // nothing is written that would
 		return
 	}
-	var inRows []*event.Event
+	var inRows []outbox.Entry
 	if !sends {
 		inRows, entries = f.owed, nil
 	}
 	rows, pending := e.rowsFor(ep, inRows, 0, time.Time{}, 0)
 	span, expired := ep.fedSpan(entries), reasonExpired(ep)
+	closes := len(f.owed) > 0 && ep.keepsEach() // a range spans nothing that was handed over
 	e.enqueue(op{
 		run: func(tx *sqldb.Tx) error {
-			if err := addLapsed(tx, ep.id, f.lapsed, expired); err != nil {
+			if err := e.addLapsed(tx, ep, f.lapsed, expired); err != nil {
 				return err
 			}
 			if err := rows(tx); err != nil {
 				return err
+			}
+			if closes {
+				if err := closeRange(tx, ep.id); err != nil {
+					return err
+				}
 			}
 			return saveFed(tx, ep.id, f.cursor, span)
 		},
@@ -301,14 +352,14 @@ func (ep *endpoint) first(entry outbox.Entry) *job {
 // rowsFor returns what writes rows for events into a transaction, and whether any
 // of them will be pending. Rows of a replay are due from due on, spaced apart.
 // Callers hold e.mu.
-func (e *Engine) rowsFor(ep *endpoint, heads []*event.Event, replay int64, due time.Time, spacing time.Duration) (write func(*sqldb.Tx) error, pending bool) {
+func (e *Engine) rowsFor(ep *endpoint, entries []outbox.Entry, replay int64, due time.Time, spacing time.Duration) (write func(*sqldb.Tx) error, pending bool) {
 	type row struct {
 		job   *job
 		place place
 	}
-	rows := make([]row, len(heads))
-	for i, head := range heads {
-		j := ep.first(outbox.Entry{Event: head})
+	rows := make([]row, len(entries))
+	for i, entry := range entries {
+		j := ep.first(entry)
 		j.replay = replay
 		if replay > 0 {
 			j.key = replayKey(replay, j.key)
@@ -337,7 +388,7 @@ func (e *Engine) rowsFor(ep *endpoint, heads []*event.Event, replay int64, due t
 
 // empty gives up what a disabled endpoint is owed up to a position: its rows,
 // and what waits behind its cursor. Then it is as new. Callers hold e.mu.
-func (e *Engine) empty(ep *endpoint, upTo int64, why string) {
+func (e *Engine) empty(ep *endpoint, upTo int64, why reason) {
 	if ep.emptying {
 		return
 	}
@@ -349,7 +400,7 @@ func (e *Engine) empty(ep *endpoint, upTo int64, why string) {
 // emptyRows gives up rows, a piece at a time, and then goes on behind the
 // cursor. What is in flight ends by itself. Rows of events beyond upTo, for which
 // someone enabled the endpoint again, wait for those no more.
-func (e *Engine) emptyRows(ep *endpoint, upTo int64, why string) {
+func (e *Engine) emptyRows(ep *endpoint, upTo int64, why reason) {
 	old := func(tx *sqldb.Tx) ([]*job, error) { return deleteDeliveries(tx, ep.id, upTo, purgeSize) }
 	e.giveUpRows(ep, why, old, func(gone int) {
 		if gone > 0 {
@@ -369,7 +420,7 @@ func (e *Engine) emptyRows(ep *endpoint, upTo int64, why string) {
 
 // giveUpRows gives up the rows of ep that remove deletes, and calls then with how
 // many those were. Callers hold e.mu.
-func (e *Engine) giveUpRows(ep *endpoint, why string, remove func(*sqldb.Tx) ([]*job, error), then func(gone int)) {
+func (e *Engine) giveUpRows(ep *endpoint, why reason, remove func(*sqldb.Tx) ([]*job, error), then func(gone int)) {
 	var gone []*job
 	active := maps.Clone(ep.active)
 	e.enqueue(op{
@@ -379,7 +430,7 @@ func (e *Engine) giveUpRows(ep *endpoint, why string, remove func(*sqldb.Tx) ([]
 			}
 			for _, j := range gone {
 				j.ep = ep
-				if err := lapse(tx, j, why); err != nil {
+				if err := e.lapse(tx, j, why); err != nil {
 					return err
 				}
 			}
@@ -396,7 +447,7 @@ func (e *Engine) giveUpRows(ep *endpoint, why string, remove func(*sqldb.Tx) ([]
 }
 
 // emptyBehind gives up the events between the cursor and upTo.
-func (e *Engine) emptyBehind(ep *endpoint, upTo int64, why string) {
+func (e *Engine) emptyBehind(ep *endpoint, upTo int64, why reason) {
 	cursor := ep.cursor
 	e.look(func() {
 		f, err := e.lookBehind(e.run, cursor, upTo, 1, time.Now().Add(time.Hour), e.wasOwed(ep)) // all of it is lapsed
@@ -407,7 +458,7 @@ func (e *Engine) emptyBehind(ep *endpoint, upTo int64, why string) {
 		defer e.mu.Unlock()
 		e.enqueue(op{
 			run: func(tx *sqldb.Tx) error {
-				if err := addLapsed(tx, ep.id, f.lapsed, why); err != nil {
+				if err := e.addLapsed(tx, ep, f.lapsed, why); err != nil {
 					return err
 				}
 				return saveCursor(tx, ep.id, f.cursor)

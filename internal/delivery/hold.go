@@ -92,12 +92,12 @@ func (e *Engine) expireBehind(ep *endpoint) {
 		}
 		cursor := f.cursor
 		if len(f.owed) > 0 {
-			cursor = f.owed[0].Pos - 1
+			cursor = f.owed[0].Event.Pos - 1
 		}
 		expired := reasonExpired(ep)
 		e.enqueue(op{
 			run: func(tx *sqldb.Tx) error {
-				if err := addLapsed(tx, ep.id, f.lapsed, expired); err != nil {
+				if err := e.addLapsed(tx, ep, f.lapsed, expired); err != nil {
 					return err
 				}
 				return saveCursor(tx, ep.id, cursor)

@@ -87,7 +87,7 @@ func TestHeld(t *testing.T) {
 			t.Errorf("it has %d rows", n)
 		}
 		letters := r.deadLetters(1)
-		if len(letters) != 1 || letters[0].PosFrom != ping || letters[0].Reason != reasonHeld {
+		if len(letters) != 1 || letters[0].PosFrom != ping || letters[0].Reason != reasonHeld.why {
 			t.Errorf("dead letters %+v, want the ping", letters)
 		}
 		if h := r.health(1); h.Behind < pushes || !h.NextAttempt.IsZero() {

@@ -11,14 +11,13 @@ import (
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
 // crashLoop is how often in a row a crash may cut off attempts for one delivery
 // before that is taken for the reason.
 const crashLoop = 3
-
-const reasonCrashed = "the server stopped during three attempts for this in a row, so it is not tried again by itself"
 
 // recover puts on record what a crash left open, and rebuilds what the engine
 // keeps in memory:
@@ -79,7 +78,7 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 			if err := deleteDelivery(tx, j); err != nil {
 				return err
 			}
-			if err := insertDeadLetter(tx, j, dead); err != nil {
+			if err := e.giveUp(tx, j, j.n, dead); err != nil {
 				return err
 			}
 			if err := concludeReplay(tx, j, settled{dead: dead}); err != nil {
@@ -157,11 +156,11 @@ func (e *Engine) recoverFirst(tx *sqldb.Tx, ep *endpoint, ev *event.Event, writt
 		return err
 	}
 	j := ep.first(outbox.Entry{Event: ev})
-	if err := insertInterrupted(tx, j, e.Node, written); err != nil {
-		return err
-	}
 	lapsed, err := isInRange(tx, ep.id, ev.Pos)
-	if err != nil || lapsed {
+	if err != nil || lapsed && ep.keepsEach() {
+		return err // it was given up behind the cursor
+	}
+	if err := insertInterrupted(tx, j, e.Node, written); err != nil || lapsed {
 		return err // it was given up with others, before its attempt or while that ran
 	}
 	j.n, j.crashes, j.uncounted = 2, 1, 1 // its next attempt
@@ -188,20 +187,35 @@ func (e *Engine) recoverFed(ctx context.Context) error {
 		after = max(after, spans[0].from)
 		var last int64
 		err := e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
-			heads, err := outbox.Heads(tx, after, lookChunk)
+			heads, err := eventsAfter(tx, after, lookChunk, false)
 			if err != nil {
 				return err
 			}
 			last = math.MaxInt64
 			if len(heads) == lookChunk {
-				last = heads[len(heads)-1].Pos
+				last = heads[len(heads)-1].Event.Pos
 			}
 			var written volume
+			var whole []outbox.Entry // the same, once somebody asks for it
 			for _, s := range spans {
 				if s.from >= last {
 					break
 				}
-				if err := e.recoverSpan(tx, s, heads, &written); err != nil {
+				ep := e.endpoints[s.endpoint]
+				rule, err := e.destinations.History(tx, ep.registry, ep.owner)
+				if err != nil {
+					return err
+				}
+				events := heads
+				if rule.Whole {
+					if whole == nil {
+						if whole, err = eventsAfter(tx, after, len(heads), true); err != nil {
+							return err
+						}
+					}
+					events = whole
+				}
+				if err := e.recoverSpan(tx, ep, s.span, rule, events, &written); err != nil {
 					return err
 				}
 			}
@@ -216,18 +230,14 @@ func (e *Engine) recoverFed(ctx context.Context) error {
 	return e.DB.Write(ctx, sqldb.Bulk, clearFed)
 }
 
-// recoverSpan goes through those of heads that lie in a span.
-func (e *Engine) recoverSpan(tx *sqldb.Tx, s fedSpan, heads []*event.Event, written *volume) error {
-	ep := e.endpoints[s.endpoint]
-	owed, err := e.destinations.History(tx, ep.registry, ep.owner)
-	if err != nil {
-		return err
-	}
-	for _, head := range heads {
-		if head.Pos <= s.from || head.Pos > s.to || !owed(head) {
+// recoverSpan goes through those of events that lie in a span.
+func (e *Engine) recoverSpan(tx *sqldb.Tx, ep *endpoint, s span, owed ring.Rule, events []outbox.Entry, written *volume) error {
+	for _, entry := range events {
+		pos := entry.Event.Pos
+		if pos <= s.from || pos > s.to || !takes(owed, entry.Event) {
 			continue
 		}
-		if err := e.recoverFirst(tx, ep, head, written); err != nil {
+		if err := e.recoverFirst(tx, ep, entry.Event, written); err != nil {
 			return err
 		}
 	}

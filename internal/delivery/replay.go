@@ -13,6 +13,7 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -97,6 +98,7 @@ type taken struct {
 	From  int64 `json:"from"`
 	To    int64 `json:"to"`
 	Count int64 `json:"count"`
+	Filed int64 `json:"filed,omitempty"` // of its events, those up to this position
 }
 
 // replayRun is a replay at work.
@@ -117,8 +119,6 @@ type replayRun struct {
 const (
 	maxReplays  = 10 // running, per endpoint
 	replayBatch = 64 // deliveries of one replay that have rows, at the most
-
-	reasonCancelled = "its replay was cancelled"
 )
 
 // replayKey is the order key of a replayed event: replays keep their own order,
@@ -152,7 +152,7 @@ func (e *Engine) Replay(ctx context.Context, r ReplayRequest) (Replay, error) {
 			return err
 		}
 		if running >= maxReplays {
-			return fault.New(fault.Conflict, "%d replays to this webhook are running: wait for one to end, or cancel one", running)
+			return fault.New(fault.Conflict, "%d replays to this %s are running: wait for one to end, or cancel one", running, ep.noun())
 		}
 		run := &replayRun{endpoint: r.Endpoint, target: ep, selection: stored{Selection: r.Selection}, nextAt: tx.Now()}
 		if r.PerMinute > 0 {
@@ -212,7 +212,7 @@ func (r *replayRun) bound(tx *sqldb.Tx, registry, behind int64) error {
 	case s.EventID != "":
 		found, err := outbox.ByID(tx, registry, s.EventID)
 		if errors.Is(err, sqldb.ErrNoRow) {
-			return fault.New(fault.NotFound, "there is no event %q that is still kept: the list of a webhook's events has their ids", s.EventID)
+			return fault.New(fault.NotFound, "there is no event %q that is still kept: the log of deliveries has the ids of those that are", s.EventID)
 		}
 		if err != nil {
 			return err
@@ -257,43 +257,43 @@ func (r *replayRun) take(letters []DeadLetter) error {
 	}
 	r.cursor, r.until = letters[0].PosFrom-1, letters[0].PosTo
 	for _, d := range letters {
-		r.selection.Taken = append(r.selection.Taken, taken{d.PosFrom, d.PosTo, d.Count})
+		r.selection.Taken = append(r.selection.Taken, taken{d.PosFrom, d.PosTo, d.Count, d.filed})
 		r.cursor, r.until = min(r.cursor, d.PosFrom-1), max(r.until, d.PosTo)
 	}
 	return nil
 }
 
-// takes returns which events the replay takes.
-func (e *Engine) takes(r *replayRun) func(*sqldb.Tx, []*event.Event) (want, error) {
+// taking returns which events the replay takes.
+func (e *Engine) taking(r *replayRun) func(*sqldb.Tx) (want, error) {
 	registry, s := r.target.registry, r.selection
-	return func(tx *sqldb.Tx, _ []*event.Event) (want, error) {
+	return func(tx *sqldb.Tx) (want, error) {
 		if s.EventID != "" {
-			return func(head *event.Event) (bool, error) { return head.ID == s.EventID, nil }, nil
+			return want{takes: func(ev *event.Event) (bool, error) { return ev.ID == s.EventID, nil }}, nil
 		}
-		wants := e.destinations.Wants(registry, r.endpoint)
+		rule := e.destinations.Wants(registry, r.endpoint)
 		if s.Only == Undelivered || s.Taken != nil {
 			var err error
-			if wants, err = e.destinations.History(tx, registry, r.endpoint); err != nil {
-				return nil, err
+			if rule, err = e.destinations.History(tx, registry, r.endpoint); err != nil {
+				return want{}, err
 			}
 		}
-		return func(head *event.Event) (bool, error) {
+		return want{whole: rule.Whole, takes: func(ev *event.Event) (bool, error) {
 			switch {
 			case s.Taken != nil:
-				single, inside := s.holds(head.Pos)
-				if single || !inside || !wants(head) {
+				single, inside := s.holds(ev.Pos)
+				if single || !inside || !takes(rule, ev) {
 					return single, nil
 				}
-				return isGivenUp(tx, r.endpoint, head.Pos)
-			case !s.matches(head) || !wants(head):
+				return isGivenUp(tx, r.endpoint, ev.Pos)
+			case !s.matches(ev) || !takes(rule, ev):
 				return false, nil
 			case s.Only == Undelivered:
-				return isUndelivered(tx, r.endpoint, head.Pos)
+				return isUndelivered(tx, r.endpoint, ev.Pos)
 			case s.Only != "":
-				return hasOutcome(tx, r.endpoint, head.Pos, Outcome(s.Only))
+				return hasOutcome(tx, r.endpoint, ev.Pos, Outcome(s.Only))
 			}
 			return true, nil
-		}, nil
+		}}, nil
 	}
 }
 
@@ -306,6 +306,17 @@ func (s stored) holds(pos int64) (single, inside bool) {
 		}
 	}
 	return single, inside
+}
+
+// filed returns pos if the event there was filed, in a dead letter that was taken
+// over, else 0.
+func (s stored) filed(pos int64) int64 {
+	for _, t := range s.Taken {
+		if t.From <= pos && pos <= min(t.To, t.Filed) {
+			return pos
+		}
+	}
+	return 0
 }
 
 // matches holds a selection's narrower members against an event.
@@ -348,7 +359,7 @@ func (e *Engine) advance(r *replayRun) {
 	r.looking = true
 	cursor, n := r.cursor, replayBatch-r.outstanding
 	e.look(func() {
-		f, err := e.lookBehind(e.run, cursor, r.until, n, time.Time{}, e.takes(r))
+		f, err := e.lookBehind(e.run, cursor, r.until, n, time.Time{}, e.taking(r))
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		switch {
@@ -441,7 +452,7 @@ func (e *Engine) ReplayByID(ctx context.Context, endpoint, id int64) (Replay, er
 		return Replay{}, err
 	}
 	if len(list) == 0 || list[0].ID != id {
-		return Replay{}, fault.New(fault.NotFound, "there is no replay %d of this webhook", id)
+		return Replay{}, fault.New(fault.NotFound, "there is no replay %d of this %s", id, e.noun(endpoint))
 	}
 	return list[0], nil
 }
@@ -460,7 +471,7 @@ func (e *Engine) CancelReplay(ctx context.Context, endpoint, id int64) (Replay, 
 	var gone []*job
 	written := e.enqueueWait(op{
 		run: func(tx *sqldb.Tx) (err error) {
-			gone, err = cancelReplay(tx, r)
+			gone, err = e.cancelReplay(tx, r)
 			return err
 		},
 		done: func() {
@@ -479,7 +490,7 @@ func (e *Engine) CancelReplay(ctx context.Context, endpoint, id int64) (Replay, 
 
 // cancelReplay writes down that a replay is cancelled, and gives back what it
 // took over. It returns the deliveries that were removed.
-func cancelReplay(tx *sqldb.Tx, r *replayRun) ([]*job, error) {
+func (e *Engine) cancelReplay(tx *sqldb.Tx, r *replayRun) ([]*job, error) {
 	cursor, err := replayCursor(tx, r.id)
 	if err != nil {
 		return nil, err
@@ -490,14 +501,19 @@ func cancelReplay(tx *sqldb.Tx, r *replayRun) ([]*job, error) {
 	}
 	if r.selection.Taken != nil {
 		for _, j := range gone {
-			if err := addDeadLetter(tx, r.endpoint, lapsed{j.pos, j.pos, 1}, reasonCancelled); err != nil {
+			j.ep = r.target
+			t, err := selectLastTry(tx, j, j.n-1)
+			if err != nil {
+				return nil, err
+			}
+			if err := e.addDeadLetter(tx, r.endpoint, lapsed{j.pos, j.pos, 1}, reasonCancelled, t, r.selection.filed(j.pos)); err != nil {
 				return nil, err
 			}
 		}
 		for _, t := range r.selection.Taken {
 			if t.To > cursor {
 				rest := lapsed{max(t.From, cursor+1), t.To, t.Count} // at most so many
-				if err := addDeadLetter(tx, r.endpoint, rest, reasonCancelled); err != nil {
+				if err := e.addDeadLetter(tx, r.endpoint, rest, reasonCancelled, lastTry{outcome: ring.OutcomeProbation}, t.Filed); err != nil {
 					return nil, err
 				}
 			}

@@ -199,7 +199,7 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 	e.begin(ep, h, n, true)
 	c := &claiming{probe: s == probe, replays: !ep.pausedAt.IsZero(), n: n}
 	e.enqueue(op{
-		run:  func(tx *sqldb.Tx) error { return c.claim(tx, ep) },
+		run:  func(tx *sqldb.Tx) error { return c.claim(tx, e, ep) },
 		done: func() { e.claimed(ep, h, c) },
 	})
 }

@@ -383,23 +383,23 @@ func (l *existence) MatchAt(_ *sqldb.Tx, e *event.Event) (ids []int64, err error
 	return ids, nil
 }
 
-func (l *existence) History(_ *sqldb.Tx, _, endpoint int64) (func(*event.Event) bool, error) {
+func (l *existence) History(_ *sqldb.Tx, _, endpoint int64) (ring.Rule, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.members[endpoint]
 	if m == nil || m.dropped {
-		return func(*event.Event) bool { return false }, nil
+		return ring.Rule{Takes: func(*event.Event) bool { return false }}, nil
 	}
 	then := *m
 	then.rules = slices.Clone(m.rules)
-	return then.owed, nil
+	return ring.Rule{Takes: then.owed}, nil
 }
 
-func (l *existence) Wants(_, endpoint int64) func(*event.Event) bool {
+func (l *existence) Wants(_, endpoint int64) ring.Rule {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.members[endpoint]
-	return func(e *event.Event) bool { return m != nil && m.wants(e) }
+	return ring.Rule{Takes: func(e *event.Event) bool { return m != nil && m.wants(e) }}
 }
 
 func (l *existence) Terms(_, endpoint int64) (ring.Terms, bool) {
@@ -558,7 +558,7 @@ func (l *existence) Post(ctx context.Context, req outbound.Request) outbound.Res
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	g.answered, g.outcome = true, judge(res).outcome
+	g.answered, g.outcome = true, tables[ring.OfWebhooks].judge(res).outcome
 	if !g.urgent {
 		l.flights[place]--
 	}

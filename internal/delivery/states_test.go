@@ -540,7 +540,7 @@ func TestCrashLoop(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		letters := r.deadLetters(1)
-		if len(r.rang) != 3 || len(letters) != 1 || letters[0].Reason != reasonCrashed || r.rowCount("delivery") != 0 {
+		if len(r.rang) != 3 || len(letters) != 1 || letters[0].Reason != reasonCrashed.why || r.rowCount("delivery") != 0 {
 			t.Errorf("%d requests, dead letters %+v: want three and one", len(r.rang), letters)
 		}
 	})

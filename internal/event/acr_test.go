@@ -12,6 +12,7 @@ func TestACRBody(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2025, 3, 14, 9, 26, 53, 500_000_000, time.FixedZone("", 3600))
 	request := Request{ID: "b1f1a3f4-0c2a-4b57-8a0f-9a4d6d1f2e33", Host: "contoso.example", Method: "PUT", UserAgent: `docker/27 ("a" <b> & c)`, Addr: "192.0.2.7"}
+	elsewhere := Registry{LoginServer: "contoso.example", Location: "eastus", Scheme: "https", Node: Node{Addr: "10.0.0.5:5000", ID: "6c1d"}, Connected: "edge1"} // not for ACR
 	target := Target{MediaType: "application/vnd.oci.image.manifest.v1+json", ArtifactType: "application/x", Size: 1574, Digest: "sha256:3b0e", Repository: "team/web", Tag: "2.4.1"}
 	untagged := target
 	untagged.Tag = ""
@@ -55,7 +56,7 @@ func TestACRBody(t *testing.T) {
 		{"ping", Ping, Target{}, `{"id":"5f4c","timestamp":"2025-03-14T08:26:53.5000000Z","action":"ping"}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			e := &Event{ID: "5f4c", At: at, Action: test.action, Target: test.target, Request: request}
+			e := &Event{ID: "5f4c", At: at, Action: test.action, Target: test.target, Request: request, Actor: "ada", Registry: elsewhere}
 			if got := string(ACRBody(e)); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}

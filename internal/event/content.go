@@ -114,13 +114,10 @@ func Source(e *Event) string {
 // digest, a ping nothing.
 func Subject(e *Event) string {
 	switch t := e.Target; {
-	case e.Action == Ping:
+	case e.Action == Ping, e.Action == WebhookFailing && e.Webhook == nil: // as about has it
 		return ""
 	case e.Action == WebhookFailing:
-		if e.Webhook == nil {
-			return "" // as about has it
-		}
-		return e.Webhook.Name
+		return clean(e.Webhook.Name)
 	case e.Action == Delete:
 		return clean(t.Repository)
 	case e.Action == ChartPush, e.Action == ChartDelete:

@@ -36,8 +36,9 @@ type Options struct {
 type Client struct {
 	policy Policy
 	id     string
-	first  []string // HopsHeader of what no request led to
-	dialer net.Dialer
+	first  []string       // HopsHeader of what no request led to
+	dialer net.Dialer     // of requests
+	broker net.Dialer     // of DialContext
 	roots  *x509.CertPool // nil: the system's
 	proxy  *proxy         // nil: none
 
@@ -62,7 +63,8 @@ func New(o Options) *Client { return newClient(o, nil, nil) }
 // newClient lets tests name a resolver and certificate authorities.
 func newClient(o Options, resolver *net.Resolver, roots *x509.CertPool) *Client {
 	c := &Client{policy: o.Policy, id: o.ID, first: []string{o.ID}, roots: roots}
-	c.dialer = net.Dialer{Resolver: resolver, ControlContext: c.guard}
+	c.dialer = net.Dialer{Resolver: resolver, ControlContext: guard(c.policy.refuse)}
+	c.broker = net.Dialer{Resolver: resolver, ControlContext: guard(c.policy.refuseBroker)}
 	if o.Proxy != nil {
 		c.proxy = newProxy(o.Proxy, net.Dialer{Resolver: resolver}, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots})
 	}
@@ -87,15 +89,17 @@ func (c *Client) Describe() string {
 }
 
 // guard looks at every address right before it is dialled.
-func (c *Client) guard(_ context.Context, _, address string, _ syscall.RawConn) error {
-	addr, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("outbound: %w", err)
+func guard(refuse func(netip.AddrPort) *refusal) func(context.Context, string, string, syscall.RawConn) error {
+	return func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		addr, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("outbound: %w", err)
+		}
+		if r := refuse(addr); r != nil {
+			return r
+		}
+		return nil
 	}
-	if r := c.policy.refuse(addr); r != nil {
-		return r
-	}
-	return nil
 }
 
 // hops returns the HopsHeader of a request, nil for none.

@@ -23,10 +23,40 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 	if class, message := stopped(parent, deadline, r, where+" did not answer"); class != None {
 		return class, message
 	}
+	if class, message := unreached(where, u.Hostname(), err); class != None {
+		return class, message
+	}
+	if turnedAway(err) {
+		return Unread, where + " turned the request away before it looked at it: it closes the connection, or has too much to do"
+	}
+	if early(err) {
+		return Protocol, where + " closed the connection before it answered"
+	}
+	return Protocol, "the answer of " + where + " is no valid HTTP, or has more than 64 KiB of headers"
+}
+
+// ExplainDial gives the failure of a DialContext to address its class and a
+// sentence, in the words of a Result. They are None and empty for what is none: an
+// error of what was said over the connection, or of a context that ended.
+func ExplainDial(address string, err error) (Class, string) {
+	host, _, splitErr := net.SplitHostPort(address)
+	if splitErr != nil {
+		host = address
+	}
+	return unreached(address, host, err)
+}
+
+// ExplainTLS gives the failure of a TLS handshake over a connection to address,
+// with what TLS.Config returned, its class and a sentence, in the words of a Result.
+func ExplainTLS(address string, err error) (Class, string) { return explainTLS(address, err) }
+
+// unreached explains why there is no connection to where, which is host and
+// perhaps a port; None if it is about something else.
+func unreached(where, host string, err error) (Class, string) {
 	var refusal *refusal
 	if errors.As(err, &refusal) {
-		_, err := netip.ParseAddr(u.Hostname())
-		return Refused, refusal.sentence(u.Hostname(), err != nil)
+		_, err := netip.ParseAddr(host)
+		return Refused, refusal.sentence(host, err != nil)
 	}
 	var atProxy *proxyError
 	if errors.As(err, &atProxy) {
@@ -39,9 +69,9 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		if dns.IsNotFound {
-			return DNS, u.Hostname() + " has no address: check the host name in the service URI"
+			return DNS, host + " has no address: check the host name"
 		}
-		return DNS, "no name server could tell the address of " + u.Hostname()
+		return DNS, "no name server could tell the address of " + host
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" { // an alert: since TLS 1.3 a certificate is refused after the handshake
@@ -56,13 +86,7 @@ func explain(parent context.Context, deadline time.Time, r *Request, u *url.URL,
 		}
 		return Connect, "no connection to " + where + systemReason(err)
 	}
-	if turnedAway(err) {
-		return Unread, where + " turned the request away before it looked at it: it closes the connection, or has too much to do"
-	}
-	if early(err) {
-		return Protocol, where + " closed the connection before it answered"
-	}
-	return Protocol, "the answer of " + where + " is no valid HTTP, or has more than 64 KiB of headers"
+	return None, ""
 }
 
 // explainBody is explain for an answer that began with a status and did not come

@@ -2,7 +2,8 @@
 // HTTP: it decides which addresses may be dialled, sends one request under one
 // deadline, reads a bounded answer and reports what happened. Whoever reads more than
 // that, as imports of images do, has a Transport under the same policy, and bounds
-// for itself what it reads.
+// for itself what it reads; who speaks another protocol, as package sink does, has
+// DialContext.
 //
 // It owns the address policy, the HTTP transport and the redaction of what is
 // kept of an exchange; what to send, whether an answer counts as success and

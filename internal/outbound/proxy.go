@@ -64,8 +64,9 @@ func proxyFailed(format string, args ...any) error {
 }
 
 // connect returns a connection to address, host:port. Literals have been checked
-// already; a number that some system might take for an address was not.
-func (p *proxy) connect(ctx context.Context, address string) (net.Conn, error) {
+// already; a number that some system might take for an address was not. What speaks
+// before it is spoken to, as brokers may, fails unless greets is set.
+func (p *proxy) connect(ctx context.Context, address string, greets bool) (net.Conn, error) {
 	host, _, _ := net.SplitHostPort(address)
 	if isNumber(host) {
 		return nil, &proxyError{Refused, host + " is an address in another form than usual: write four numbers from 0 to 255, divided by dots"}
@@ -75,7 +76,10 @@ func (p *proxy) connect(ctx context.Context, address string) (net.Conn, error) {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	err = p.ask(conn, address)
+	early, err := p.ask(conn, address)
+	if err == nil && len(early) > 0 && !greets {
+		err = proxyFailed("sent what nobody asked for")
+	}
 	if !stop() {
 		err = ctx.Err()
 	}
@@ -83,7 +87,25 @@ func (p *proxy) connect(ctx context.Context, address string) (net.Conn, error) {
 		conn.Close()
 		return nil, err
 	}
+	if len(early) > 0 {
+		return &greeted{conn, early}, nil
+	}
 	return conn, nil
+}
+
+// greeted is a connection of which the first bytes have been read.
+type greeted struct {
+	net.Conn
+	early []byte
+}
+
+func (c *greeted) Read(b []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.early)
+	c.early = c.early[n:]
+	return n, nil
 }
 
 // isNumber reports whether the last label of host is a number, as in 127.1,
@@ -129,8 +151,8 @@ func (p *proxy) reach(ctx context.Context) (net.Conn, error) {
 	return secure, nil
 }
 
-// ask has the proxy connect to address.
-func (p *proxy) ask(conn net.Conn, address string) error {
+// ask has the proxy connect to address, and returns what came behind its answer.
+func (p *proxy) ask(conn net.Conn, address string) (early []byte, err error) {
 	req := &http.Request{
 		Method: http.MethodConnect,
 		URL:    &url.URL{Opaque: address},
@@ -141,32 +163,30 @@ func (p *proxy) ask(conn net.Conn, address string) error {
 		req.Header.Set("Proxy-Authorization", p.authorization)
 	}
 	if err := req.Write(conn); err != nil {
-		return proxyFailed("closed the connection")
+		return nil, proxyFailed("closed the connection")
 	}
 	in := bufio.NewReader(io.LimitReader(conn, maxResponseHeader))
 	answer, err := http.ReadResponse(in, req)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
-		return proxyFailed("closed the connection")
+		return nil, proxyFailed("closed the connection")
 	case err != nil:
-		return proxyFailed("does not speak HTTP")
+		return nil, proxyFailed("does not speak HTTP")
 	}
 	answer.Body.Close()
 	switch code := answer.StatusCode; {
-	case code/100 == 2 && in.Buffered() > 0:
-		return proxyFailed("sent what nobody asked for")
 	case code/100 == 2:
-		return nil
+		return in.Peek(in.Buffered())
 	case code == http.StatusForbidden,
 		code == http.StatusProxyAuthRequired && answer.Header.Get("X-Smokescreen-Error") != "":
-		return &proxyError{Refused, fmt.Sprintf("the egress proxy of this server may not ring %s: it answered with status %d", address, code)}
+		return nil, &proxyError{Refused, fmt.Sprintf("the egress proxy of this server may not ring %s: it answered with status %d", address, code)}
 	case code == http.StatusProxyAuthRequired:
-		return proxyFailed("does not take the user name and password in --egress-proxy (status 407)")
+		return nil, proxyFailed("does not take the user name and password in --egress-proxy (status 407)")
 	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable:
-		return &proxyError{Connect, fmt.Sprintf("the egress proxy of this server gets no connection to %s: it answered with status %d", address, code)}
+		return nil, &proxyError{Connect, fmt.Sprintf("the egress proxy of this server gets no connection to %s: it answered with status %d", address, code)}
 	case code == http.StatusGatewayTimeout:
-		return &proxyError{Timeout, fmt.Sprintf("the egress proxy of this server gets no connection to %s in time: it answered with status %d", address, code)}
+		return nil, &proxyError{Timeout, fmt.Sprintf("the egress proxy of this server gets no connection to %s in time: it answered with status %d", address, code)}
 	default:
-		return proxyFailed("does not connect: it answered with status %d", code)
+		return nil, proxyFailed("does not connect: it answered with status %d", code)
 	}
 }

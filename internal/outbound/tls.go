@@ -32,6 +32,21 @@ func CheckTLS(t *TLS) error {
 	return err
 }
 
+// Config returns the settings of a client that speaks TLS 1.2 or later with what t
+// says; nil as a TLS without members. The name of the server is for the caller to
+// set. It fails as CheckTLS does, but takes what expired.
+func (t *TLS) Config() (*tls.Config, error) {
+	authorities, certificate, err := t.parse(time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: authorities}
+	if certificate != nil {
+		config.Certificates = []tls.Certificate{*certificate}
+	}
+	return config, nil
+}
+
 // parse returns the authorities that t trusts, nil for the system's, and the
 // certificate that it shows, nil for none. The zero time accepts what expired:
 // a certificate that was saved in time is for the receiver to refuse.

@@ -188,9 +188,14 @@ func (c *Client) dialTLS(ctx context.Context, network, address string, config *t
 	return conn, nil
 }
 
-// connect returns a connection to address, host:port. What is known of the host
-// by its name alone is checked here, the address that is dialled in guard.
+// connect returns a connection to address, host:port, for a request.
 func (c *Client) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	return c.open(ctx, &c.dialer, network, address)
+}
+
+// open returns a connection to address. What is known of the host by its name alone
+// is checked here, and the address that is dialled by the guard of d.
+func (c *Client) open(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error) {
 	host, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -199,13 +204,14 @@ func (c *Client) connect(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	if r := c.policy.refuseHost(host, uint16(port)); r != nil {
+	broker := d == &c.broker
+	if r := c.policy.refuseHost(host, uint16(port)); r != nil && !(broker && r.ofBrokerPort()) {
 		return nil, r
 	}
 	if c.proxy != nil {
-		return c.proxy.connect(ctx, address)
+		return c.proxy.connect(ctx, address, broker)
 	}
-	return c.dialer.DialContext(ctx, network, address)
+	return d.DialContext(ctx, network, address)
 }
 
 type handshakeError struct{ error }

@@ -93,6 +93,15 @@ type Batch struct {
 	Bytes  int // of all of them, as a goal: one that is larger goes alone; 0 is no goal
 }
 
+// Rule tells which events an endpoint is owed.
+type Rule struct {
+	Takes func(*event.Event) bool
+
+	// Whole says that it looks at more of an event than outbox.Heads gives and whom
+	// it is owed to. Reading whole events takes several times as long.
+	Whole bool
+}
+
 // Terms are what the engine has to know of an endpoint.
 type Terms struct {
 	Policy

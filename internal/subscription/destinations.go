@@ -1,10 +1,8 @@
 package subscription
 
 import (
-	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/filter"
@@ -45,24 +43,19 @@ func (s *Store) MatchAt(tx *sqldb.Tx, e *event.Event) (owed []int64, err error) 
 	return owed, nil
 }
 
-// History returns a function that tells whether an event, any that is still kept,
-// was owed to an endpoint when it committed, and whether it looks at whole events,
-// or at no more than outbox.Heads gives. An endpoint that is gone was owed nothing.
-func (s *Store) History(tx *sqldb.Tx, registry, endpoint int64) (owed func(*event.Event) bool, whole bool, err error) {
-	nothing := func(*event.Event) bool { return false }
+// History returns the rule by which an endpoint was owed events, any that are still
+// kept, when they committed. An endpoint that is gone was owed nothing.
+func (s *Store) History(tx *sqldb.Tx, registry, endpoint int64) (ring.Rule, error) {
 	if _, err := selectEndpoint(tx, registry, endpoint); errors.Is(err, sqldb.ErrNoRow) {
-		return nothing, false, nil
+		return nothing, nil
 	} else if err != nil {
-		return nil, false, err
+		return nothing, err
 	}
 	rows, err := selectRules(tx, endpoint)
 	if err != nil {
-		return nil, false, err
+		return nothing, err
 	}
-	for _, row := range rows {
-		whole = whole || row.looksInside()
-	}
-	return func(e *event.Event) bool {
+	takes := func(e *event.Event) bool {
 		// The newest rule that was there before the event.
 		i, _ := slices.BinarySearchFunc(rows, e.Pos, func(r ruleRow, pos int64) int {
 			if r.from < pos {
@@ -71,25 +64,25 @@ func (s *Store) History(tx *sqldb.Tx, registry, endpoint int64) (owed func(*even
 			return 1
 		})
 		return i > 0 && e.OwedTo == 0 && e.Registry.ID == registry && rows[i-1].wants(e, filter.NewView(e), endpoint)
-	}, whole, nil
+	}
+	return ring.Rule{Takes: takes, Whole: slices.ContainsFunc(rows, func(r ruleRow) bool { return r.filter.NeedsWhole() })}, nil
 }
 
-// Wants returns a function that tells whether an endpoint wants an event by what it
-// asks for today, and whether that looks at whole events. An endpoint that is gone
-// wants nothing.
-func (s *Store) Wants(registry, endpoint int64) (wants func(*event.Event) bool, whole bool) {
+// nothing is the rule of an endpoint that is gone.
+var nothing = ring.Rule{Takes: func(*event.Event) bool { return false }}
+
+// Wants returns the rule by which an endpoint wants events today. An endpoint that
+// is gone wants nothing.
+func (s *Store) Wants(registry, endpoint int64) ring.Rule {
 	h := s.hook(registry, endpoint)
 	if h == nil {
-		return func(*event.Event) bool { return false }, false
+		return nothing
 	}
-	return func(e *event.Event) bool {
+	takes := func(e *event.Event) bool {
 		return e.OwedTo == 0 && e.Registry.ID == registry && h.rule.wants(e, filter.NewView(e), endpoint)
-	}, h.rule.looksInside()
+	}
+	return ring.Rule{Takes: takes, Whole: h.rule.filter.NeedsWhole()}
 }
-
-// looksInside reports whether the rule looks at more of an event than outbox.Heads
-// gives.
-func (r rule) looksInside() bool { return r.filter.NeedsWhole() }
 
 // Wanted reports whether any subscription of the registry asks for the action. Those
 // that ask for what there is by default are none of it: that is not asked about.
@@ -139,39 +132,4 @@ func (s *Store) Report(tx *sqldb.Tx, r ring.Report) error {
 			LastStatus: r.LastStatus, LastError: r.LastError, Progress: r.Progress,
 		},
 	}))
-}
-
-// remindEvery is how often endpoints are told that they are still held.
-const remindEvery = time.Hour
-
-// Run has what waited for too long given up where nobody confirmed, and writes
-// files of dead letters, until ctx ends.
-func (s *Store) Run(ctx context.Context) {
-	remind := time.NewTicker(remindEvery)
-	defer remind.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-remind.C:
-		}
-		for _, h := range s.rules.Load().all() {
-			if !h.terms.Held {
-				continue
-			}
-			err := s.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
-				row, err := selectEndpoint(tx, h.RegistryID, h.ID)
-				if errors.Is(err, sqldb.ErrNoRow) {
-					return nil
-				}
-				if err != nil {
-					return err
-				}
-				return s.hold(tx, row.record)
-			})
-			if err != nil && ctx.Err() == nil {
-				s.Log.Error("what waits for a receiver that was not confirmed stays; trying again", "subscription", h.ID, "error", err)
-			}
-		}
-	}
 }

@@ -243,11 +243,12 @@ func (s *Store) Confirm(ctx context.Context, token string, perMinute int) error 
 		if err != nil {
 			return err
 		}
-		r, err := s.unseal(row)
+		old, err := s.unseal(row)
 		if err != nil {
 			return err
 		}
-		r.State, r.perMinute, r.tokenHash, r.tokenUntil = Succeeded, perMinute, nil, time.Time{}
-		return s.store(tx, r, r, false)
+		next := old
+		next.State, next.perMinute, next.tokenHash, next.tokenUntil = Succeeded, perMinute, nil, time.Time{}
+		return s.store(tx, old, next, false)
 	})
 }

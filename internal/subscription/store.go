@@ -57,6 +57,7 @@ type Options struct {
 	CheckURL  func(string) error // decides whether an address may be saved
 	Poster    Poster             // for handshakes
 	Brokers   Brokers
+	Letters   Letters
 	Log       *slog.Logger
 	Version   string // of this program, for the User-Agent
 
@@ -83,13 +84,31 @@ type Store struct {
 	// rules are replaced in the order of commits on PostgreSQL too.
 	changing sync.Mutex
 
-	tokens tokens
+	tokens   tokens
+	lettered lettered
+}
+
+// lettered are the endpoints that may have dead letters.
+type lettered struct {
+	wake      chan struct{} // takes one
+	mu        sync.Mutex
+	endpoints map[int64]bool
+}
+
+// take returns them, and forgets them.
+func (l *lettered) take() map[int64]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.endpoints
+	l.endpoints = map[int64]bool{}
+	return taken
 }
 
 // Open loads all subscriptions. It fails if their secrets were sealed with another
 // key.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{Options: o, userAgent: "Dockbell/" + o.Version, tokens: tokens{asked: map[string]*token{}}}
+	s := &Store{Options: o, userAgent: "Dockbell/" + o.Version, tokens: tokens{asked: map[string]*token{}},
+		lettered: lettered{wake: make(chan struct{}, 1), endpoints: map[int64]bool{}}}
 	loaded := rules{}
 	err := s.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		rows, err := selectAll(tx)
@@ -197,7 +216,7 @@ func (s *Store) keep(ctx context.Context, reg Registry, old, next record, made *
 			return s.store(tx, old, next, outOfReach(old, next))
 		}
 		var err error
-		next.ID, err = s.create(tx, reg, next)
+		next, err = s.create(tx, reg, next)
 		return err
 	})
 	return next.seen(time.Now()), err
@@ -209,31 +228,31 @@ func outOfReach(old, next record) bool {
 	return toJSON(old.whole) != toJSON(next.whole) || old.Schema != next.Schema
 }
 
-// create makes a subscription, and returns its id.
-func (s *Store) create(tx *sqldb.Tx, reg Registry, r record) (int64, error) {
+// create makes a subscription.
+func (s *Store) create(tx *sqldb.Tx, reg Registry, r record) (record, error) {
 	have, err := count(tx, reg.ID)
 	if err != nil {
-		return 0, err
+		return record{}, err
 	}
 	if have >= maxSubscriptions {
-		return 0, fault.New(fault.Quota, "registry %s has %d event subscriptions, as many as it may: delete one", reg.Name, have).WithCode("Conflict")
+		return record{}, fault.New(fault.Quota, "registry %s has %d event subscriptions, as many as it may: delete one", reg.Name, have).WithCode("Conflict")
 	}
 	if r.ID, err = s.Endpoints.Add(tx, "subscription", reg.ID, reg.Location); err != nil {
-		return 0, err
+		return record{}, err
 	}
 	r.CreatedAt, r.CreatedBy = tx.Now(), r.UpdatedBy
 	if inserted, err := insert(tx, r, s.seal(r)); err != nil {
-		return 0, err
+		return record{}, err
 	} else if !inserted {
-		return 0, fault.New(fault.Conflict, "event subscription %s was created by someone else at the same moment: send it again to replace that one", r.Name)
+		return record{}, fault.New(fault.Conflict, "event subscription %s was created by someone else at the same moment: send it again to replace that one", r.Name)
 	}
 	if err := s.recordRule(tx, r); err != nil {
-		return 0, err
+		return record{}, err
 	}
 	if err := s.putInForce(tx, r); err != nil {
-		return 0, err
+		return record{}, err
 	}
-	return r.ID, s.hold(tx, r)
+	return r, s.hold(tx, r)
 }
 
 // store keeps r in the place of old. moved says that it is reached in another way.

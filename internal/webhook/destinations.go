@@ -54,10 +54,15 @@ func (s *Store) MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error) {
 	return owed, nil
 }
 
-// History returns a function that tells whether an event, any that is still
-// kept, was owed to an endpoint when it committed. An endpoint that is gone was
-// owed nothing.
-func (s *Store) History(tx *sqldb.Tx, registry, endpoint int64) (func(*event.Event) bool, error) {
+// History returns the rule that tells whether an event, any that is still kept,
+// was owed to an endpoint when it committed. An endpoint that is gone was owed
+// nothing.
+func (s *Store) History(tx *sqldb.Tx, registry, endpoint int64) (ring.Rule, error) {
+	takes, err := s.history(tx, registry, endpoint)
+	return ring.Rule{Takes: takes}, err
+}
+
+func (s *Store) history(tx *sqldb.Tx, registry, endpoint int64) (func(*event.Event) bool, error) {
 	nothing := func(*event.Event) bool { return false }
 	if h := s.rules.Load().hook(registry, endpoint); h != nil && h.isAlert() {
 		from, err := selectStart(tx, endpoint)
@@ -96,11 +101,11 @@ func (s *Store) History(tx *sqldb.Tx, registry, endpoint int64) (func(*event.Eve
 	}, nil
 }
 
-// Wants returns a function that tells whether an endpoint wants an event by what
-// it asks for today, enabled or not. An endpoint that is gone wants nothing.
-func (s *Store) Wants(registry, endpoint int64) func(*event.Event) bool {
+// Wants returns the rule that tells whether an endpoint wants an event by what it
+// asks for today, enabled or not. An endpoint that is gone wants nothing.
+func (s *Store) Wants(registry, endpoint int64) ring.Rule {
 	h := s.rules.Load().hook(registry, endpoint)
-	return func(e *event.Event) bool { return h != nil && h.wants(e) }
+	return ring.Rule{Takes: func(e *event.Event) bool { return h != nil && h.wants(e) }}
 }
 
 // wants decides one event by today's rule, enabled or not.

@@ -237,10 +237,10 @@ func TestWants(t *testing.T) {
 		e := happened(event.Push, "web", "v1")
 		e.Registry.Location = "westeurope"
 		tt.change(e)
-		if got := w.Wants(contoso.ID, hook.ID)(e); got != tt.want {
+		if got := w.Wants(contoso.ID, hook.ID).Takes(e); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
-		if w.Wants(contoso.ID, hook.ID+7)(e) {
+		if w.Wants(contoso.ID, hook.ID+7).Takes(e) {
 			t.Errorf("%s: a webhook that is not there wants it", tt.name)
 		}
 	}
@@ -432,7 +432,7 @@ func testAlerts(t *testing.T, w *world) {
 		if got := w.history(0, id)(e); got != slices.Contains(want, id) {
 			t.Errorf("event %d was owed to the endpoint for alerts: %v", i+1, got)
 		}
-		if got := w.Wants(0, id)(e); got != (e.Action == event.WebhookFailing) {
+		if got := w.Wants(0, id).Takes(e); got != (e.Action == event.WebhookFailing) {
 			t.Errorf("event %d is wanted: %v", i+1, got)
 		}
 	}
@@ -720,8 +720,8 @@ func BenchmarkChange(b *testing.B) {
 var _ interface {
 	InForce() func(*event.Event) []int64
 	MatchAt(tx *sqldb.Tx, e *event.Event) ([]int64, error)
-	History(tx *sqldb.Tx, registry, endpoint int64) (func(*event.Event) bool, error)
-	Wants(registry, endpoint int64) func(*event.Event) bool
+	History(tx *sqldb.Tx, registry, endpoint int64) (ring.Rule, error)
+	Wants(registry, endpoint int64) ring.Rule
 	Terms(registry, endpoint int64) (ring.Terms, bool)
 	Request(ring.Call) (outbound.Request, bool)
 	Report(tx *sqldb.Tx, r ring.Report) error

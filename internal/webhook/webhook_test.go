@@ -237,15 +237,19 @@ func (w *world) matchAt(e *event.Event) []int64 {
 	return owed
 }
 
-func (w *world) history(registry, endpoint int64) (was func(*event.Event) bool) {
+func (w *world) history(registry, endpoint int64) func(*event.Event) bool {
 	w.t.Helper()
+	var was ring.Rule
 	if err := w.DB.Read(w.t.Context(), func(tx *sqldb.Tx) (err error) {
 		was, err = w.History(tx, registry, endpoint)
 		return err
 	}); err != nil {
 		w.t.Fatal(err)
 	}
-	return was
+	if was.Whole {
+		w.t.Error("it is said to look at more than heads")
+	}
+	return was.Takes
 }
 
 func (w *world) config(reg Registry, name string) Config {
