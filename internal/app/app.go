@@ -39,6 +39,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sink"
 	"github.com/dockbell/dockbell/internal/sqldb"
 	"github.com/dockbell/dockbell/internal/subscription"
 	"github.com/dockbell/dockbell/internal/tenant"
@@ -55,7 +56,8 @@ type Server struct {
 	blobs       *fs.Store
 	outbound    *outbound.Client
 	fetching    *http.Transport // over which images are imported
-	importing   chan struct{}   // has one of each import at work
+	brokers     *sink.Publishers
+	importing   chan struct{} // has one of each import at work
 	listeners   *listen.Hub
 	deliver     *delivery.Engine
 	events      *outbox.Outbox
@@ -199,6 +201,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	s.outbound = outbound.New(outbound.Options{Policy: policy, Proxy: s.cfg.EgressProxy, ID: s.id})
 	s.fetching, s.importing = s.outbound.Transport(), make(chan struct{}, importsAtOnce)
 	s.log.Info(s.outbound.Describe())
+	s.brokers = sink.New(sink.Options{Dial: s.outbound.DialContext})
 	engine := delivery.New(delivery.Options{
 		DB: s.db, Poster: poster{s.outbound, s.listeners, s.id}, Log: s.log, Node: nodeName(),
 		MaxInFlight: s.cfg.MaxInFlight, MaxPerHost: s.cfg.MaxInFlightPerHost,
@@ -224,9 +227,9 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 		return err
 	}
 	s.subscriptions, err = subscription.Open(ctx, subscription.Options{
-		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
+		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, CheckBroker: policy.CheckBroker, Version: Version,
 		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, URL: s.receiversReach,
-		Poster: s.outbound, Letters: engine, Folder: filepath.Join(s.cfg.Data, "dead-letters"), Log: s.log,
+		Poster: s.outbound, Brokers: s.brokers, Letters: engine, Folder: filepath.Join(s.cfg.Data, "dead-letters"), Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -360,6 +363,7 @@ func (s *Server) close() error {
 	if s.outbound != nil {
 		s.outbound.Close()
 		s.fetching.CloseIdleConnections()
+		s.brokers.Close()
 	}
 	if s.blobs != nil {
 		errs = append(errs, s.blobs.Close())

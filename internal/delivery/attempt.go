@@ -6,15 +6,16 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
-// attempt sends one request and puts on record what came of it. It runs in a
-// goroutine of its own.
-func (e *Engine) attempt(j *job) {
-	res, there := e.post(j)
+// attempt sends one request, for j or for all of a batch that j leads, and puts on
+// record what came of it. It runs in a goroutine of its own.
+func (e *Engine) attempt(j *job, all []*job) {
+	res, there := e.post(j, all)
 	if e.LowDisk() {
 		res.Body = nil
 	}
@@ -25,28 +26,49 @@ func (e *Engine) attempt(j *job) {
 	e.slots.untrack(j)
 	switch {
 	case !there && e.renew(ep) && ep.terms.Held:
-		e.putBack(j)
-	case !there:
+		e.putBack(j, all)
+	case !there && all == nil:
 		e.conclude(j, nil, settled{dead: reasonDisabled})
+	case !there:
+		e.concludeAll(all, nil, func(*job) settled { return settled{dead: reasonDisabled} })
 	default:
 		v := ep.answers().judge(res)
-		end := j.decide(v, res)
 		if !ep.gone {
 			e.heard(j, v, res)
 			if v.gone {
 				e.disable(ep, "its receiver answered 410 Gone")
 			}
 		}
-		if end.again && e.calledOff(j) {
-			end = settled{outcome: end.outcome, dead: reasonCancelled}
+		now, jitter := time.Now(), rand.Float64()
+		if all == nil {
+			e.conclude(j, &x, e.ending(j, v, res, now, jitter))
+		} else {
+			e.concludeAll(all, &x, func(j *job) settled { return e.ending(j, v, res, now, jitter) })
 		}
-		e.conclude(j, &x, end)
 	}
 	// Not before: what heard puts into rows waits behind this one.
+	ep.deactivate(j)
+	for _, other := range all {
+		if other != j {
+			ep.deactivate(other)
+		}
+	}
+	e.end(ep, j.host, 1, j.backlog())
+}
+
+func (ep *endpoint) deactivate(j *job) {
 	if ep.active[j.key]--; ep.active[j.key] == 0 {
 		delete(ep.active, j.key)
 	}
-	e.end(ep, j.host, 1, j.backlog())
+}
+
+// ending is decide, for a delivery that perhaps nobody wants any more.
+func (e *Engine) ending(j *job, v verdict, res outbound.Result, now time.Time, jitter float64) settled {
+	end := j.decide(v, res, now, jitter)
+	if end.again && e.calledOff(j) {
+		return settled{outcome: end.outcome, dead: reasonCancelled}
+	}
+	return end
 }
 
 // calledOff reports whether nobody wants a delivery any more: its endpoint is
@@ -56,8 +78,14 @@ func (e *Engine) calledOff(j *job) bool {
 }
 
 // post sends the request. A panic on the way is a failed attempt like another.
-func (e *Engine) post(j *job) (res outbound.Result, there bool) {
+func (e *Engine) post(j *job, all []*job) (res outbound.Result, there bool) {
 	started := time.Now()
+	var rest []*event.Event
+	for _, other := range all {
+		if other != j {
+			rest = append(rest, other.entry.Event)
+		}
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			e.Log.Error("panic in an attempt: please report it", "panic", p, "stack", string(debug.Stack()))
@@ -67,8 +95,8 @@ func (e *Engine) post(j *job) (res outbound.Result, there bool) {
 		}
 	}()
 	req, there := e.destinations.Request(ring.Call{
-		Endpoint: j.ep.owner, Event: j.entry.Event, ACRBody: j.entry.ACRBody, At: started,
-		Replay: j.replay, Elsewhere: j.ep.elsewhere,
+		Endpoint: j.ep.owner, Event: j.entry.Event, ACRBody: j.entry.ACRBody, Rest: rest, Earlier: j.n - 1,
+		At: started, Replay: j.replay, Elsewhere: j.ep.elsewhere,
 	})
 	if !there {
 		return res, false
@@ -106,8 +134,10 @@ func spellDuration(d time.Duration) string {
 	return d.String()
 }
 
-// decide tells what becomes of the delivery after an attempt.
-func (j *job) decide(v verdict, res outbound.Result) settled {
+// decide tells what becomes of the delivery after an attempt that ended at now.
+// jitter in [0, 1) spreads attempts; those of a batch have the same, and stay
+// together.
+func (j *job) decide(v verdict, res outbound.Result, now time.Time, jitter float64) settled {
 	end := settled{outcome: v.outcome, uncounted: j.uncounted}
 	terms := j.ep.terms
 	if j.probe || v.outcome == Interrupted {
@@ -116,7 +146,7 @@ func (j *job) decide(v verdict, res outbound.Result) settled {
 	tries := j.n - end.uncounted
 	switch {
 	case v.outcome == Interrupted:
-		end.again, end.due = true, time.Now()
+		end.again, end.due = true, now
 	case urgent(j.entry.Event):
 		// Whoever asked looks at the log now; hours later it would be noise.
 	case v.dead != "":
@@ -126,11 +156,11 @@ func (j *job) decide(v verdict, res outbound.Result) settled {
 		end.dead = reasonGone
 	default:
 		least := max(v.atLeast, askedPause(res))
-		pause := j.ep.answers().pause(max(tries, 1), rand.Float64())
+		pause := j.ep.answers().pause(max(tries, 1), jitter)
 		if v.soon {
 			pause /= 100
 		}
-		end.due = time.Now().Add(max(pause, least))
+		end.due = now.Add(max(pause, least))
 		switch {
 		case tries >= terms.MaxAttempts:
 			end.dead = reason{ring.AttemptsExceeded, fmt.Sprintf("given up after %s", attempts(j.n))}
@@ -165,7 +195,7 @@ func (e *Engine) conclude(j *job, x *exchange, end settled) {
 	}
 	// The next row of the key may go, unless this one or something older that
 	// waits in memory goes first.
-	release := !end.again && ep.hasRows(j.key) && !ep.queued(j.key)
+	release := !end.again && !end.blocked && ep.hasRows(j.key) && !ep.queued(j.key)
 	e.enqueue(e.settleOp(j, x, end, release))
 	if end.again {
 		e.spillKey(ep, j.key) // what came later for the same key must not overtake it
@@ -180,6 +210,33 @@ type settled struct {
 	dead    reason // why it will not, though nobody has it
 
 	uncounted int // attempts so far that its policy does not count
+
+	// Of others of its key in the same request: one that is older will be tried again
+	// too; one is yet to be concluded, or will be tried again.
+	behind, blocked bool
+}
+
+// concludeAll is conclude for a batch. The body of the answer is kept with the
+// first.
+func (e *Engine) concludeAll(all []*job, x *exchange, ending func(*job) settled) {
+	last := make(map[string]*job, len(all))
+	for _, j := range all {
+		last[j.key] = j
+	}
+	again := map[string]bool{}
+	for i, j := range all {
+		if i == 1 && x != nil {
+			rest := *x
+			rest.Body, x = nil, &rest
+		}
+		end := ending(j)
+		end.behind = again[j.key]
+		end.blocked = again[j.key] || last[j.key] != j
+		if end.again {
+			again[j.key] = true
+		}
+		e.conclude(j, x, end)
+	}
 }
 
 // settleOp writes an attempt and its consequence. release says that rows of the

@@ -190,7 +190,7 @@ func insertRetry(tx *sqldb.Tx, j *job, end settled) error {
 	next := *j
 	next.n++
 	next.crashes, next.uncounted = 0, end.uncounted
-	return insertDelivery(tx, &next, place{}, end.due)
+	return insertDelivery(tx, &next, place{held: end.behind}, end.due)
 }
 
 // rescheduleDelivery makes a row in flight pending again, with so many attempts
@@ -382,9 +382,11 @@ func oldestOwed(tx *sqldb.Tx, endpoint, cursor int64) (time.Time, error) {
 
 // claiming is a claim of rows on its way through the settler.
 type claiming struct {
-	probe   bool // the oldest row, due or not
-	replays bool // only rows of replays
-	n       int  // rows asked for
+	probe    bool // the oldest row, due or not
+	replays  bool // only rows of replays
+	together bool // they go in one request
+	n        int  // rows asked for
+	slots    int  // taken for them
 
 	taken   []*job    // now in flight, in commit order
 	expired []*job    // given up instead
@@ -394,6 +396,8 @@ type claiming struct {
 // claim marks rows as in flight. Those that have expired become dead letters.
 func (c *claiming) claim(tx *sqldb.Tx, e *Engine, ep *endpoint) error {
 	c.taken, c.expired = nil, nil
+	var b batch
+	full := false
 	pick := "AND due_at <= $2 ORDER BY due_at, pos"
 	if c.probe {
 		pick = "AND due_at >= 0 AND $2 > 0 ORDER BY pos"
@@ -401,17 +405,18 @@ func (c *claiming) claim(tx *sqldb.Tx, e *Engine, ep *endpoint) error {
 	if c.replays {
 		pick = "AND replay_no > 0 " + pick
 	}
-	for rounds := 0; len(c.taken) < c.n && rounds < claimRounds; rounds++ {
+	for rounds := 0; len(c.taken) < c.n && !full && rounds < claimRounds; rounds++ {
 		rows, err := sqldb.Select(tx, scanDelivery(ep), `UPDATE delivery SET state = 'inflight'
 			WHERE endpoint = $1 AND (pos, replay_no) IN (SELECT pos, replay_no FROM delivery
 				WHERE endpoint = $1 AND state = 'pending' `+pick+` LIMIT $3)
-			RETURNING pos, replay_no, order_key, attempts, expires_at, interrupted, uncounted`, ep.id, tx.Now().UnixNano(), c.n-len(c.taken))
+			RETURNING pos, replay_no, order_key, attempts, expires_at, interrupted, uncounted`, ep.id, tx.Now().UnixNano(), min(c.n-len(c.taken), claimMost))
 		if err != nil {
 			return err
 		}
 		if len(rows) == 0 {
 			break
 		}
+		sortByPos(rows)
 		for _, j := range rows {
 			j.entry, err = outbox.At(tx, j.pos)
 			switch {
@@ -419,6 +424,9 @@ func (c *claiming) claim(tx *sqldb.Tx, e *Engine, ep *endpoint) error {
 				err = c.expire(tx, e, j, reasonRemoved)
 			case err == nil && !tx.Now().Before(j.expires):
 				err = c.expire(tx, e, j, reasonExpired(ep))
+			case err == nil && c.together && !b.add(ep, j):
+				full = true
+				err = unclaimDelivery(tx, j)
 			case err == nil:
 				c.taken = append(c.taken, j)
 			}
@@ -433,8 +441,20 @@ func (c *claiming) claim(tx *sqldb.Tx, e *Engine, ep *endpoint) error {
 	return err
 }
 
-// claimRounds bounds how many expired rows one claim puts away.
-const claimRounds = 32
+const (
+	// claimRounds bounds how many expired rows one claim puts away.
+	claimRounds = 32
+
+	// claimMost is how many rows a claim looks at before it knows whether more would
+	// fit in the request.
+	claimMost = 32
+)
+
+// unclaimDelivery makes a row pending again that was claimed in this transaction.
+func unclaimDelivery(tx *sqldb.Tx, j *job) error {
+	_, err := tx.Exec("UPDATE delivery SET state = $4 WHERE endpoint = $1 AND pos = $2 AND replay_no = $3", j.ep.id, j.pos, j.replay, statePending)
+	return err
+}
 
 // expire gives up a row that was claimed too late.
 func (c *claiming) expire(tx *sqldb.Tx, e *Engine, j *job, why reason) error {

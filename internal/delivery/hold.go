@@ -46,15 +46,19 @@ func (e *Engine) hold(ep *endpoint, cursor int64) {
 	e.schedule(ep)
 }
 
-// putBack ends an attempt that was not made, because its endpoint is held: the
-// delivery waits. What a person waits for does not.
-func (e *Engine) putBack(j *job) {
-	if urgent(j.entry.Event) {
-		e.conclude(j, nil, settled{dead: reasonHeld})
-	} else {
-		j.n-- // the number is free for the next one
-		e.conclude(j, nil, settled{again: true, due: time.Now(), uncounted: j.uncounted})
+// putBack ends an attempt that was not made, because its endpoint is held: what it
+// was for waits. What a person waits for does not.
+func (e *Engine) putBack(j *job, all []*job) {
+	if all == nil {
+		all = []*job{j}
 	}
+	e.concludeAll(all, nil, func(j *job) settled {
+		if urgent(j.entry.Event) {
+			return settled{dead: reasonHeld}
+		}
+		j.n-- // the number is free for the next one
+		return settled{again: true, due: time.Now(), uncounted: j.uncounted}
+	})
 	e.hold(j.ep, e.next-1)
 }
 

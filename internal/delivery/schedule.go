@@ -168,7 +168,7 @@ func (e *Engine) send(ep *endpoint, now time.Time) {
 		ep.sentLast = true
 	}
 	e.begin(ep, h, 1, j.backlog())
-	e.launch(j, h, now)
+	e.launch(j, ep.companions(j), h, now)
 }
 
 // backlog reports whether j is an attempt for what has waited already, which
@@ -195,9 +195,13 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 	if s == probe || ep.interval() > 0 {
 		n = 1
 	}
+	rows, together := n, ep.batchSize() > 1 && s != probe
+	if together {
+		n, rows = 1, ep.batchSize()
+	}
 	ep.claiming, ep.sentLast = true, false
 	e.begin(ep, h, n, true)
-	c := &claiming{probe: s == probe, replays: !ep.pausedAt.IsZero(), n: n}
+	c := &claiming{probe: s == probe, replays: !ep.pausedAt.IsZero(), together: together, n: rows, slots: n}
 	e.enqueue(op{
 		run:  func(tx *sqldb.Tx) error { return c.claim(tx, e, ep) },
 		done: func() { e.claimed(ep, h, c) },
@@ -215,18 +219,25 @@ func (e *Engine) claimed(ep *endpoint, h *host, c *claiming) {
 	if c.probe && len(c.taken)+len(c.expired) == 0 {
 		ep.breaker.nextProbe = now.Add(probeAfter[0]) // nothing to probe with after all
 	}
-	free := c.n
+	free := c.slots
+	var all []*job
 	for _, j := range c.taken {
 		switch {
 		case e.calledOff(j):
 			e.conclude(j, nil, settled{dead: reasonCancelled})
 		case e.stopping, ep.emptying, ep.disabling:
 			e.unclaim(j)
+		case c.together:
+			all = append(all, j)
 		default:
 			j.probe = c.probe
-			e.launch(j, h, now)
+			e.launch(j, nil, h, now)
 			free--
 		}
+	}
+	if len(all) > 0 {
+		e.launch(all[0], all, h, now)
+		free--
 	}
 	if len(c.taken) == 0 && ep.due.IsZero() && !ep.counted {
 		e.count(ep) // that were all, perhaps
@@ -275,16 +286,26 @@ func (e *Engine) end(ep *endpoint, h *host, n int, retry bool) {
 	e.dispatch()
 }
 
-// launch runs an attempt. Its slots are taken already.
-func (e *Engine) launch(j *job, h *host, now time.Time) {
+// launch runs an attempt for j, or for all of a batch that j leads. Its slots are
+// taken already.
+func (e *Engine) launch(j *job, all []*job, h *host, now time.Time) {
 	ep := j.ep
 	ep.active[j.key]++
+	for _, other := range all {
+		if other != j {
+			ep.active[other.key]++
+		}
+	}
 	if pause := ep.interval(); pause > 0 {
 		ep.nextSlot = latest(ep.nextSlot, now).Add(pause)
 	}
 	j.host, j.started = h, now
 	e.slots.track(j)
-	e.running.Go(func() { e.attempt(j) })
+	if len(all) > 1 {
+		e.running.Go(func() { e.attempt(j, all) })
+	} else {
+		e.running.Go(func() { e.attempt(j, nil) })
+	}
 }
 
 // interval returns how far apart requests to ep have to be; 0: they need not.

@@ -178,15 +178,22 @@ type member struct {
 	from         int64
 	policy       ring.Policy
 	host         string
+	kind         string
+	answers      ring.Answers
+	batch        ring.Batch
 	repository   string // that it wants; empty: all
+	actor        string // whose doings it wants, which is not in the head of an event; empty: all
 	alerts       bool   // it wants to hear of failing endpoints
 	rules        []rule // oldest first
 	dropped      bool
 	mode         mode
-	handled      bool           // its dead letters were replayed or purged
-	purged       map[int64]bool // events of dead letters that were purged, or may have been
-	wanted       map[int64]bool // urgent events that were made for it
+	handled      bool                    // its dead letters were replayed or purged
+	purged       map[int64]bool          // events of dead letters that were purged, or may have been
+	wanted       map[int64]bool          // urgent events that were made for it
+	filed        map[int64][]ring.Letter // by position, each key once
 }
+
+func (m *member) isSubscription() bool { return m.kind == kindSubscription }
 
 // rule says from which position on an endpoint is enabled or not.
 type rule struct {
@@ -204,7 +211,8 @@ func (m *member) wants(e *event.Event) bool {
 	case e.Action == event.WebhookFailing:
 		return m.alerts && e.Registry.ID == m.registry
 	}
-	return e.Action != "" && e.Registry.ID == m.registry && (m.repository == "" || m.repository == e.Target.Repository)
+	return e.Action != "" && e.Registry.ID == m.registry && (m.repository == "" || m.repository == e.Target.Repository) &&
+		(m.actor == "" || m.actor == e.Actor)
 }
 
 // owed tells whether m was owed an event when it committed.
@@ -232,6 +240,7 @@ const (
 	locked
 	odd
 	gone
+	particular
 	modes
 )
 
@@ -241,6 +250,7 @@ type request struct {
 	elsewhere, urgent  bool
 	life               int
 	key                string // order key; empty where there is no order
+	behind             bool   // an older event of the key is in the same request
 	at                 time.Time
 	answered           bool
 	outcome            Outcome
@@ -392,14 +402,14 @@ func (l *existence) History(_ *sqldb.Tx, _, endpoint int64) (ring.Rule, error) {
 	}
 	then := *m
 	then.rules = slices.Clone(m.rules)
-	return ring.Rule{Takes: then.owed}, nil
+	return ring.Rule{Takes: then.owed, Whole: m.actor != ""}, nil
 }
 
 func (l *existence) Wants(_, endpoint int64) ring.Rule {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	m := l.members[endpoint]
-	return ring.Rule{Takes: func(e *event.Event) bool { return m != nil && m.wants(e) }}
+	return ring.Rule{Takes: func(e *event.Event) bool { return m != nil && m.wants(e) }, Whole: m != nil && m.actor != ""}
 }
 
 func (l *existence) Terms(_, endpoint int64) (ring.Terms, bool) {
@@ -409,7 +419,7 @@ func (l *existence) Terms(_, endpoint int64) (ring.Terms, bool) {
 	if m == nil || m.dropped {
 		return ring.Terms{}, false
 	}
-	return ring.Terms{Policy: m.policy, Host: m.host, Disabled: !m.enabled()}, true
+	return ring.Terms{Policy: m.policy, Answers: m.answers, Batch: m.batch, Host: m.host, Disabled: !m.enabled()}, true
 }
 
 func (l *existence) ElsewhereHost(sealed []byte) string { return string(sealed) }
@@ -422,7 +432,14 @@ func (l *existence) Request(c ring.Call) (outbound.Request, bool) {
 		return outbound.Request{}, false
 	}
 	urgently := c.Event.Action == event.Ping || c.Event.Sample
-	return outbound.Request{URL: fmt.Sprintf("%d %d %d %t %s", c.Endpoint, c.Event.Pos, c.Replay, urgently, c.Elsewhere)}, true
+	var rest []string
+	for _, e := range c.Rest {
+		rest = append(rest, fmt.Sprint(e.Pos))
+		if urgently || e.Action == event.Ping || e.Sample {
+			l.t.Errorf("what a person waits for is sent with %d others", len(c.Rest))
+		}
+	}
+	return outbound.Request{URL: fmt.Sprintf("%d %d %d %t %s", c.Endpoint, c.Event.Pos, c.Replay, urgently, c.Elsewhere), Body: []byte(strings.Join(rest, " "))}, true
 }
 
 func (l *existence) Report(tx *sqldb.Tx, r ring.Report) error {
@@ -506,12 +523,17 @@ func (l *existence) Post(ctx context.Context, req outbound.Request) outbound.Res
 	if l.isDead() {
 		return l.hang(ctx, g.at)
 	}
+	all := []*request{g}
+	for _, pos := range strings.Fields(string(req.Body)) {
+		other := *g
+		other.pos, _ = strconv.ParseInt(pos, 10, 64)
+		all = append(all, &other)
+	}
 	probing := l.watch(g)
 
 	l.mu.Lock()
 	m := l.members[g.owner]
-	e := l.events[g.pos]
-	g.key = m.key(e)
+	l.checkBatch(m, all, probing)
 	if !g.urgent {
 		if at, ok := l.cancelled[g.replay]; ok && at.Before(g.at) {
 			l.t.Errorf("event %d was sent %s after replay %d was cancelled", g.pos, g.at.Sub(at), g.replay)
@@ -533,15 +555,20 @@ func (l *existence) Post(ctx context.Context, req outbound.Request) outbound.Res
 		l.flights[place]++
 	}
 	tries := 0
-	for _, other := range l.seen {
-		if other.owner == g.owner && other.pos == g.pos && other.replay == g.replay {
-			tries++
-			if g.key != "" && !other.answered && other.life == g.life {
-				l.t.Errorf("%s: event %d is sent twice at once", place, g.pos)
+	for _, each := range all {
+		each.key = m.key(l.events[each.pos])
+		for _, other := range l.seen {
+			if other.owner == each.owner && other.pos == each.pos && other.replay == each.replay {
+				if each == g {
+					tries++
+				}
+				if each.key != "" && !other.answered && other.life == each.life {
+					l.t.Errorf("%s: event %d is sent twice at once", place, each.pos)
+				}
 			}
 		}
 	}
-	l.seen = append(l.seen, g)
+	l.seen = append(l.seen, all...)
 	res := l.answer(m, g, tries)
 	l.mu.Unlock()
 
@@ -558,12 +585,36 @@ func (l *existence) Post(ctx context.Context, req outbound.Request) outbound.Res
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	g.answered, g.outcome = true, tables[ring.OfWebhooks].judge(res).outcome
+	for _, each := range all {
+		each.answered, each.outcome = true, tables[m.answers].judge(res).outcome
+	}
 	if !g.urgent {
 		l.flights[place]--
 	}
 	res.Started, res.Duration = g.at, time.Since(g.at)
 	return res
+}
+
+// checkBatch checks that what goes in one request may.
+func (l *existence) checkBatch(m *member, all []*request, probing bool) {
+	var positions []int64
+	bytes := 0
+	newest := map[string]int64{}
+	for _, g := range all {
+		e := l.events[g.pos]
+		positions, bytes = append(positions, g.pos), bytes+sizeOf(outbox.Entry{Event: e, ACRBody: event.ACRBody(e)})
+		if key := m.key(e); key != "" {
+			if g.pos <= newest[key] {
+				l.t.Errorf("endpoint %d: events %v go in one request: %d is of the key of one before it", m.id, positions, g.pos)
+			}
+			g.behind = newest[key] > 0
+			newest[key] = g.pos
+		}
+	}
+	n := len(all)
+	if n > 1 && (n > m.batch.Events || m.batch.Bytes > 0 && bytes > m.batch.Bytes || probing) {
+		l.t.Errorf("endpoint %d: events %v of %d bytes go in one request, probe: %t; it takes %+v", m.id, positions, bytes, probing, m.batch)
+	}
 }
 
 // hang is a request of a process that is dead: nobody sees it.
@@ -637,6 +688,8 @@ func (w *world) answer(m *member, g *request, tries int) outbound.Result {
 		}
 	case locked:
 		return status(401 + 2*dice.IntN(2))
+	case particular:
+		return status([]int{200, 202, 205, 400, 404, 408, 413, 503}[dice.IntN(8)])
 	case odd:
 		return []outbound.Result{status(301), status(404), status(200), {Class: outbound.Proxy}, {Class: outbound.DNS}, {Class: outbound.Protocol}}[dice.IntN(6)]
 	}
@@ -654,7 +707,7 @@ func (w *world) step() {
 	}{
 		{30, w.pushSome}, {1, w.pushMany}, {10, w.changeMode}, {4, w.pause}, {6, w.resume}, {3, w.redeliver}, {4, w.replay},
 		{4, w.redrive}, {4, w.cancel}, {2, w.purge}, {1, w.drop}, {3, w.disable}, {4, w.reenable}, {2, w.changed}, {3, w.try},
-		{4, w.restart}, {2, w.restartOrderly}, {8, w.light},
+		{4, w.restart}, {2, w.restartOrderly}, {8, w.light}, {6, w.file},
 	}
 	total := 0
 	for _, c := range choices {
@@ -719,12 +772,17 @@ func (w *world) add() {
 	p.PerMinute = pick(w, 0, 0, 0, 0, 600, 60, 7)
 	m := &member{
 		registry: int64(1 + w.rnd.IntN(2)), policy: p, host: pick(w, "a", "b", "c", "d"), repository: pick(w, "", "", "app", "team/x"),
-		alerts: w.rnd.IntN(3) == 0, purged: map[int64]bool{}, wanted: map[int64]bool{},
+		alerts: w.rnd.IntN(3) == 0, purged: map[int64]bool{}, wanted: map[int64]bool{}, filed: map[int64][]ring.Letter{}, kind: kindWebhook,
+	}
+	if w.rnd.IntN(2) == 0 {
+		m.kind, m.actor = kindSubscription, pick(w, "", "", "ann")
+		m.answers = pick(w, ring.OfEventGrid, ring.OfEventGrid, ring.OfBrokers)
+		m.batch = ring.Batch{Events: pick(w, 0, 1, 2, 10, 5000), Bytes: pick(w, 0, 1, 3000, 65536)}
 	}
 	l := w.now
 	defer func() { w.log("endpoint %d: %+v", m.id, *m) }()
 	w.write(func(tx *sqldb.Tx) (err error) {
-		if m.id, err = l.engine.Add(tx, "webhook", m.registry, "local"); err != nil {
+		if m.id, err = l.engine.Add(tx, m.kind, m.registry, "local"); err != nil {
 			return err
 		}
 		if m.from, err = outbox.Last(tx); err != nil {
@@ -745,7 +803,7 @@ func (w *world) push(n int) {
 	w.log("push %d", n)
 	for i := range events {
 		events[i] = &event.Event{
-			Action: event.Push, Registry: event.Registry{ID: int64(1 + w.rnd.IntN(2)), Location: "local"},
+			Action: event.Push, Registry: event.Registry{ID: int64(1 + w.rnd.IntN(2)), Location: "local"}, Actor: pick(w, "ann", "ben"),
 			Target: event.Target{Repository: pick(w, "app", "app", "team/x", "team/y"), Tag: pick(w, "", "latest", "latest", "v1", "v2", "v3"), Digest: fmt.Sprint("sha256:", w.rnd.Uint64())},
 		}
 	}
@@ -893,6 +951,35 @@ func (w *world) purge() {
 	w.did(err)
 }
 
+// file is what the owner of subscriptions does with dead letters. It may die before
+// it has said that they are filed.
+func (w *world) file() {
+	m := w.any()
+	if m == nil || !m.isSubscription() {
+		return
+	}
+	w.fileSome(m, 1+w.rnd.IntN(100))
+}
+
+func (w *world) fileSome(m *member, n int) (more bool) {
+	letters, err := w.now.engine.Unfiled(w.now.ctx, m.id, n)
+	if !w.did(err) {
+		return false
+	}
+	w.mu.Lock()
+	for _, l := range letters {
+		pos := l.Event.Pos
+		if !slices.ContainsFunc(m.filed[pos], func(other ring.Letter) bool { return other.Key == l.Key }) {
+			m.filed[pos] = append(m.filed[pos], l)
+		}
+		if l.Event.Actor == "" && l.Event.Action == event.Push || l.Reason == "" || l.LastOutcome == "" {
+			w.t.Errorf("endpoint %d: event %d is filed with %+v", m.id, pos, l)
+		}
+	}
+	w.mu.Unlock()
+	return w.did(w.now.engine.Filed(w.now.ctx, letters)) && len(letters) > 0
+}
+
 func (w *world) cancel() {
 	w.now.engine.mu.Lock()
 	running := slices.Sorted(maps.Keys(w.now.engine.replays))
@@ -1002,6 +1089,12 @@ func (w *world) settleDown() {
 	}
 	w.sleep(36 * time.Hour)
 	synctest.Wait()
+	for _, id := range slices.Sorted(maps.Keys(w.members)) {
+		if m := w.members[id]; m.isSubscription() && !m.dropped {
+			for w.fileSome(m, 100) {
+			}
+		}
+	}
 	w.checkBooks(settledDown)
 }
 
@@ -1075,10 +1168,10 @@ func readBooks(db *sqldb.DB) (b *books, err error) {
 			b.rows[id] = r
 			return err
 		})
-		errs[4] = tx.Each("SELECT endpoint, pos_from, pos_to, count, reason FROM dead_letter ORDER BY id", nil, func(s sqldb.Scan) error {
+		errs[4] = tx.Each("SELECT endpoint, id, pos_from, pos_to, count, reason FROM dead_letter ORDER BY id", nil, func(s sqldb.Scan) error {
 			var endpoint int64
 			var d DeadLetter
-			err := s(&endpoint, &d.PosFrom, &d.PosTo, &d.Count, &d.Reason)
+			err := s(&endpoint, &d.ID, &d.PosFrom, &d.PosTo, &d.Count, &d.Reason)
 			b.letters[endpoint] = append(b.letters[endpoint], d)
 			return err
 		})
@@ -1143,8 +1236,13 @@ func (w *world) checkBooks(at moment) {
 		w.t.Errorf("life %d, %s: %s", w.life, time.Now().Format("2 Jan 15:04:05"), fmt.Sprintf(format, args...))
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.members)) {
-		if m := w.members[id]; !m.dropped {
-			w.checkOwed(b, m, at, fail)
+		m := w.members[id]
+		if m.dropped {
+			continue
+		}
+		w.checkOwed(b, m, at, fail)
+		if m.isSubscription() && at == settledDown {
+			w.checkFiled(b, m, fail)
 		}
 	}
 	w.checkAttempts(b, at, fail)
@@ -1182,6 +1280,9 @@ func (w *world) checkOwed(b *books, m *member, at moment, fail report) {
 		first := deliveryID{m.id, pos, 0}
 		_, hasRow := b.rows[first]
 		end := b.ended(first)
+		if m.isSubscription() && end { // what it refuses is a dead letter
+			end = b.attempts[first][len(b.attempts[first])-1].outcome == Delivered
+		}
 		isBehind := ep.parked && pos > ep.cursor
 		if urgent(e) {
 			if len(b.attempts[first]) == 0 && !hasRow && pos <= b.expanded && covered[pos] == 0 {
@@ -1225,6 +1326,41 @@ func (w *world) checkOwed(b *books, m *member, at moment, fail report) {
 			}
 		}
 		fail("endpoint %d was owed %d events: %d ended, %d have rows, %d are behind the cursor, %d given up: %v of %v", m.id, owed, ended, rows, behind, dead, b.letters[m.id], open)
+	}
+}
+
+// checkFiled checks that each event that is among the dead letters of m is filed,
+// and no other: of one that nobody meddled with, each once and as many as the dead
+// letters count.
+func (w *world) checkFiled(b *books, m *member, fail report) {
+	count := map[int64]int64{} // by dead letter
+	for _, pos := range slices.Sorted(maps.Keys(m.filed)) {
+		letters := m.filed[pos]
+		for _, l := range letters {
+			count[l.ID]++
+		}
+		if e := w.events[pos]; !m.owed(e) {
+			fail("endpoint %d: event %d is filed, and was not owed: %+v", m.id, pos, letters)
+		}
+		if m.handled {
+			continue
+		}
+		first := deliveryID{m.id, pos, 0}
+		if len(letters) > 1 || slices.ContainsFunc(b.attempts[first], func(a attemptRow) bool { return a.outcome == Delivered }) {
+			fail("endpoint %d: event %d is filed as %+v; %s", m.id, pos, letters, w.lineOf(b, first))
+		}
+		if tried := len(b.attempts[first]); letters[0].Attempts != tried {
+			fail("endpoint %d: event %d is filed with %d attempts, %d are on record", m.id, pos, letters[0].Attempts, tried)
+		}
+	}
+	for _, d := range b.letters[m.id] {
+		urgently := int64(0)
+		if d.PosFrom == d.PosTo && urgent(w.events[d.PosFrom]) {
+			urgently = 1
+		}
+		if n := count[d.ID]; n > d.Count || !m.handled && n != d.Count-urgently {
+			fail("endpoint %d: of dead letter %+v %d events are filed", m.id, d, n)
+		}
 	}
 }
 
@@ -1311,7 +1447,9 @@ func (w *world) checkOrder(b *books, fail report) {
 		if g.pos < last[s] {
 			fail("endpoint %d, replay %d, %s: event %d was sent after event %d; %s", g.owner, g.replay, g.key, g.pos, last[s], w.lineOf(b, deliveryID{g.owner, g.pos, g.replay}))
 		}
-		last[s] = g.pos
+		if !g.behind || g.outcome == Delivered { // else both are tried again, in order
+			last[s] = g.pos
+		}
 	}
 	type delivered struct {
 		deliveryID

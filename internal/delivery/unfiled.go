@@ -14,7 +14,7 @@ import (
 
 // Unfiled returns up to n events of dead letters of an event subscription that
 // Filed was not called for, in an order that stays: those of a range one by one.
-// What is not kept any more is left out. It costs one look into an index where
+// What is not kept any more is left out, and what was sent to try the receiver. It costs one look into an index where
 // there is none. An endpoint that is not there has none.
 func (e *Engine) Unfiled(ctx context.Context, endpoint int64, n int) ([]ring.Letter, error) {
 	e.mu.Lock()
@@ -50,9 +50,9 @@ func (e *Engine) Unfiled(ctx context.Context, endpoint int64, n int) ([]ring.Let
 		}
 		for i, d := range page {
 			after = d.ID
-			switch {
-			case entries[i].Event != nil:
-				letters = append(letters, d.letter(endpoint, entries[i].Event, d.PosTo))
+			switch ev := entries[i].Event; {
+			case ev != nil && !urgent(ev):
+				letters = append(letters, d.letter(endpoint, ev, d.PosTo))
 			case d.PosFrom == d.PosTo:
 				nothing = append(nothing, ring.Letter{ID: d.ID, Upto: d.PosTo})
 			default:

@@ -73,7 +73,7 @@ func samples() []sample {
 		{"push", cloudSample(Push), acme, "Microsoft.ContainerRegistry.ImagePushed", "team/api:1.4.2", nine + `"action":"push",` + tagged + url + `},` + request + end},
 		{"push by digest", untagged, acme, "Microsoft.ContainerRegistry.ImagePushed", "team/api@sha256:9f86", nine + `"action":"push","target":{` + image + url + `},` + request + end},
 		{"push by nobody, nowhere", nobody, acme, "Microsoft.ContainerRegistry.ImagePushed", "team/api:1.4.2", nine + `"action":"push",` + tagged + url + `},` + request + source},
-		{"push in an old record", old, acme, "Microsoft.ContainerRegistry.ImagePushed", "team/api:1.4.2", nine + `"action":"push",` + tagged + `},` + request + actor + `,"location":"westus"`},
+		{"push in an old record", old, acme, "Microsoft.ContainerRegistry.ImagePushed", "team/api:1.4.2", nine + `"action":"push",` + tagged + `},` + strings.Replace(request, `,"addr":"192.0.2.7"`, "", 1) + actor + `,"location":"westus"`},
 		{"delete", cloudSample(Delete), acme, "Microsoft.ContainerRegistry.ImageDeleted", "team/api",
 			nine + `"action":"delete","target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:9f86","repository":"team/api"},` + strings.Replace(request, "PUT", "DELETE", 1) + end},
 		{"quarantine", cloudSample(Quarantine), acme, "Dockbell.Registry.Quarantined", "team/api:1.4.2",
@@ -137,8 +137,12 @@ func TestCloudEventBatch(t *testing.T) {
 		for _, s := range all[:n] {
 			events, texts = append(events, s.event), append(texts, s.cloud(""))
 		}
-		if got, want := string(CloudEventBatch(events...)), "["+strings.Join(texts, ",")+"]"; got != want {
+		got := CloudEventBatch(events...)
+		if want := "[" + strings.Join(texts, ",") + "]"; string(got) != want {
 			t.Errorf("%d events:\ngot  %s\nwant %s", n, got, want)
+		}
+		if valid := mustBeBatch(t, got); len(valid) != n {
+			t.Errorf("%d events are read of %d", len(valid), n)
 		}
 	}
 }

@@ -2,8 +2,8 @@ package event
 
 import "strings"
 
-// The types of events. Those of Azure's registries
-// are Event Grid's; what Event Grid has no type for has one of ours.
+// The types of events. Those of Azure's registries are Event Grid's; what Event Grid
+// has no type for has one of ours.
 var eventTypes = map[Action]string{
 	Push:             "Microsoft.ContainerRegistry.ImagePushed",
 	Delete:           "Microsoft.ContainerRegistry.ImageDeleted",
@@ -80,7 +80,9 @@ func newEventData(e *Event) eventData {
 	if data.Request == nil {
 		return data
 	}
-	data.Request.Addr = cut(e.Request.Addr, maxAddr)
+	if e.Registry.Scheme != "" { // an old record is encoded as it was
+		data.Request.Addr = cut(e.Request.Addr, maxAddr)
+	}
 	if e.Actor != "" {
 		data.Actor = &named{cut(e.Actor, maxText)}
 	}

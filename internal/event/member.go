@@ -24,15 +24,11 @@ func (c *Content) Member(k Key) any {
 	if int(k) >= len(members) {
 		return nil
 	}
-	switch v := members[k].of(&c.c).(type) {
-	case string:
-		if v == "" && !members[k].always {
-			return nil // left out
-		}
-		return v
-	default:
-		return v
+	v := members[k].of(&c.c)
+	if v == "" && !members[k].always {
+		return nil // left out
 	}
+	return v
 }
 
 // Object stands for a member that has members.

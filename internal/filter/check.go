@@ -58,10 +58,14 @@ func checkType(name string) error {
 
 // name says which condition it is that is wrong.
 func (c *Condition) name(i int) string {
-	if c.Key == "" {
-		return fmt.Sprintf("advanced filter %d (%s)", i+1, clip(string(c.Operator)))
+	name := fmt.Sprintf("advanced filter %d", i+1)
+	switch operator, key := clip(string(c.Operator)), clip(c.Key); {
+	case operator != "" && key != "":
+		return name + " (" + operator + " of " + key + ")"
+	case operator+key != "":
+		return name + " (" + operator + key + ")"
 	}
-	return fmt.Sprintf("advanced filter %d (%s of %s)", i+1, clip(string(c.Operator)), clip(c.Key))
+	return name
 }
 
 // check returns what is wrong with a condition, to be read after its name.

@@ -74,6 +74,8 @@ var heavy = map[string][]string{
 	"oras.land/oras-go/":        {"internal/app", "internal/importing"}, // to push the demo's image; to pull others
 	"sigs.k8s.io/yaml":          {"internal/chart"},
 	"github.com/Masterminds/":   {"internal/chart"},
+	"github.com/nats-io/":       {"internal/sink"},
+	"github.com/twmb/":          {"internal/sink"},
 	"github.com/cloudevents/":   {}, // tests only
 	"github.com/Azure/":         {}, // tests only
 }

@@ -79,6 +79,13 @@ func unsecured(address string, err error) *failure {
 	return &failure{class: class, message: message}
 }
 
+// alerted reports whether the other side ended a TLS connection with an alert: it may
+// refuse our certificate after the handshake.
+func alerted(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
 func timedOut(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()

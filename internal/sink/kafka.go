@@ -42,8 +42,9 @@ type kafkaBroker struct {
 	client *kgo.Client
 
 	mu      sync.Mutex
-	trouble *failure        // of the last connection that was not made
-	at      time.Time       // that it was not
+	trouble *failure        // of the last connection that was not made, nil for none
+	named   bool            // it was to be to a broker that the cluster names
+	at      time.Time       // that it was not made
 	proven  map[string]bool // topics that took the last records
 }
 
@@ -108,6 +109,7 @@ func (b *kafkaBroker) dial(ctx context.Context, network, address string) (net.Co
 		return nil, err
 	}
 	if b.tls == nil {
+		b.connected()
 		return conn, nil
 	}
 	config := b.tls.Clone()
@@ -118,7 +120,17 @@ func (b *kafkaBroker) dial(ctx context.Context, network, address string) (net.Co
 		b.note(ctx, address, unsecured(address, err))
 		return nil, err
 	}
+	b.connected()
 	return secure, nil
+}
+
+// connected forgets that another of the configured addresses was of no use.
+func (b *kafkaBroker) connected() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.named {
+		b.trouble = nil
+	}
 }
 
 // note keeps why there is no connection: the client knows of it only that it should
@@ -127,12 +139,13 @@ func (b *kafkaBroker) note(ctx context.Context, address string, f *failure) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return
 	}
-	if !slices.Contains(b.server.Addresses, address) {
+	named := !slices.Contains(b.server.Addresses, address)
+	if named {
 		f.message += " (" + b.server.Addresses[0] + " gives that address for a broker of its cluster)"
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.trouble, b.at = f, time.Now()
+	b.trouble, b.named, b.at = f, named, time.Now()
 }
 
 // since returns a copy of the trouble there was since start, or nil.
@@ -287,6 +300,8 @@ func (b *kafkaBroker) explain(ctx context.Context, topic string, start time.Time
 		return &failure{class: outbound.Protocol, message: a + " closed the connection as soon as it was spoken to: check whether it takes connections " + b.manner()}
 	case errors.Is(err, kgo.ErrRecordRetries), errors.Is(err, kgo.ErrRecordTimeout):
 		return answered(http.StatusServiceUnavailable, a+" did not take the record for topic "+topic+", however often it was tried")
+	case hungUp(err) && b.server.Mechanism != "": // old brokers say so that they know nobody of that name
+		return &failure{class: outbound.Protocol, message: a + " closed the connection before it answered: check user name and password, and whether it takes connections " + b.manner()}
 	case hungUp(err):
 		return &failure{class: outbound.Protocol, message: a + " closed the connection before it answered"}
 	}

@@ -23,9 +23,10 @@ import (
 const messageID = nats.MsgIdHdr
 
 const (
-	// maxUnasked is what a server may send between two publishes, and during one, in
-	// bytes: what it says of itself, pings and acknowledgements.
+	// maxUnasked is what a server may send until the next publish, in bytes: what it
+	// says of itself, and pings. For each message come maxAck.
 	maxUnasked = 1 << 20
+	maxAck     = 1 << 10
 
 	pingEvery   = 20 * time.Second // finds connections that are dead without having ended
 	writeWithin = 10 * time.Second // what is taken off our hands slower than that ends the connection
@@ -218,7 +219,7 @@ func (d *natsDialer) explain(err error) *failure {
 		return silent(a, "")
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return &failure{class: outbound.TLSFailed, message: a + " offers no TLS: have it do so, or publish without"}
-	case errors.Is(err, nats.ErrTLS):
+	case errors.Is(err, nats.ErrTLS) || alerted(err):
 		return unsecured(a, err)
 	case slices.ContainsFunc(unauthorized, func(e error) bool { return errors.Is(err, e) }):
 		return answered(http.StatusUnauthorized, a+" does not take these credentials"+wrongCredentials)
@@ -251,7 +252,7 @@ func (l *natsLink) isEnded() bool {
 
 // publish sends all messages and waits for the acknowledgement of each.
 func (l *natsLink) publish(ctx context.Context, messages []Message) (map[string]string, *failure) {
-	l.wire.refill()
+	l.wire.refill(len(messages))
 	inbox := nats.NewInbox()
 	w := l.wait(inbox, messages)
 	defer l.unwait(w)
@@ -462,7 +463,8 @@ type metered struct {
 	read atomic.Int64
 }
 
-func (m *metered) refill() { m.read.Store(0) }
+// refill is called before messages are sent that are to be acknowledged.
+func (m *metered) refill(messages int) { m.read.Store(-int64(messages) * maxAck) }
 
 func (m *metered) Read(b []byte) (int, error) {
 	n, err := m.Conn.Read(b)

@@ -220,9 +220,9 @@ func (d Destination) over(old Destination) (Destination, error) {
 		}
 		d.Attributes[i].Value = old.Attributes[at].Value
 	}
-	if d.Broker != nil && old.Broker != nil && same {
+	if d.Broker != nil {
 		b := *d.Broker
-		if slices.Equal(b.Servers, old.Broker.Servers) { // credentials are for those they were given for
+		if d.sameReceiver(old) { // credentials are for those they were given for
 			for _, secret := range []struct{ given, was *string }{
 				{&b.Password, &old.Broker.Password}, {&b.Token, &old.Broker.Token}, {&b.Creds, &old.Broker.Creds},
 			} {
@@ -233,6 +233,9 @@ func (d Destination) over(old Destination) (Destination, error) {
 			if b.TLS == nil && b.Secure {
 				b.TLS = old.Broker.TLS
 			}
+		}
+		if slices.Contains([]string{b.Password, b.Token, b.Creds}, Hidden) {
+			return Destination{}, invalid("a credential is %q, which stands for the one there is, and there is none for these servers: give it", Hidden)
 		}
 		d.Broker = &b
 	}
@@ -245,8 +248,8 @@ func (d Destination) sameReceiver(old Destination) bool {
 	if d.Type != old.Type {
 		return false
 	}
-	if d.Broker != nil && old.Broker != nil {
-		return slices.Equal(d.Broker.Servers, old.Broker.Servers)
+	if d.Broker != nil {
+		return old.Broker != nil && slices.Equal(d.Broker.Servers, old.Broker.Servers)
 	}
 	return outbound.HostOf(d.URL) == outbound.HostOf(old.URL)
 }
@@ -345,7 +348,15 @@ func (b *Broker) check(t Type) error {
 	case b.TLS != nil && !b.Secure:
 		return invalid("there are certificates for a broker without TLS: switch TLS on, or leave them out")
 	}
-	return nil
+	server := b.server(t)
+	err := server.Check()
+	if err == nil {
+		err = sink.CheckTopic(server.Kind, b.Topic)
+	}
+	if err == nil {
+		return nil
+	}
+	return invalid("%s", fault.As(err).Message)
 }
 
 // server returns the broker as package sink knows it.

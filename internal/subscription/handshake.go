@@ -42,12 +42,21 @@ const askAgainAfter = 5 * time.Second
 
 // mayRing checks that a destination may be rung at all.
 func (s *Store) mayRing(d Destination) error {
-	if d.Type != WebHook {
-		return nil // whoever dials decides
+	if d.Broker != nil {
+		for _, address := range d.Broker.Servers {
+			if err := s.CheckBroker(address); err != nil {
+				return unusable(err, "the server "+clip(address))
+			}
+		}
+		return nil
 	}
-	err := s.CheckURL(d.URL)
+	return unusable(s.CheckURL(d.URL), "the endpointUrl")
+}
+
+// unusable is the fault of whoever gave an address that may not be rung.
+func unusable(err error, what string) error {
 	if f := fault.As(err); err != nil && f.Kind != fault.Internal {
-		return invalid("the endpointUrl cannot be used: %s", strings.Replace(f.Message, "the service URI", "it", 1))
+		return invalid("%s cannot be used: %s", what, strings.Replace(f.Message, "the service URI", "it", 1))
 	}
 	return err
 }

@@ -57,9 +57,13 @@ type Options struct {
 	CheckURL  func(string) error // decides whether an address may be saved
 	Poster    Poster             // for handshakes
 	Brokers   Brokers
-	Letters   Letters
-	Log       *slog.Logger
-	Version   string // of this program, for the User-Agent
+
+	// CheckBroker is CheckURL for host:port of a broker.
+	CheckBroker func(string) error
+
+	Letters Letters
+	Log     *slog.Logger
+	Version string // of this program, for the User-Agent
 
 	// Source returns a hosted registry as its events name it.
 	Source func(registryID int64) event.Registry
@@ -183,7 +187,7 @@ func (s *Store) Patch(ctx context.Context, reg Registry, name string, change Cha
 // replace puts next, which was checked, in the place of old, which may be none, once
 // its receiver agrees.
 func (s *Store) replace(ctx context.Context, reg Registry, old, next record, by Actor) (Subscription, error) {
-	if next.whole.URL != old.whole.URL {
+	if next.whole.URL != old.whole.URL || next.whole.Broker != nil {
 		if err := s.mayRing(next.whole); err != nil {
 			return Subscription{}, err
 		}

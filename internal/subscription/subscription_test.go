@@ -27,6 +27,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/seal"
+	"github.com/dockbell/dockbell/internal/sink"
 	"github.com/dockbell/dockbell/internal/sqldb"
 	"github.com/dockbell/dockbell/internal/sqldb/sqldbtest"
 )
@@ -61,6 +62,40 @@ type world struct {
 	asked     []outbound.Request
 	answer    func(outbound.Request) outbound.Result // to questions; nil: nobody listens
 	folder    string
+
+	published []published
+	letters   []ring.Letter // unfiled
+
+	filingFails bool
+}
+
+type published struct {
+	server  sink.Server
+	message sink.Message
+}
+
+func (w *world) Publish(_ context.Context, s sink.Server, m sink.Message, _ time.Duration) outbound.Result {
+	w.published = append(w.published, published{s, m})
+	return outbound.Result{Answer: outbound.NewAnswer(200, nil)}
+}
+
+func (w *world) Unfiled(_ context.Context, endpoint int64, n int) (found []ring.Letter, err error) {
+	for _, l := range w.letters {
+		if l.Endpoint == endpoint && len(found) < n {
+			found = append(found, l)
+		}
+	}
+	return found, nil
+}
+
+func (w *world) Filed(_ context.Context, letters []ring.Letter) error {
+	if w.filingFails {
+		return errors.New("the database does not answer")
+	}
+	w.letters = slices.DeleteFunc(w.letters, func(l ring.Letter) bool {
+		return slices.ContainsFunc(letters, func(f ring.Letter) bool { return f.Key == l.Key })
+	})
+	return nil
 }
 
 // rang is an event and who it was owed to when it committed.
@@ -104,7 +139,7 @@ func (w *world) open(db *sqldb.DB) {
 	}
 	w.Store, err = Open(w.t.Context(), Options{
 		DB: db, Key: key, Endpoints: w.endpoints, Outbox: outbox.New(func(outbox.Entry) {}), Version: "1.2.3", Poster: w, Folder: w.folder,
-		CheckURL: outbound.Policy{Loopback: true}.CheckURL,
+		CheckURL: outbound.Policy{Loopback: true}.CheckURL, CheckBroker: outbound.Policy{Loopback: true}.CheckBroker, Brokers: w, Letters: w,
 		Source: func(id int64) event.Registry {
 			name := map[int64]string{1: "contoso", 2: "fabrika"}[id]
 			return event.Registry{ID: id, Name: name, LoginServer: name + ".example.net:5000", ResourceID: idOf(name), Location: "eastus"}
@@ -701,4 +736,180 @@ func (w *world) path() (path string) {
 		w.t.Fatal(err)
 	}
 	return path
+}
+
+// TestBrokers: what is published of an event, and what is not shown of a broker.
+func TestBrokers(t *testing.T) {
+	w := newWorld(t, sqldbtest.SQLite(t)())
+	headers := func(m sink.Message) map[string]string {
+		all := map[string]string{}
+		for _, f := range m.Header {
+			all[f.Name] = f.Value
+		}
+		return all
+	}
+	for name, c := range map[string]struct {
+		to     Destination
+		key    string
+		header map[string]string
+		body   []byte
+	}{
+		"nats": {
+			Destination{Type: NatsJetStream, Broker: &Broker{Servers: []string{"127.0.0.1:4222"}, Topic: "registry.events", Token: "hunter2", Key: KeySubject}},
+			"team/api:v1", map[string]string{"Content-Type": event.StructuredType, "X-Env": "prod"}, event.CloudEvent(pushed("team/api", "v1")),
+		},
+		"nats-binary": {
+			Destination{Type: NatsJetStream, Broker: &Broker{Servers: []string{"127.0.0.1:4222"}, Topic: "registry.events", Binary: true, Key: KeyNone}},
+			"", map[string]string{"ce-type": "Microsoft.ContainerRegistry.ImagePushed", "ce-datacontenttype": "application/json"}, nil,
+		},
+		"kafka": {
+			Destination{Type: Kafka, Broker: &Broker{Servers: []string{"127.0.0.1:9092"}, Topic: "registry", Username: "u", Password: "hunter2", Mechanism: "PLAIN"}},
+			"team/api", map[string]string{"content-type": event.StructuredType}, event.CloudEvent(pushed("team/api", "v1")),
+		},
+		"kafka-binary": {
+			Destination{Type: Kafka, Broker: &Broker{Servers: []string{"127.0.0.1:9092"}, Topic: "registry", Binary: true}},
+			"team/api", map[string]string{"ce_type": "Microsoft.ContainerRegistry.ImagePushed", "content-type": event.BinaryType}, nil,
+		},
+	} {
+		c.to.Attributes = []Attribute{{Name: "X-Env", Value: "prod"}, {Name: "X-Secret", Value: "hunter2", Secret: true}}
+		sub := w.put(name, Definition{Destination: &c.to})
+		if text := toJSON(sub); strings.Contains(text, "hunter2") || sub.State != Succeeded || sub.Schema != CloudEventSchema {
+			t.Errorf("%s: %s", name, text)
+		}
+		for _, replay := range []int64{0, 7} {
+			req, ok := w.Request(ring.Call{Endpoint: sub.ID, Event: pushed("team/api", "v1"), Replay: replay})
+			if !ok || req.Publish == nil {
+				t.Fatalf("%s: %v, %+v", name, ok, req)
+			}
+			req.Publish(t.Context(), &req)
+		}
+		first, again := w.published[len(w.published)-2].message, w.published[len(w.published)-1].message
+		if string(first.Key) != c.key || first.Topic != c.to.Broker.Topic || first.ID == again.ID || !strings.HasPrefix(again.ID, first.ID) {
+			t.Errorf("%s: key %q, topic %s, ids %s and %s", name, first.Key, first.Topic, first.ID, again.ID)
+		}
+		if c.body != nil && !bytes.Equal(c.body, first.Body) {
+			t.Errorf("%s: %s", name, first.Body)
+		}
+		got := headers(first)
+		for field, want := range c.header {
+			if got[field] != want {
+				t.Errorf("%s: %s is %q, want %q", name, field, got[field], want)
+			}
+		}
+		if terms, _ := w.Terms(1, sub.ID); terms.Answers != ring.OfBrokers || terms.Order != ring.PerTag || terms.Batch.Events > 1 {
+			t.Errorf("%s: terms %+v", name, terms)
+		}
+	}
+	if len(w.asked) > 0 {
+		t.Error("a broker was asked whether it agrees")
+	}
+
+	// Who changes the topic need not know the password; who changes the server has to.
+	change := Destination{Type: Kafka, Broker: &Broker{Servers: []string{"127.0.0.1:9092"}, Topic: "other", Username: "u", Password: Hidden, Mechanism: "PLAIN"}}
+	if _, err := w.Patch(t.Context(), contoso, "kafka", Change{Destination: &change}, ada); err != nil {
+		t.Fatal(err)
+	}
+	req, _ := w.Request(ring.Call{Endpoint: must(w.Get(t.Context(), contoso, "kafka")).ID, Event: pushed("team/api", "v1")})
+	req.Publish(t.Context(), &req)
+	if p := w.published[len(w.published)-1]; p.server.Password != "hunter2" || p.message.Topic != "other" {
+		t.Errorf("published with %q to %s", p.server.Password, p.message.Topic)
+	}
+	change.Broker.Servers, change.Attributes = []string{"127.0.0.1:9999"}, []Attribute{}
+	_, err := w.Patch(t.Context(), contoso, "kafka", Change{Destination: &change}, ada)
+	refused(t, err, fault.Invalid, "InvalidRequest", "Hidden")
+	change.Broker.Servers, change.Broker.Password = []string{"10.0.0.1:9092"}, "new"
+	_, err = w.Patch(t.Context(), contoso, "kafka", Change{Destination: &change}, ada)
+	refused(t, err, fault.Invalid, "InvalidRequest", "10.0.0.1", "--allow-destinations")
+}
+
+// TestDeadLetterFiles: where Event Grid has them, with what it adds, each once also
+// when nobody could take note of it.
+func TestDeadLetterFiles(t *testing.T) {
+	w := newWorld(t, sqldbtest.SQLite(t)())
+	w.answer = agrees
+	def := definition()
+	def.DeadLetters = &DeadLetterStore{Container: "dead"}
+	sub, other := w.put("on-push", def), w.put("no-store", definition())
+	at := time.Date(2026, 3, 4, 9, 30, 0, 0, time.UTC)
+	for i := range 250 {
+		l := ring.Letter{
+			Key: fmt.Sprintf("1-%d", i), Endpoint: sub.ID, Event: pushed("team/api", fmt.Sprint(i)), Reason: "MaxDeliveryAttemptsExceeded", At: at,
+			Attempts: 6, LastOutcome: "NotFound", LastStatus: 404, LastAttempt: at,
+		}
+		w.letters = append(w.letters, l)
+		l.Key, l.Endpoint = "2-"+l.Key, other.ID
+		w.letters = append(w.letters, l)
+	}
+	h := w.hook(1, sub.ID)
+	w.filingFails = true
+	if err := w.fileAll(t.Context(), h); err == nil {
+		t.Fatal("that nobody takes note is no error")
+	}
+	w.filingFails = false
+	if err := w.fileAll(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.fileAll(t.Context(), w.hook(1, other.ID)); err != nil || len(w.letters) != 250 {
+		t.Errorf("%v; %d letters are left, want the 250 of the one without a store", err, len(w.letters))
+	}
+	files := must(filepath.Glob(filepath.Join(w.folder, "dead/ON-PUSH/2026/3/4/9/*")))
+	var tags []string
+	for _, name := range files {
+		var events []struct {
+			Reason   string `json:"deadLetterReason"`
+			Attempts int    `json:"deliveryAttempts"`
+			Outcome  string `json:"lastDeliveryOutcome"`
+			Status   int    `json:"lastHttpStatusCode"`
+			Data     struct {
+				Target struct{ Tag string }
+			}
+		}
+		if err := json.Unmarshal(must(os.ReadFile(name)), &events); err != nil || filepath.Ext(name) != ".json" {
+			t.Fatal(name, err)
+		}
+		for _, e := range events {
+			if e.Reason != "MaxDeliveryAttemptsExceeded" || e.Attempts != 6 || e.Outcome != "NotFound" || e.Status != 404 {
+				t.Errorf("%+v", e)
+			}
+			tags = append(tags, e.Data.Target.Tag)
+		}
+	}
+	slices.Sort(tags)
+	if len(files) != 3 || len(tags) != 250 || len(slices.Compact(tags)) != 250 {
+		t.Errorf("%d files have %d letters", len(files), len(tags))
+	}
+}
+
+// TestTold: files are written when the engine tells of letters, and at the start.
+func TestTold(t *testing.T) {
+	w := newWorld(t, sqldbtest.SQLite(t)())
+	w.answer = agrees
+	def := definition()
+	def.DeadLetters = &DeadLetterStore{Container: "dead"}
+	sub := w.put("on-push", def)
+	letter := ring.Letter{Key: "1-1", Endpoint: sub.ID, Event: pushed("team/api", "v1"), Reason: "Gone", At: time.Now()}
+	w.letters = []ring.Letter{letter}
+	done := make(chan struct{})
+	w.Store.Letters = notingLetters{w, func() { done <- struct{}{} }}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { w.Run(ctx); close(ended) }()
+	<-done
+	w.letters = []ring.Letter{{Key: "1-2", Endpoint: sub.ID, Event: pushed("team/api", "v2"), Reason: "Gone", At: time.Now()}}
+	w.DeadLettered(sub.ID)
+	<-done
+	cancel()
+	<-ended
+}
+
+// notingLetters tells when letters were filed.
+type notingLetters struct {
+	*world
+	filed func()
+}
+
+func (n notingLetters) Filed(ctx context.Context, letters []ring.Letter) error {
+	err := n.world.Filed(ctx, letters)
+	n.filed()
+	return err
 }
