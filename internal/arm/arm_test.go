@@ -127,7 +127,7 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request) (arm.Caller, error) { return caller{name: "dockbell"}, nil }}
 	log := slog.New(slog.NewTextHandler(&p.logged, nil))
 	subscriptions, err = subscribing.Open(ctx, subscribing.Options{
-		DB: db, Key: key, Endpoints: options.Endpoints, Outbox: options.Outbox, CheckURL: policy.CheckURL, Poster: &p.receivers, Version: "1.2.3",
+		DB: db, Key: key, Endpoints: options.Endpoints, Outbox: options.Outbox, CheckURL: policy.CheckURL, CheckBroker: policy.CheckBroker, Poster: &p.receivers, Version: "1.2.3",
 		Source: options.Source, URL: func(int64) string { return "https://contoso.azurecr.example" }, Folder: t.TempDir(), Log: options.Log,
 	})
 	if err != nil {
