@@ -226,7 +226,7 @@ func (d Destination) over(old Destination) (Destination, error) {
 			for _, secret := range []struct{ given, was *string }{
 				{&b.Password, &old.Broker.Password}, {&b.Token, &old.Broker.Token}, {&b.Creds, &old.Broker.Creds},
 			} {
-				if *secret.given == "" || *secret.given == Hidden {
+				if *secret.given == Hidden {
 					*secret.given = *secret.was
 				}
 			}
@@ -283,6 +283,12 @@ func (d *Destination) check() error {
 	for i, a := range d.Attributes {
 		if err := a.check(); err != nil {
 			return err
+		}
+		if d.Broker != nil && a.SourceField == "" {
+			field := sink.Field{Name: http.CanonicalHeaderKey(a.Name), Value: a.Value}
+			if err := sink.CheckField(d.Broker.server(d.Type).Kind, field); err != nil {
+				return invalid("%s", fault.As(err).Message)
+			}
 		}
 		for _, b := range d.Attributes[:i] {
 			if strings.EqualFold(a.Name, b.Name) {
