@@ -25,7 +25,7 @@ func TestRetentionDue(t *testing.T) {
 		return tenant.Registry{ID: id, SKU: tenant.Premium, Settings: settings}
 	}
 	none := tenant.Registry{ID: 9, SKU: tenant.Premium, Settings: tenant.Settings{}}
-	due := retentionDue{}
+	due := policiesDue{}
 	for i, step := range []struct {
 		after      time.Duration
 		registries []tenant.Registry
@@ -40,7 +40,7 @@ func TestRetentionDue(t *testing.T) {
 		{64 * time.Minute, []tenant.Registry{policy(1, "8", "2026-03-01T12:02:30Z"), policy(2, "0", "2026-03-01T12:01:30Z")}, []int64{2}}, // it was gone meanwhile
 	} {
 		var got []int64
-		for _, r := range due.next(step.registries, start.Add(step.after)) {
+		for _, r := range due.next(step.registries, start.Add(step.after), retention) {
 			got = append(got, r.ID)
 		}
 		if len(got) != len(step.want) || len(got) > 0 && got[0] != step.want[0] {
@@ -79,7 +79,7 @@ func TestRetain(t *testing.T) {
 		t.Fatal(err)
 	}
 	day := 24 * time.Hour
-	due := retentionDue{}
+	due := policiesDue{}
 	retain := func(after time.Duration) {
 		t.Helper()
 		s.retain(context.Background(), time.Now().Add(after), due)
