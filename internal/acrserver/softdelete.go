@@ -10,7 +10,7 @@ import (
 )
 
 // The answers about what was deleted. Azure's client reads digest, tag and deletedAt of
-// them, and hands the rest on.
+// them, works out expiresAfter itself, and hands the rest on.
 type (
 	deletedTagsAnswer struct {
 		Registry  string            `json:"registry"`
@@ -30,10 +30,11 @@ type (
 	}
 
 	deletedTagEntry struct {
-		Tag       oci.Tag    `json:"tag"`
-		Digest    oci.Digest `json:"digest"`
-		DeletedAt string     `json:"deletedAt"`
-		DeletedBy string     `json:"deletedBy"`
+		Tag          oci.Tag    `json:"tag"`
+		Digest       oci.Digest `json:"digest"`
+		DeletedAt    string     `json:"deletedAt"`
+		DeletedBy    string     `json:"deletedBy"`
+		ExpiresAfter string     `json:"expiresAfter"`
 	}
 	deletedManifestEntry struct {
 		Digest            oci.Digest          `json:"digest"`
@@ -42,6 +43,7 @@ type (
 		CreatedTime       string              `json:"createdTime"`
 		DeletedAt         string              `json:"deletedAt"`
 		DeletedBy         string              `json:"deletedBy"`
+		ExpiresAfter      string              `json:"expiresAfter"`
 		Tags              []oci.Tag           `json:"tags,omitempty"`
 		QuarantineState   oci.QuarantineState `json:"quarantineState,omitempty"`
 		QuarantineDetails string              `json:"quarantineDetails,omitempty"` // JSON
@@ -75,7 +77,7 @@ func (c *call) listDeletedManifests() error {
 func newDeletedManifest(m oci.DeletedManifest) deletedManifestEntry {
 	e := deletedManifestEntry{
 		Digest: m.Digest, MediaType: m.MediaType, CreatedTime: timestamp(m.CreatedAt),
-		DeletedAt: timestamp(m.DeletedAt), DeletedBy: m.DeletedBy, Tags: m.Tags,
+		DeletedAt: timestamp(m.DeletedAt), DeletedBy: m.DeletedBy, ExpiresAfter: timestamp(m.ExpiresAt), Tags: m.Tags,
 		QuarantineState: m.Quarantine, QuarantineDetails: m.QuarantineDetails,
 	}
 	if m.ArtifactType != oci.MediaTypeImageConfig && m.ArtifactType != oci.MediaTypeDockerConfig { // else it is an image
@@ -108,7 +110,7 @@ func (c *call) listDeletedTags() error {
 	}
 	answer := deletedTagsAnswer{c.service, c.repo, make([]deletedTagEntry, len(found))}
 	for i, t := range found {
-		answer.Tags[i] = deletedTagEntry{t.Name, t.Digest, timestamp(t.DeletedAt), t.DeletedBy}
+		answer.Tags[i] = deletedTagEntry{t.Name, t.Digest, timestamp(t.DeletedAt), t.DeletedBy, timestamp(t.ExpiresAt)}
 	}
 	return c.write(http.StatusOK, answer)
 }

@@ -24,10 +24,10 @@ func TestSoftDelete(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const start, entry = `{"registry":"contoso.example:5000","imageName":"team/web",`, `"createdTime":"T","deletedAt":"T","deletedBy":"contoso"`
+	const start, entry = `{"registry":"contoso.example:5000","imageName":"team/web",`, `"createdTime":"T","deletedAt":"T","deletedBy":"contoso","expiresAfter":"T"`
 	ofImage := fmt.Sprintf(`{"digest":%q,"mediaType":%q,`+entry+`,"tags":["v1"]}`, image.Digest, image.MediaType)
 	ofIndex := fmt.Sprintf(`{"digest":%q,"mediaType":%q,`+entry+`,"tags":["all"]}`, index.Digest, index.MediaType)
-	ofTags := fmt.Sprintf(`{"tag":"all","digest":%q,"deletedAt":"T","deletedBy":"contoso"},{"tag":"v1","digest":%q,"deletedAt":"T","deletedBy":"contoso"}`, index.Digest, image.Digest)
+	ofTags := fmt.Sprintf(`{"tag":"all","digest":%q,"deletedAt":"T","deletedBy":"contoso","expiresAfter":"T"},{"tag":"v1","digest":%q,"deletedAt":"T","deletedBy":"contoso","expiresAfter":"T"}`, index.Digest, image.Digest)
 	const root = "/acr/v1/_deleted/"
 	for path, want := range map[string]string{
 		"_catalog":             `{"repositories":["team/web"]}`,

@@ -188,7 +188,8 @@ func (s *Server) contents(reg tenant.Registry, caller registry.Caller, seesQuara
 	case reg.Quarantine():
 		caller.Quarantine = registry.Hidden
 	}
-	caller.SoftDelete = reg.SoftDeletePolicy().Enabled
+	kept := reg.SoftDeletePolicy()
+	caller.SoftDelete, caller.DeletedFor = kept.Enabled, kept.Lifetime()
 	return s.registry.For(s.source(reg), caller)
 }
 

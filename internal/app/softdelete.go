@@ -17,8 +17,7 @@ func softDelete(r tenant.Registry) (on bool, updated time.Time) {
 // now, than their policies say.
 func (s *Server) purgeDeleted(ctx context.Context, now time.Time, due policiesDue) {
 	for _, r := range due.next(s.tenants.List(), now, softDelete) {
-		before := now.Add(-time.Duration(r.SoftDeletePolicy().Days) * 24 * time.Hour)
-		purged, err := s.registry.PurgeDeleted(ctx, s.source(r), before)
+		purged, err := s.registry.PurgeDeleted(ctx, s.source(r), now.Add(-r.SoftDeletePolicy().Lifetime()))
 		if ctx.Err() != nil {
 			return
 		}

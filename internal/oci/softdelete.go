@@ -44,8 +44,9 @@ type DeletedManifest struct {
 	ArtifactType string
 	CreatedAt    time.Time
 	DeletedAt    time.Time
-	DeletedBy    string // user name, or the policy that did it
-	Tags         []Tag  // that went with it, in byte order
+	DeletedBy    string    // user name, or the policy that did it
+	ExpiresAt    time.Time // when it is gone for good, as things are
+	Tags         []Tag     // that went with it, in byte order
 
 	Quarantine        QuarantineState // as for ManifestDetails
 	QuarantineDetails string
@@ -58,6 +59,7 @@ type DeletedTag struct {
 	Digest    Digest // of what it named
 	DeletedAt time.Time
 	DeletedBy string
+	ExpiresAt time.Time
 }
 
 // Restoring says which tags come back with a manifest.

@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/blob"
@@ -79,8 +80,10 @@ type Caller struct {
 	// Quarantine is what of the registry is held back, and from this caller.
 	Quarantine Quarantine
 
-	// SoftDelete says that what is deleted can be restored, until PurgeDeleted.
+	// SoftDelete says that what is deleted can be restored, until PurgeDeleted; and
+	// DeletedFor how long that is to be, also for what was deleted before.
 	SoftDelete bool
+	DeletedFor time.Duration
 
 	Cause string // why, where no client asked for it; empty: one did
 }

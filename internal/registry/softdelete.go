@@ -69,6 +69,7 @@ func (h *handle) DeletedManifests(ctx context.Context, repo oci.Repository, p oc
 		}
 		found, more = page(found, n)
 		for i, m := range found {
+			found[i].ExpiresAt = m.DeletedAt.Add(h.caller.DeletedFor)
 			went, err := tagsThatWent(tx, id, m.Digest)
 			if err != nil {
 				return err
@@ -93,6 +94,9 @@ func (h *handle) DeletedTags(ctx context.Context, repo oci.Repository, after oci
 		tags, err = deletedTags(tx, id, h.caller.Quarantine, after, n+1)
 		return err
 	})
+	for i, t := range tags {
+		tags[i].ExpiresAt = t.DeletedAt.Add(h.caller.DeletedFor)
+	}
 	tags, more = page(tags, n)
 	return tags, more, err
 }

@@ -22,6 +22,9 @@ type SoftDeletePolicy struct {
 	Updated time.Time // when the policy was last another
 }
 
+// Lifetime returns the days as a duration.
+func (p SoftDeletePolicy) Lifetime() time.Duration { return time.Duration(p.Days) * 24 * time.Hour }
+
 // SoftDeletePolicy returns the registry's.
 func (r Registry) SoftDeletePolicy() SoftDeletePolicy {
 	p := SoftDeletePolicy{Enabled: r.Settings.Get(softDeleteStatus) == "enabled", Updated: r.changedAt(softDeleteChanged)}
