@@ -85,7 +85,7 @@ type Caller struct {
 	SoftDelete bool
 	DeletedFor time.Duration
 
-	Cause string // why, where no client asked for it; empty: one did
+	Cause string // of the changes, as events tell it; empty: a client asked for just them
 }
 
 // For returns one hosted registry as the given caller's requests change it.

@@ -125,7 +125,7 @@ func (r *restorer) revive(dgst oci.Digest) (id int64, row manifestRow, err error
 		}
 	}
 	err = checkReferences(r.tx, r.repo, r.repository, parsed.References)
-	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) {
+	if fault.Is(err, fault.NotFound) {
 		err = oci.Unrestorable(dgst, err)
 	}
 	if err == nil {

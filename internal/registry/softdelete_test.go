@@ -295,6 +295,41 @@ func TestSoftDeleteRules(t *testing.T) {
 	})
 }
 
+// TestRestoredWaits: the push that a mark lets go tells of the restoration.
+func TestRestoredWaits(t *testing.T) {
+	t.Parallel()
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		db := open()
+		w := newWard(t, db, openStore(t, db, t.TempDir()), "app")
+		w.keep = true
+		for _, op := range []string{"push A v1", "pass A", "delete A", "restore A", "hold A", "delete A", "restore A", "pass A"} {
+			if err := w.do(op); err != nil {
+				t.Fatalf("%s: %v", op, err)
+			}
+		}
+		var got []string
+		for _, e := range eventLog(t, db) {
+			got = append(got, fmt.Sprint(e.Event.Action, e.Event.Cause))
+		}
+		if want := "quarantine push delete pushrestore delete quarantinerestore pushrestore"; strings.Join(got, " ") != want {
+			t.Errorf("rang %v, want %s", got, want)
+		}
+		// Its details are its own again.
+		details := `{"state":"scan passed"}`
+		if _, err := w.as(registry.Seen).SetQuarantine(bg, "app", w.digest("A"), oci.QuarantineChange{Details: &details}); err != nil {
+			t.Fatal(err)
+		}
+		for _, op := range []string{"delete A", "restore A"} {
+			if err := w.do(op); err != nil {
+				t.Fatalf("%s: %v", op, err)
+			}
+		}
+		if d, err := w.as(registry.Hidden).DescribeManifest(bg, "app", w.digest("A")); err != nil || d.Quarantine != oci.Passed || d.QuarantineDetails != details {
+			t.Errorf("%+v, %v", d, err)
+		}
+	})
+}
+
 // TestDeletedIsUnreachable deletes an image with all there is beside it, one by one and
 // with its repository, and looks for it on every path.
 func TestDeletedIsUnreachable(t *testing.T) {
