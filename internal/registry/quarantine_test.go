@@ -124,6 +124,8 @@ func (w *ward) do(op string) error {
 		})
 	case "close", "open": // the whole repository
 		return second(w.as(registry.NoQuarantine).SetRepositoryAttributes(bg, w.repo, attribute("write", words[0] == "open")))
+	case "seal":
+		return second(w.as(registry.NoQuarantine).SetManifestAttributes(bg, w.repo, w.digest(what), attribute("write", false)))
 	case "lock":
 		return second(w.as(registry.NoQuarantine).SetTagAttributes(bg, w.repo, oci.Tag(what), attribute("write", false)))
 	default:

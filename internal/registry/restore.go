@@ -70,13 +70,15 @@ func (r *restorer) restore(dgst oci.Digest, how oci.Restoring) error {
 	if err != nil {
 		return err
 	}
-	id, row, err := manifestThere(r.tx, r.repository, dgst)
+	id, row, locked, err := manifestThere(r.tx, r.repository, dgst)
 	there := err == nil
 	switch {
 	case errors.Is(err, sqldb.ErrNoRow):
 		id, row, err = r.revive(dgst)
 	case there && how.Tag == "":
 		err = oci.NotDeleted(r.repo, dgst)
+	case there:
+		err = locked.allow(lockWrite, thing{repo: r.repo, digest: dgst})
 	}
 	if err != nil {
 		return err
@@ -138,13 +140,14 @@ func (r *restorer) revive(dgst oci.Digest) (id int64, row manifestRow, err error
 		return 0, row, err
 	}
 	r.done.Manifests = append(r.done.Manifests, dgst)
-	return manifestThere(r.tx, r.repository, dgst)
+	id, row, _, err = manifestThere(r.tx, r.repository, dgst)
+	return id, row, err
 }
 
 // reviveChild is revive for what an index lists, unless it is there, or gone for good:
 // whether the index needs it, checkReferences tells.
 func (r *restorer) reviveChild(dgst oci.Digest) error {
-	if _, _, err := manifestThere(r.tx, r.repository, dgst); !errors.Is(err, sqldb.ErrNoRow) {
+	if _, _, _, err := manifestThere(r.tx, r.repository, dgst); !errors.Is(err, sqldb.ErrNoRow) {
 		return err
 	}
 	id, row, err := r.revive(dgst)

@@ -142,13 +142,13 @@ func deletedTagLocks(tx *sqldb.Tx, repository int64, tag oci.Tag, dgst oci.Diges
 	return locked, err
 }
 
-// manifestThere returns a manifest that is not deleted, without its bytes, or
-// sqldb.ErrNoRow.
-func manifestThere(tx *sqldb.Tx, repository int64, dgst oci.Digest) (id int64, row manifestRow, err error) {
+// manifestThere returns a manifest that is not deleted, without its bytes, and its locks,
+// or sqldb.ErrNoRow.
+func manifestThere(tx *sqldb.Tx, repository int64, dgst oci.Digest) (id int64, row manifestRow, locked locks, err error) {
 	row.digest = dgst
-	err = tx.Get("SELECT id, media_type, artifact_type, subject, size, quarantine FROM manifest WHERE repository = $1 AND digest = $2",
-		[]any{repository, string(dgst)}, &id, &row.mediaType, &row.artifactType, &row.subject, &row.size, &row.verdict)
-	return id, row, err
+	err = tx.Get("SELECT id, media_type, artifact_type, subject, size, quarantine, locks FROM manifest WHERE repository = $1 AND digest = $2",
+		[]any{repository, string(dgst)}, &id, &row.mediaType, &row.artifactType, &row.subject, &row.size, &row.verdict, &locked)
+	return id, row, locked, err
 }
 
 // deletedData returns a deleted manifest's bytes, or sqldb.ErrNoRow.

@@ -182,6 +182,13 @@ var softDeleteRules = map[string]string{
 		close | v1=A | | B[v2] v2=B
 		restore B ! REGISTRY_DISALLOWED_OPERATION | v1=A | | B[v2] v2=B`,
 
+	"a locked manifest gets no tag back": `
+		keep | | |
+		push A v1 | v1=A | push:v1=A |
+		untag v1 | | | v1=A
+		seal A | | | v1=A
+		restore A v1 ! REGISTRY_DISALLOWED_OPERATION | | | v1=A`,
+
 	// With quarantine. Who asks sees nothing of what is held back.
 	"quarantine: what has passed": `
 		on | | |
