@@ -36,8 +36,8 @@ func lastOfNames(tx *sqldb.Tx, registry int64, after string, n int) (last string
 	return last, err
 }
 
-// sumManifests returns the size of the manifests, deleted ones included, in the repositories of a
-// registry whose name is behind after, up to last.
+// sumManifests returns the size of the manifests, deleted ones included, in the
+// repositories of a registry whose name is behind after, up to last.
 func sumManifests(tx *sqldb.Tx, registry int64, after, last string) (bytes int64, err error) {
 	const sum = "(SELECT CAST(coalesce(sum(m.size), 0) AS BIGINT) FROM repository r JOIN "
 	const these = " m ON m.repository = r.id WHERE r.registry = $1 AND r.name > $2 AND r.name <= $3)"
