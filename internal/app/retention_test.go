@@ -49,6 +49,27 @@ func TestRetentionDue(t *testing.T) {
 	}
 }
 
+// What was deleted is looked for in every registry, whether the policy is on now or not,
+// and at once where it changed.
+func TestSoftDeleteDue(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	changed := tenant.Registry{ID: 1, Settings: tenant.Settings{"policies.softDeletePolicy.retentionDays": "1", "policies.softDeletePolicy.lastUpdatedTime": "2026-03-01T12:00:30Z"}}
+	due := policiesDue{}
+	for i, step := range []struct {
+		after    time.Duration
+		registry tenant.Registry
+		want     int
+	}{
+		{0, tenant.Registry{ID: 1, Settings: tenant.Settings{}}, 1}, {time.Minute, tenant.Registry{ID: 1, Settings: tenant.Settings{}}, 0},
+		{2 * time.Minute, changed, 1}, {3 * time.Minute, changed, 0}, {62 * time.Minute, changed, 1},
+	} {
+		if got := len(due.next([]tenant.Registry{step.registry}, start.Add(step.after), softDelete)); got != step.want {
+			t.Errorf("step %d: %d due, want %d", i, got, step.want)
+		}
+	}
+}
+
 func TestUntaggedBefore(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 8, 12, 0, 0, 0, time.UTC)
