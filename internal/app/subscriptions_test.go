@@ -382,14 +382,14 @@ func (m brokerMessage) ReadEncoding() binding.Encoding {
 }
 
 func (m brokerMessage) ReadStructured(ctx context.Context, w binding.StructuredWriter) error {
+	if m.ReadEncoding() != binding.EncodingStructured {
+		return binding.ErrNotStructured
+	}
 	return w.SetStructuredEvent(ctx, format.JSON, bytes.NewReader(m.body))
 }
 
 func (m brokerMessage) ReadBinary(ctx context.Context, w binding.BinaryWriter) error {
 	version := spec.WithPrefix(m.prefix).Version(m.fields[m.prefix+"specversion"])
-	if err := w.SetAttribute(version.AttributeFromKind(spec.SpecVersion), version.String()); err != nil { // before all others
-		return err
-	}
 	for name, value := range m.fields {
 		value, err := m.decode(value)
 		if err != nil {
