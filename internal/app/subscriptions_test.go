@@ -381,6 +381,10 @@ func (m brokerMessage) ReadEncoding() binding.Encoding {
 	return binding.EncodingUnknown
 }
 
+// GetAttribute and GetExtension are for transformers, of which there are none.
+func (m brokerMessage) GetAttribute(k spec.Kind) (spec.Attribute, any) { return nil, nil }
+func (m brokerMessage) GetExtension(string) any                        { return nil }
+
 func (m brokerMessage) ReadStructured(ctx context.Context, w binding.StructuredWriter) error {
 	if m.ReadEncoding() != binding.EncodingStructured {
 		return binding.ErrNotStructured
