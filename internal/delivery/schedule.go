@@ -212,7 +212,7 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 func (e *Engine) claimed(ep *endpoint, h *host, c *claiming) {
 	ep.claiming, ep.due = false, c.due
 	for _, j := range c.expired {
-		ep.dropRow(j.key, j.replay)
+		ep.droppedRow(j.key, j.replay)
 		e.replayed(j)
 	}
 	now := time.Now()
