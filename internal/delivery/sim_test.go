@@ -1533,7 +1533,9 @@ func (w *world) checkRows(b *books, at moment, fail report) {
 			fail("endpoint %d has %d rows", id, n)
 		}
 		if at == settledDown && (!there || !ep.paused) {
-			fail("endpoint %d (there: %t) still has %d rows", id, there, n)
+			of := maps.Clone(b.rows)
+			maps.DeleteFunc(of, func(row deliveryID, _ deliveryRow) bool { return row.endpoint != id })
+			fail("endpoint %d (there: %t) still has %d rows: %+v; %+v", id, there, n, of, w.now.engine.endpoints[id])
 		}
 	}
 	for id, ep := range b.endpoints {
