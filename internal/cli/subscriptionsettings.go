@@ -334,9 +334,25 @@ func refuseOthers(given *pflag.FlagSet, ofType string) error {
 	return nil
 }
 
-// into puts what was given into a destination that is a broker.
+// into puts what was given into a destination that is a broker. One way to log in
+// takes the place of another.
 func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.Destination) error {
 	p := &d.Properties
+	way := ""
+	for _, f := range []struct{ flag, value string }{{"username", b.username}, {"broker-token", b.token}, {"broker-creds", b.credentials}} {
+		if f.value != "" && way != "" {
+			return Usage("--%s and --%s are two ways to log in: give one of them", way, f.flag)
+		}
+		if f.value != "" {
+			way = f.flag
+		}
+	}
+	if way != "" || given.Changed("username") {
+		p.Username, p.Password, p.Token, p.Credentials = "", "", "", ""
+	}
+	if given.Changed("username") && b.username == "" {
+		p.Mechanism = ""
+	}
 	for _, f := range []struct {
 		flag, value string
 		to          *string
@@ -352,6 +368,9 @@ func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.De
 			*f.to = f.value
 		}
 	}
+	if err := b.files(p); err != nil {
+		return err
+	}
 	switch {
 	case b.passwordStdin && given.Changed("password"):
 		return Usage("give the password once: with --password or with --password-stdin")
@@ -361,19 +380,18 @@ func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.De
 			return Usage("--password-stdin: %s", err)
 		}
 		p.Password = password
-	case !given.Changed("password") && p.Username != "":
-		p.Password = firstOf(env.Getenv(brokerPasswordVariable), p.Password)
+	case b.username != "" && p.Password == "":
+		p.Password = env.Getenv(brokerPasswordVariable)
 	}
-	if given.Changed("username") && b.username == "" {
-		p.Password = ""
+	switch {
+	case b.username != "" && p.Password == "":
+		return Usage("there is no password for --username %s of the broker: use --password-stdin, --password or %s", b.username, brokerPasswordVariable)
+	case p.Username == "" && p.Password != "":
+		return Usage("the password of the broker has no user name: give --username, too")
+	case d.EndpointType == controlclient.ToNatsJetStream && p.Username+p.Token+p.Credentials == "":
+		p.Token = env.Getenv(brokerTokenVariable)
 	}
-	if b.username != "" && p.Password == "" {
-		return Usage("there is no password for --username %s of the broker: use --password-stdin, --password or %s", p.Username, brokerPasswordVariable)
-	}
-	if d.EndpointType == controlclient.ToNatsJetStream && !given.Changed("broker-token") && p.Username == "" {
-		p.Token = firstOf(env.Getenv(brokerTokenVariable), p.Token)
-	}
-	return b.files(p)
+	return nil
 }
 
 // files reads the files that the flags name, and says whether the connection is
