@@ -143,6 +143,8 @@ func typeWord(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
 		return "a string"
+	case reflect.Bool:
+		return "true or false"
 	case reflect.Slice:
 		return "an array of strings"
 	case reflect.Int, reflect.Int64:

@@ -253,6 +253,8 @@ func (a *application) create(want wantedHook, home string) step {
 			Scope:            want.scope,
 			Actions:          want.actions,
 			SignatureHeaders: want.signatures,
+			EventTypePrefix:  want.typePrefix,
+			FlatData:         want.flatData,
 		},
 	}
 	if want.policy != ring.Default() {
@@ -359,6 +361,14 @@ func difference(want wantedHook, have controlclient.Webhook, secrets controlclie
 		if from != want.handshake {
 			differs("handshake: %s -> %s", from, want.handshake)
 		}
+	}
+	if from := have.Properties.EventTypePrefix; from != want.typePrefix {
+		differs("eventTypePrefix: %s -> %s", cmp.Or(from, "none"), cmp.Or(want.typePrefix, "none"))
+		p.EventTypePrefix = &want.typePrefix
+	}
+	if from := have.Properties.FlatData; from != want.flatData {
+		differs("flatData: %v -> %v", from, want.flatData)
+		p.FlatData = &want.flatData
 	}
 	return u, details
 }

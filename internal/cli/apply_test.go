@@ -179,7 +179,7 @@ func TestApplyRefusesFiles(t *testing.T) {
 		{"a tab", "webhooks:\n\t- x\n", "hooks.yaml:2: this is no YAML: "},
 		{"an unknown alias", "webhooks: *x\n", "hooks.yaml is no YAML: unknown anchor 'x' referenced"},
 		{"unknown at the top", "webhook:\n", `hooks.yaml:1: the file has no key "webhook", did you mean webhooks?: there are eventSubscriptions, webhooks`},
-		{"unknown in a webhook", "webhooks:\n- name: deployhook\n  url: x\n", `hooks.yaml:3: a webhook has no key "url", did you mean uri?: there are actions, format, handshake, headers, location, name, retryPolicy, scope, signatureHeaders, status, tags, uri`},
+		{"unknown in a webhook", "webhooks:\n- name: deployhook\n  url: x\n", `hooks.yaml:3: a webhook has no key "url", did you mean uri?: there are actions, eventTypePrefix, flatData, format, handshake, headers, location, name, retryPolicy, scope, signatureHeaders, status, tags, uri`},
 		{"unknown in a policy", "webhooks:\n- {" + hook + ", retryPolicy: {timeout: 1}}\n", `hooks.yaml:2: a retryPolicy has no key "timeout"`},
 		{"twice the same key", "webhooks:\n- name: deployhook\n  name: otherhook\n", `hooks.yaml:3: a webhook: key "name" is there twice`},
 		{"twice the list", "webhooks: []\nwebhooks: []\n", `hooks.yaml:2: the file: key "webhooks" is there twice`},

@@ -17,6 +17,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/ring"
@@ -45,6 +46,8 @@ type wantedHook struct {
 	signatures []string
 	format     string
 	handshake  string // empty only while it is read: that of the format
+	typePrefix string
+	flatData   bool
 }
 
 // wanted is what a file says: of the kinds that it lists, all there is to be.
@@ -140,6 +143,9 @@ func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
 		"status":    r.word(&h.status, "status", webhookStatuses),
 		"format":    r.word(&h.format, "format", webhookFormats),
 		"handshake": r.word(&h.handshake, "handshake", handshakes),
+
+		"eventTypePrefix": r.text(&h.typePrefix, "eventTypePrefix", event.CheckTypePrefix),
+		"flatData":        r.truth(&h.flatData, "flatData"),
 		"actions": func(n *yaml.Node) error {
 			return r.words(&h.actions, n, "actions", webhookActions)
 		},
@@ -179,6 +185,9 @@ func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
 	case h.actions == nil:
 		return h, r.refuse(n, "webhook %s has no actions: add what rings, for example actions: [push, delete]", h.name)
 	}
+	if !tellsCloudEvents(h.format) && (h.typePrefix != "" || h.flatData) {
+		return h, r.refuse(n, "webhook %s has eventTypePrefix or flatData, and the format %s, which has neither: leave them out, or use the format cloudevents or cloudevents-binary", h.name, h.format)
+	}
 	h.handshake = cmp.Or(h.handshake, handshakeOf(h.format))
 	key := strings.ToLower(h.name)
 	if first := r.places[key]; first != "" {
@@ -190,11 +199,13 @@ func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
 
 // handshakeOf returns the handshake of a format for which none is chosen.
 func handshakeOf(format string) string {
-	if format == "acr" {
-		return "none"
+	if tellsCloudEvents(format) {
+		return "cloudevents"
 	}
-	return "cloudevents"
+	return "none"
 }
+
+func tellsCloudEvents(format string) bool { return strings.HasPrefix(format, "cloudevents") }
 
 // policy reads a retry policy on top of what p has.
 func (r *hooksReader) policy(p *ring.Policy, n *yaml.Node) error {
@@ -394,6 +405,20 @@ func (r *hooksReader) number(dest *int, what string) func(*yaml.Node) error {
 			return r.refuse(n, "%s is a whole number", what)
 		}
 		*dest = value
+		return nil
+	}
+}
+
+// truth reads true or false.
+func (r *hooksReader) truth(dest *bool, what string) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if isNull(n) {
+			return nil
+		}
+		if n.Kind != yaml.ScalarNode || !isTruth(n.Value) {
+			return r.refuse(n, "%s is true or false", what)
+		}
+		*dest = strings.EqualFold(n.Value, "true")
 		return nil
 	}
 }

@@ -257,21 +257,6 @@ func (r *hooksReader) texts(dest *[]string, n *yaml.Node, what string) error {
 	})
 }
 
-// truth reads true or false.
-func (r *hooksReader) truth(dest *bool, what string) func(*yaml.Node) error {
-	return func(n *yaml.Node) error {
-		var text string
-		if err := r.text(&text, what, nil)(n); err != nil || text == "" {
-			return err
-		}
-		if !isTruth(text) {
-			return r.refuse(n, "%s is true or false", what)
-		}
-		*dest = strings.EqualFold(text, "true")
-		return nil
-	}
-}
-
 // within reads a whole number of a range.
 func (r *hooksReader) within(dest *int, what string, least, most int) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {

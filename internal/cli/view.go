@@ -52,6 +52,12 @@ func webhookView(w controlclient.Webhook) map[string]any {
 	if w.Properties.Handshake != "" {
 		view["handshake"] = w.Properties.Handshake
 	}
+	if w.Properties.EventTypePrefix != "" {
+		view["eventTypePrefix"] = w.Properties.EventTypePrefix
+	}
+	if w.Properties.FlatData {
+		view["flatData"] = true
+	}
 	if w.Properties.Consent != nil {
 		view["consent"] = decoded(w.Properties.Consent.Raw)
 	}

@@ -17,7 +17,7 @@ var (
 	webhookActions = append(imageActions[:len(imageActions):len(imageActions)],
 		"untag", "tag_moved", "referrer_attached", "pull", "webhook_failing")
 	webhookStatuses = []string{"enabled", "disabled"}
-	webhookFormats  = []string{"acr", "cloudevents", "cloudevents-binary"}
+	webhookFormats  = []string{"acr", "cloudevents", "cloudevents-binary", "github", "gitlab", "slack"}
 	handshakes      = []string{"cloudevents", "none"}
 )
 
