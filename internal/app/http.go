@@ -28,13 +28,15 @@ func (s *Server) handler() http.Handler {
 		MaxManifestSize: int64(s.cfg.MaxManifestSize), Log: s.log,
 	})
 	acr := acrserver.New(acrserver.Config{Resolve: s.authRegistry, Authority: s.authority, Open: s.openRegistry, Charts: s.openCharts, Log: s.log})
-	control := arm.New(arm.Config{
+	plane := arm.Config{
 		Tenants: s.tenants, Webhooks: s.webhooks, Log: s.log, Deliveries: s.deliver,
 		Listeners: s.listeners, Feed: feed{s.db, s.events}, Stopping: s.stopping,
 		Authenticate: s.authenticateControl, Source: s.source,
 		Admins: s.authority, Tokens: s.authority.RepositoryTokens(), Size: s.size, Purge: s.purge, Collections: s.collections, Directory: s.authority.Tenant(),
 		Audit: s.audit, SigningKeys: s.authority, Import: s.importImage,
-	})
+		Subscriptions: s.subscriptions,
+	}
+	control := arm.New(plane)
 	identity := identityserver.New(identityserver.Config{
 		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log, Audit: s.audit,
 		Suffix: func() string { return "." + s.domain() },
@@ -42,6 +44,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", acr)
 	mux.Handle("/helm/", acr)
+	mux.Handle(arm.ConfirmationsRoot, arm.Confirmations(plane))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {

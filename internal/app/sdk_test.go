@@ -76,6 +76,18 @@ func count[T any](t *testing.T, p *runtime.Pager[T], in func(T) int) (n int) {
 // operator.
 func startForSDK(t *testing.T) (*running, *armcontainerregistry.ClientFactory) {
 	t.Helper()
+	s, subscription, options := startOverTLS(t)
+	clients, err := armcontainerregistry.NewClientFactory(subscription, anyToken{}, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, clients
+}
+
+// startOverTLS starts a server over TLS, and returns with it the id of its
+// subscription and what Azure's own clients need to be the operator.
+func startOverTLS(t *testing.T) (s *running, subscription string, options *arm.ClientOptions) {
+	t.Helper()
 	donor := httptest.NewUnstartedServer(nil)
 	donor.StartTLS()
 	pair, pool := donor.TLS.Certificates[0], x509.NewCertPool()
@@ -90,9 +102,9 @@ func startForSDK(t *testing.T) (*running, *armcontainerregistry.ClientFactory) {
 	if err := os.WriteFile(file, both, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, settings(t.TempDir(), func(c *config.Config) { c.TLSCert, c.TLSKey = file, file }))
+	s = start(t, settings(t.TempDir(), func(c *config.Config) { c.TLSCert, c.TLSKey = file, file }))
 	s.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
-	options := &arm.ClientOptions{ClientOptions: policy.ClientOptions{
+	options = &arm.ClientOptions{ClientOptions: policy.ClientOptions{
 		Cloud: cloud.Configuration{
 			ActiveDirectoryAuthorityHost: s.URL() + "/",
 			Services:                     map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: s.URL(), Audience: s.URL()}},
@@ -107,11 +119,7 @@ func startForSDK(t *testing.T) (*running, *armcontainerregistry.ClientFactory) {
 	if err := json.Unmarshal(body, &subscriptions); err != nil || status != http.StatusOK || len(subscriptions.Value) != 1 {
 		t.Fatalf("%d %s", status, body)
 	}
-	clients, err := armcontainerregistry.NewClientFactory(subscriptions.Value[0].SubscriptionID, anyToken{}, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, clients
+	return s, subscriptions.Value[0].SubscriptionID, options
 }
 
 // TestAzureSDK has Azure's own client do, over TLS, what a program for ACR does.

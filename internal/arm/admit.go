@@ -55,10 +55,13 @@ func (a *api) admitGroup(c *call) error {
 	if c.route.each && !c.caller.May(readGroup, scope) {
 		return nil // an unknown group looks like one that holds nothing
 	}
-	if c.Method == http.MethodPut {
+	if c.Method == http.MethodPut && len(c.place.rest) == 0 {
 		return nil
 	}
-	return missing
+	if missing != nil {
+		return missing
+	}
+	return a.admitTopic(c)
 }
 
 func (a *api) admitRegistry(c *call) error {

@@ -40,6 +40,7 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/listen"
+	"github.com/dockbell/dockbell/internal/subscription"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
@@ -148,6 +149,9 @@ type Config struct {
 	Listeners  *listen.Hub
 	Tokens     *auth.RepositoryTokens
 
+	// Subscriptions are the event subscriptions of registries.
+	Subscriptions *subscription.Store
+
 	// Collections are for those who may do that in the subscription.
 	Collections Collections
 
@@ -249,6 +253,7 @@ type call struct {
 	user     string          // the caller's name
 	registry tenant.Registry // the zero one if the path is in none, or in one that is not there
 	group    tenant.Group    // likewise
+	topic    systemTopic     // likewise
 	name     string          // of the child resource, as the path has it
 	inner    string          // of what lies within that, such as a replay's id
 	notes    *[]string       // for the audit log

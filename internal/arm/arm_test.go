@@ -28,6 +28,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	subscribing "github.com/dockbell/dockbell/internal/subscription"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
@@ -44,6 +45,7 @@ type plane struct {
 	events      *outbox.Outbox
 	tenants     *tenant.Store
 	hooks       *webhook.Store
+	receivers   agreeing // of event subscriptions
 	auth        func(*http.Request) (arm.Caller, error)
 	logged      strings.Builder
 	purges      int
@@ -121,25 +123,34 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 	if err != nil {
 		t.Fatal(err)
 	}
+	var subscriptions *subscribing.Store
 	p := &plane{db: db, events: options.Outbox, tenants: registries, hooks: hooks, auth: func(*http.Request) (arm.Caller, error) { return caller{name: "dockbell"}, nil }}
 	log := slog.New(slog.NewTextHandler(&p.logged, nil))
+	subscriptions, err = subscribing.Open(ctx, subscribing.Options{
+		DB: db, Key: key, Endpoints: options.Endpoints, Outbox: options.Outbox, CheckURL: policy.CheckURL, CheckBroker: policy.CheckBroker, Poster: &p.receivers, Version: "1.2.3",
+		Source: options.Source, URL: func(int64) string { return "https://contoso.azurecr.example" }, Folder: t.TempDir(), Log: options.Log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	p.audit = audit.New(audit.Options{DB: db, Log: log})
 	authority, err := auth.Open(ctx, auth.Options{DB: db, Key: key, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.config = arm.Config{
-		Audit:        p.audit,
-		SigningKeys:  authority,
-		Tenants:      registries,
-		Webhooks:     hooks,
-		Deliveries:   &p.engine,
-		Authenticate: func(r *http.Request) (arm.Caller, error) { return p.auth(r) },
-		Admins:       admins{},
-		Tokens:       authority.RepositoryTokens(),
-		Size:         func(context.Context, int64) (int64, error) { return 12345, nil },
-		Purge:        func() { p.purges++ },
-		Collections:  &p.collections,
+		Audit:         p.audit,
+		SigningKeys:   authority,
+		Tenants:       registries,
+		Webhooks:      hooks,
+		Subscriptions: subscriptions,
+		Deliveries:    &p.engine,
+		Authenticate:  func(r *http.Request) (arm.Caller, error) { return p.auth(r) },
+		Admins:        admins{},
+		Tokens:        authority.RepositoryTokens(),
+		Size:          func(context.Context, int64) (int64, error) { return 12345, nil },
+		Purge:         func() { p.purges++ },
+		Collections:   &p.collections,
 		Import: func(_ context.Context, job arm.Import) error {
 			p.imports = append(p.imports, job)
 			return p.importFails
@@ -159,6 +170,29 @@ func newPlaneWith(t testing.TB, policy outbound.Policy, poster delivery.Poster, 
 	}
 	p.Handler = arm.New(p.config)
 	return p
+}
+
+// agreeing is the receivers of event subscriptions: they agree to be told, as each
+// schema has it, unless status is set.
+type agreeing struct {
+	status int    // of the answer, which has no consent then
+	asked  string // the address of the newest question by which one agrees later
+}
+
+func (g *agreeing) Post(_ context.Context, r outbound.Request) outbound.Result {
+	res := outbound.Result{Answer: &outbound.ResponseHead{Status: 200, Header: map[string]string{"Webhook-Allowed-Origin": "*"}}}
+	var question []struct {
+		Data struct{ ValidationCode, ValidationURL string }
+	}
+	if json.Unmarshal(r.Body, &question) == nil && len(question) == 1 {
+		res.Body, g.asked = fmt.Appendf(nil, `{"validationResponse":%q}`, question[0].Data.ValidationCode), question[0].Data.ValidationURL
+	} else {
+		g.asked = r.Header.Get("WebHook-Request-Callback")
+	}
+	if g.status != 0 {
+		res = outbound.Result{Answer: &outbound.ResponseHead{Status: g.status}}
+	}
+	return res
 }
 
 // caller is someone who may do what may says, or everything.

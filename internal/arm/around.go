@@ -269,6 +269,15 @@ func listResources(a *api, c call) (answer, error) {
 				add(resourceBody{ID: r.ResourceID() + "/replications/" + rep.Name, Name: r.Name + "/" + rep.Name, Type: aReplication, Location: rep.Location, Tags: orEmpty(rep.Tags)}, rep.Stamp)
 			}
 		}
+		if filter.wants(aSystemTopic, "") && c.caller.May(aSystemTopic+"/read", r.ResourceID()) {
+			topics, err := a.systemTopics(c.Context(), []tenant.Registry{r})
+			if err != nil {
+				return answer{}, err
+			}
+			for _, t := range topics {
+				add(resourceBody{ID: t.id(), Name: t.name, Type: aSystemTopic, Location: r.Location, Tags: orEmpty(t.tags)}, r.Stamp)
+			}
+		}
 		if !filter.wants(aWebhook, "") || !c.caller.May(readWebhook, r.ResourceID()) {
 			continue
 		}
@@ -299,39 +308,60 @@ func expand(body resourceBody, stamp tenant.Stamp, query url.Values) resourceBod
 	return body
 }
 
-func (a *api) providerToWire(c call) providerBody {
-	body := providerBody{
-		ID: a.subscriptionID() + "/providers/" + provider, Namespace: provider, RegistrationState: "Registered", RegistrationPolicy: "RegistrationRequired",
-	}
-	versions := slices.Clone(knownVersions)
-	slices.Reverse(versions) // the newest first
+// namespaces are the providers there are, with their types of resources and, newest
+// first, the versions of their interfaces.
+var namespaces = []struct {
+	name            string
+	types, versions []string
+}{
+	{provider, []string{"registries", "registries/replications", "registries/webhooks", "checkNameAvailability", "operations"}, newestFirst(knownVersions)},
+	{eventGrid, []string{"eventSubscriptions", "systemTopics", "systemTopics/eventSubscriptions", "topicTypes", "extensionTopics", "operations"}, newestFirst(eventGridVersions)},
+}
+
+func newestFirst(versions []string) []string {
+	versions = slices.Clone(versions)
+	slices.Reverse(versions)
+	return versions
+}
+
+// providersToWire shows the providers of a name, in any case, or all for none.
+func (a *api) providersToWire(c call, name string) (all []providerBody) {
 	locations := a.locations(c)
-	for _, t := range []string{"registries", "registries/replications", "registries/webhooks", "checkNameAvailability", "operations"} {
-		body.ResourceTypes = append(body.ResourceTypes, resourceType{t, locations, versions})
+	for _, n := range namespaces {
+		if name != "" && !strings.EqualFold(name, n.name) {
+			continue
+		}
+		body := providerBody{ID: a.subscriptionID() + "/providers/" + n.name, Namespace: n.name, RegistrationState: "Registered", RegistrationPolicy: "RegistrationRequired"}
+		for _, t := range n.types {
+			body.ResourceTypes = append(body.ResourceTypes, resourceType{t, locations, n.versions})
+		}
+		all = append(all, body)
 	}
-	return body
+	return all
 }
 
 func listProviders(a *api, c call) (answer, error) {
-	return answer{http.StatusOK, listBody[providerBody]{Value: []providerBody{a.providerToWire(c)}}}, nil
+	return answer{http.StatusOK, listBody[providerBody]{Value: a.providersToWire(c, "")}}, nil
 }
 
 // getProvider shows a provider, which is registered from the start: to register
 // it changes nothing.
 func getProvider(a *api, c call) (answer, error) {
-	if !strings.EqualFold(c.name, provider) {
-		return answer{}, fault.New(fault.NotFound, "the resource provider %q is not one of this server: it has %s", clip(c.name), provider).
+	name := c.place.rest[1]
+	found := a.providersToWire(c, name)
+	if name == "" || len(found) == 0 {
+		return answer{}, fault.New(fault.NotFound, "the resource provider %q is not one of this server: it has %s and %s", clip(name), provider, eventGrid).
 			WithCode("InvalidResourceNamespace")
 	}
-	return answer{http.StatusOK, a.providerToWire(c)}, nil
+	return answer{http.StatusOK, found[0]}, nil
 }
 
-// listOperations shows the actions of which roles are made.
-func listOperations(*api, call) (answer, error) {
+// listOperations shows the actions of which roles are made, of a provider.
+func listOperations(_ *api, c call) (answer, error) {
 	list := listBody[operationBody]{}
 	seen := map[string]bool{}
 	for _, rt := range routes {
-		name, ok := strings.CutPrefix(rt.action, provider+"/")
+		name, ok := strings.CutPrefix(rt.action, c.route.path[1]+"/")
 		if !ok || seen[rt.action] {
 			continue
 		}

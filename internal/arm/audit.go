@@ -15,7 +15,7 @@ import (
 // end in /read: a role that may read, and no more, is not to have them, or Azure
 // calls them so. Listeners report with the second what came of each delivery, which
 // is in the log of attempts.
-var reads = []string{aWebhook + "/listEvents/action", aListener + "/listen/action", queryAuditLog, queryServerLog}
+var reads = []string{aWebhook + listEventsVerb, aEventSubscription + listEventsVerb, aListener + "/listen/action", queryAuditLog, queryServerLog}
 
 // audited reports whether a call of the route, whatever comes of it, is put on
 // record.
@@ -88,6 +88,7 @@ func (a *api) about(c call) (registry int64, resource string) {
 	case ofSubscription:
 		resource = a.subscriptionID()
 	case ofGroup:
+		registry = c.registry.ID // of a system topic
 		resource = tenant.GroupID(a.Tenants.Subscription(), p.group)
 	case ofRegistry:
 		r := c.registry

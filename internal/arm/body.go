@@ -91,7 +91,10 @@ func decode(content []byte, out any) error {
 	err := json.Unmarshal(content, out)
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError
+	var refused *fault.Error
 	switch {
+	case errors.As(err, &refused): // by a type that reads itself
+		return refused
 	case errors.As(err, &syntax):
 		line, column := position(content, syntax.Offset)
 		return invalidContent("the request body is not valid JSON: %s at line %d, column %d", syntax, line, column)
@@ -146,6 +149,9 @@ func typeWord(t reflect.Type) string {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Struct {
+			return "an array of objects"
+		}
 		return "an array of strings"
 	case reflect.Int, reflect.Int64:
 		return "a whole number"

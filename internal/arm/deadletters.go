@@ -65,12 +65,8 @@ func parseIDs(member string, text json.RawMessage) (ids []int64, all bool, err e
 }
 
 // listDeadLetters shows what was given up, newest first, in pages.
-func listDeadLetters(a *api, c call) (answer, error) {
-	w, err := a.webhook(c)
-	if err != nil {
-		return answer{}, err
-	}
-	page, next, err := a.Deliveries.DeadLetters(c.Context(), w.ID, c.URL.Query().Get(skipToken), perPage)
+func listDeadLetters(a *api, c call, e endpoint) (answer, error) {
+	page, next, err := a.Deliveries.DeadLetters(c.Context(), e.id, c.URL.Query().Get(skipToken), perPage)
 	if err != nil {
 		return answer{}, err
 	}
@@ -84,11 +80,7 @@ func listDeadLetters(a *api, c call) (answer, error) {
 	return answer{http.StatusOK, list}, nil
 }
 
-func purgeDeadLetters(a *api, c call) (answer, error) {
-	w, err := a.webhook(c)
-	if err != nil {
-		return answer{}, err
-	}
+func purgeDeadLetters(a *api, c call, e endpoint) (answer, error) {
 	var in purgeInput
 	if err := readStrict(c.Request, &in); err != nil {
 		return answer{}, err
@@ -100,10 +92,10 @@ func purgeDeadLetters(a *api, c call) (answer, error) {
 	if ids == nil && !all {
 		return answer{}, invalidContent(`ids is missing: give the ids of the dead letters to forget, or "all"`)
 	}
-	events, err := a.Deliveries.PurgeDeadLetters(c.Context(), w.ID, ids)
+	events, err := a.Deliveries.PurgeDeadLetters(c.Context(), e.id, ids)
 	if err != nil {
 		return answer{}, err
 	}
-	c.note("to", a.host(w), "events", events)
+	c.note("to", e.host, "events", events)
 	return answer{http.StatusOK, purgeBody{events}}, nil
 }

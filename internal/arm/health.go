@@ -1,6 +1,7 @@
 package arm
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -12,7 +13,7 @@ import (
 	"github.com/dockbell/dockbell/internal/webhook"
 )
 
-// healthBody is how a webhook fares. It is not ACR's, and only there for those
+// healthBody is how an endpoint fares. It is not ACR's, and only there for those
 // who ask for it.
 type healthBody struct {
 	State               string `json:"state"`
@@ -30,18 +31,26 @@ type healthBody struct {
 	DeadLetters         int64  `json:"deadLetters"`
 }
 
-func healthToWire(w webhook.Webhook, h delivery.Health, now time.Time) *healthBody {
-	state := string(h.State)
+// stateOf returns why a webhook is sent nothing, whatever the engine says; empty if
+// it is for the engine to say.
+func stateOf(w webhook.Webhook, now time.Time) string {
 	switch {
 	case w.Status == webhook.Disabled:
-		state = "disabled"
+		return "disabled"
 	case w.AwaitsConsent(now):
-		state = "awaitingConsent"
-	case h.State == delivery.Live:
-		state = "ok"
+		return "awaitingConsent"
+	}
+	return ""
+}
+
+// healthToWire shows how an endpoint fares. state, if it is not empty, is said
+// instead of the engine's.
+func healthToWire(h delivery.Health, state string) *healthBody {
+	if h.State == delivery.Live {
+		h.State = "ok"
 	}
 	return &healthBody{
-		State:               state,
+		State:               cmp.Or(state, string(h.State)),
 		ConsecutiveFailures: h.FailStreak,
 		FirstFailure:        optionalTime(h.FirstFail),
 		LastSuccess:         optionalTime(h.LastSuccess),
@@ -87,7 +96,7 @@ func (a *api) addHealth(ctx context.Context, hooks []webhook.Webhook, bodies []w
 	}
 	for i, w := range hooks {
 		if h, ok := all[w.ID]; ok {
-			bodies[i].Health = healthToWire(w, h, time.Now())
+			bodies[i].Health = healthToWire(h, stateOf(w, time.Now()))
 		}
 	}
 	return nil
@@ -123,24 +132,20 @@ func (c call) hideFailures(bodies []webhookBody) {
 	}
 }
 
-// pauseWebhook makes what the webhook is owed wait. One that is paused stays so.
-func pauseWebhook(a *api, c call) (answer, error) {
-	return hold(a, c, a.Deliveries.Pause)
+// pause makes what an endpoint is owed wait. One that is paused stays so.
+func pause(a *api, c call, e endpoint) (answer, error) {
+	return a.hold(c, e, a.Deliveries.Pause)
 }
 
-// resumeWebhook ends a pause.
-func resumeWebhook(a *api, c call) (answer, error) {
-	return hold(a, c, a.Deliveries.Resume)
+// resume ends a pause.
+func resume(a *api, c call, e endpoint) (answer, error) {
+	return a.hold(c, e, a.Deliveries.Resume)
 }
 
-func hold(a *api, c call, do func(context.Context, int64) error) (answer, error) {
-	w, err := a.webhook(c)
-	if err != nil {
+func (a *api) hold(c call, e endpoint, do func(context.Context, int64) error) (answer, error) {
+	if err := do(c.Context(), e.id); err != nil {
 		return answer{}, err
 	}
-	if err := do(c.Context(), w.ID); err != nil {
-		return answer{}, err
-	}
-	c.note("to", a.host(w))
-	return a.withHealth(c, w)
+	c.note("to", e.host)
+	return e.show()
 }

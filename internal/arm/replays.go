@@ -12,14 +12,13 @@ import (
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/ring"
-	"github.com/dockbell/dockbell/internal/webhook"
 )
 
 type (
 	// redeliverInput asks for one event once more.
 	redeliverInput struct {
 		EventID    string `json:"eventId"`
-		ServiceURI string `json:"serviceUri"` // empty: the webhook's own
+		ServiceURI string `json:"serviceUri"` // empty: the endpoint's own
 	}
 
 	// replayInput asks for many. Absent, null and zero say the same: no limit.
@@ -32,7 +31,7 @@ type (
 		Actions      []string        `json:"actions"`
 		Repository   string          `json:"repository"`
 		DeadLetters  json.RawMessage `json:"deadLetters"` // see parseIDs
-		ServiceURI   string          `json:"serviceUri"`  // empty: the webhook's own
+		ServiceURI   string          `json:"serviceUri"`  // empty: the endpoint's own
 		MaxPerMinute int             `json:"maxPerMinute"`
 	}
 
@@ -167,11 +166,7 @@ func parseReplayActions(sent []string) (actions []event.Action, err error) {
 }
 
 // redeliver rings one event once more, wanted or not.
-func redeliver(a *api, c call) (answer, error) {
-	w, err := a.webhook(c)
-	if err != nil {
-		return answer{}, err
-	}
+func redeliver(a *api, c call, e endpoint) (answer, error) {
 	var in redeliverInput
 	if err := readStrict(c.Request, &in); err != nil {
 		return answer{}, err
@@ -179,14 +174,10 @@ func redeliver(a *api, c call) (answer, error) {
 	if in.EventID == "" {
 		return answer{}, invalidContent("eventId is missing: give the id of the event to ring once more, as listEvents shows it")
 	}
-	return a.startReplay(c, w, in.ServiceURI, delivery.ReplayRequest{Selection: delivery.Selection{EventID: in.EventID}})
+	return a.startReplay(c, e, in.ServiceURI, delivery.ReplayRequest{Selection: delivery.Selection{EventID: in.EventID}})
 }
 
-func postReplay(a *api, c call) (answer, error) {
-	w, err := a.webhook(c)
-	if err != nil {
-		return answer{}, err
-	}
+func postReplay(a *api, c call, e endpoint) (answer, error) {
 	var in replayInput
 	if err := readStrict(c.Request, &in); err != nil {
 		return answer{}, err
@@ -198,17 +189,17 @@ func postReplay(a *api, c call) (answer, error) {
 	if in.MaxPerMinute < 0 || in.MaxPerMinute > ring.MaxPerMinute {
 		return answer{}, invalidContent("maxPerMinute is %d: use 1 to %d, or 0 for no limit", in.MaxPerMinute, ring.MaxPerMinute)
 	}
-	return a.startReplay(c, w, in.ServiceURI, delivery.ReplayRequest{Selection: selection, PerMinute: in.MaxPerMinute})
+	return a.startReplay(c, e, in.ServiceURI, delivery.ReplayRequest{Selection: selection, PerMinute: in.MaxPerMinute})
 }
 
-// startReplay starts r for w, which it names, and answers as soon as it is on
+// startReplay starts r for e, which it names, and answers as soon as it is on
 // record.
-func (a *api) startReplay(c call, w webhook.Webhook, uri string, r delivery.ReplayRequest) (answer, error) {
-	r.Registry, r.Endpoint, r.By = c.registry.ID, w.ID, c.user
-	if err := w.MayRing(time.Now(), uri != ""); err != nil {
+func (a *api) startReplay(c call, e endpoint, uri string, r delivery.ReplayRequest) (answer, error) {
+	r.Registry, r.Endpoint, r.By = c.registry.ID, e.id, c.user
+	if err := e.ready(uri != ""); err != nil {
 		return answer{}, err
 	}
-	host := a.host(w)
+	host := e.host
 	if uri != "" {
 		sealed, err := a.Webhooks.SealElsewhere(uri)
 		if err != nil {
@@ -224,19 +215,16 @@ func (a *api) startReplay(c call, w webhook.Webhook, uri string, r delivery.Repl
 	return answer{http.StatusAccepted, replayToWire(started)}, nil
 }
 
-// listReplays shows the replays of a webhook, newest first, in pages.
-func listReplays(a *api, c call) (answer, error) {
-	w, err := a.webhook(c)
-	if err != nil {
-		return answer{}, err
-	}
+// listReplays shows the replays of an endpoint, newest first, in pages.
+func listReplays(a *api, c call, e endpoint) (answer, error) {
 	var before int64
+	var err error
 	if token := c.URL.Query().Get(skipToken); token != "" {
 		if before, err = strconv.ParseInt(token, 10, 64); err != nil || before <= 0 {
 			return answer{}, badSkipToken(token)
 		}
 	}
-	page, err := a.Deliveries.Replays(c.Context(), w.ID, before, perPage+1)
+	page, err := a.Deliveries.Replays(c.Context(), e.id, before, perPage+1)
 	if err != nil {
 		return answer{}, err
 	}
@@ -252,12 +240,12 @@ func listReplays(a *api, c call) (answer, error) {
 	return answer{http.StatusOK, list}, nil
 }
 
-func getReplay(a *api, c call) (answer, error) {
-	w, id, err := a.replay(c)
+func getReplay(a *api, c call, e endpoint) (answer, error) {
+	id, err := c.replay(e)
 	if err != nil {
 		return answer{}, err
 	}
-	r, err := a.Deliveries.ReplayByID(c.Context(), w.ID, id)
+	r, err := a.Deliveries.ReplayByID(c.Context(), e.id, id)
 	if err != nil {
 		return answer{}, err
 	}
@@ -265,28 +253,25 @@ func getReplay(a *api, c call) (answer, error) {
 }
 
 // cancelReplay ends a replay, which stays on record.
-func cancelReplay(a *api, c call) (answer, error) {
-	w, id, err := a.replay(c)
+func cancelReplay(a *api, c call, e endpoint) (answer, error) {
+	id, err := c.replay(e)
 	if err != nil {
 		return answer{}, err
 	}
-	r, err := a.Deliveries.CancelReplay(c.Context(), w.ID, id)
+	r, err := a.Deliveries.CancelReplay(c.Context(), e.id, id)
 	if err != nil {
 		return answer{}, err
 	}
-	c.note("to", a.host(w))
+	c.note("to", e.host)
 	return answer{http.StatusOK, replayToWire(r)}, nil
 }
 
-// replay returns which replay of which webhook the path names; whether there is
-// such a replay is not known yet.
-func (a *api) replay(c call) (w webhook.Webhook, id int64, err error) {
-	if w, err = a.webhook(c); err != nil {
-		return w, 0, err
-	}
+// replay returns which replay of e the path names; whether there is such a replay
+// is not known yet.
+func (c call) replay(e endpoint) (id int64, err error) {
 	id, err = strconv.ParseInt(c.inner, 10, 64)
 	if err != nil || id <= 0 {
-		return w, 0, fault.New(fault.Invalid, "%q is no number of a replay: GET webhooks/%s/replays shows those there are", clip(c.inner), w.Name)
+		return 0, fault.New(fault.Invalid, "%q is no number of a replay: GET %s/%s/replays shows those there are", clip(c.inner), e.list, e.name)
 	}
-	return w, id, nil
+	return id, nil
 }

@@ -72,8 +72,7 @@ const (
 	readGroup    = aGroup + "/read"
 )
 
-// routes are all operations. listEvents answers GET as well: that is how clients
-// follow its links to next pages.
+// routes are all operations.
 var routes []route
 
 func init() { // not a literal: the list of operations that it holds is made of it
@@ -81,6 +80,10 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofServer, http.MethodGet, []string{"subscriptions"}, aSubscription + "/read", true, listSubscriptions},
 		{ofServer, http.MethodGet, []string{"tenants"}, "Microsoft.Resources/tenants/read", true, listDirectories},
 		{ofServer, http.MethodGet, []string{"providers", provider, "operations"}, provider + "/operations/read", true, listOperations},
+		{ofServer, http.MethodGet, []string{"providers", eventGrid, "operations"}, eventGrid + "/operations/read", true, listOperations},
+		{ofServer, http.MethodGet, []string{"providers", eventGrid, "topicTypes"}, aTopicType + "/read", true, listTopicTypes},
+		{ofServer, http.MethodGet, []string{"providers", eventGrid, "topicTypes", "*"}, aTopicType + "/read", true, getTopicType},
+		{ofServer, http.MethodGet, []string{"providers", eventGrid, "topicTypes", "*", "eventTypes"}, aTopicType + "/eventTypes/read", true, listEventTypes},
 
 		{ofSubscription, http.MethodGet, nil, aSubscription + "/read", true, getSubscription},
 		{ofSubscription, http.MethodGet, []string{"locations"}, aSubscription + "/locations/read", true, listLocations},
@@ -88,6 +91,7 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofSubscription, http.MethodGet, []string{"resourceGroups"}, readGroup, true, listGroups},
 		{ofSubscription, http.MethodGet, []string{"providers"}, aSubscription + "/providers/read", true, listProviders},
 		{ofSubscription, http.MethodGet, []string{"providers", "*"}, aSubscription + "/providers/read", true, getProvider},
+		{ofSubscription, http.MethodPost, []string{"providers", eventGrid, "register"}, eventGrid + "/register/action", false, getProvider},
 		{ofSubscription, http.MethodPost, []string{"providers", "*", "register"}, provider + "/register/action", false, getProvider},
 		{ofSubscription, http.MethodGet, []string{"providers", provider, "registries"}, readRegistry, true, listRegistries},
 		{ofSubscription, http.MethodGet, []string{"providers", provider, "auditLog"}, queryServerLog, false, getAuditLog},
@@ -99,12 +103,22 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofSubscription, http.MethodGet, []string{"providers", provider, "garbageCollections", "*"}, aCollection + "/read", false, getCollection},
 		{ofSubscription, http.MethodPost, []string{"providers", provider, "garbageCollections", "*", "cancel"}, aCollection + "/cancel/action", false, cancelCollection},
 
+		{ofSubscription, http.MethodGet, []string{"providers", eventGrid, "eventSubscriptions"}, readEventSubscription, true, listGlobalSubscriptions},
+		{ofSubscription, http.MethodGet, []string{"providers", eventGrid, "topicTypes", "*", "eventSubscriptions"}, readEventSubscription, true, listGlobalSubscriptions},
+		{ofSubscription, http.MethodGet, []string{"providers", eventGrid, "locations", "*", "eventSubscriptions"}, readEventSubscription, true, listRegionalSubscriptions},
+		{ofSubscription, http.MethodGet, []string{"providers", eventGrid, "locations", "*", "topicTypes", "*", "eventSubscriptions"}, readEventSubscription, true, listRegionalSubscriptions},
+
 		{ofGroup, http.MethodGet, nil, readGroup, false, getGroup},
 		{ofGroup, http.MethodHead, nil, readGroup, false, headGroup},
 		{ofGroup, http.MethodPut, nil, aGroup + "/write", false, putGroup},
 		{ofGroup, http.MethodDelete, nil, aGroup + "/delete", false, deleteGroup},
 		{ofGroup, http.MethodGet, []string{"resources"}, aGroup + "/resources/read", true, listResources},
 		{ofGroup, http.MethodGet, []string{"providers", provider, "registries"}, readRegistry, true, listRegistries},
+
+		{ofGroup, http.MethodGet, []string{"providers", eventGrid, "eventSubscriptions"}, readEventSubscription, true, listGlobalSubscriptions},
+		{ofGroup, http.MethodGet, []string{"providers", eventGrid, "topicTypes", "*", "eventSubscriptions"}, readEventSubscription, true, listGlobalSubscriptions},
+		{ofGroup, http.MethodGet, []string{"providers", eventGrid, "locations", "*", "eventSubscriptions"}, readEventSubscription, true, listRegionalSubscriptions},
+		{ofGroup, http.MethodGet, []string{"providers", eventGrid, "locations", "*", "topicTypes", "*", "eventSubscriptions"}, readEventSubscription, true, listRegionalSubscriptions},
 
 		{ofRegistry, http.MethodGet, nil, readRegistry, false, getRegistry},
 		{ofRegistry, http.MethodPut, nil, aRegistry + "/write", false, putRegistry},
@@ -121,6 +135,7 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodGet, []string{"listeners", "*", "deliveries"}, aListener + "/listen/action", false, listenToDeliveries},
 		{ofRegistry, http.MethodPost, []string{"listeners", "*", "results"}, aListener + "/listen/action", false, reportResult},
 		{ofRegistry, http.MethodDelete, []string{"listeners", "*"}, aListener + "/delete", false, deleteListener},
+		{ofRegistry, http.MethodGet, []string{"providers", eventGrid, "extensionTopics", "default"}, eventGrid + "/extensionTopics/read", false, getExtensionTopic},
 		{ofRegistry, http.MethodGet, []string{"replications"}, aReplication + "/read", false, listReplications},
 		{ofRegistry, http.MethodPut, []string{"replications", "*"}, aReplication + "/write", false, putReplication},
 		{ofRegistry, http.MethodPatch, []string{"replications", "*"}, aReplication + "/write", false, patchReplication},
@@ -146,18 +161,10 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "handshake"}, aWebhook + "/handshake/action", false, handshakeWebhook},
 		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "getCallbackConfig"}, aWebhook + "/getCallbackConfig/action", false, getCallbackConfig},
 		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "rotateSecret"}, aWebhook + "/rotateSecret/action", false, rotateSecret},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "listEvents"}, aWebhook + "/listEvents/action", false, listEvents},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "listEvents"}, aWebhook + "/listEvents/action", false, listEvents},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "pause"}, aWebhook + "/pause/action", false, pauseWebhook},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "resume"}, aWebhook + "/resume/action", false, resumeWebhook},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "redeliver"}, aWebhook + "/redeliver/action", false, redeliver},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "replays"}, aWebhook + "/replays/write", false, postReplay},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "replays"}, aWebhook + "/replays/read", false, listReplays},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "replays", "*"}, aWebhook + "/replays/read", false, getReplay},
-		{ofRegistry, http.MethodDelete, []string{"webhooks", "*", "replays", "*"}, aWebhook + "/replays/cancel/action", false, cancelReplay},
-		{ofRegistry, http.MethodGet, []string{"webhooks", "*", "deadLetters"}, aWebhook + "/deadLetters/read", false, listDeadLetters},
-		{ofRegistry, http.MethodPost, []string{"webhooks", "*", "deadLetters", "purge"}, aWebhook + "/deadLetters/purge/action", false, purgeDeadLetters},
 	}
+	routes = append(routes, endpointRoutes([]string{"webhooks", "*"}, aWebhook, webhookEndpoint)...)
+	routes = append(routes, eventSubscriptionRoutes()...)
+	routes = append(routes, systemTopicRoutes()...)
 }
 
 // place is where a path leads.
@@ -168,9 +175,13 @@ type place struct {
 	// What the path is within, as it has it; empty for what it does not name.
 	subscription, group, registry string
 
-	rest []string // the path within that
-	sent string   // the path up to rest, as it was sent
+	rest    []string // the path within that
+	implied int      // of rest, segments that the short root leaves out
+	sent    string   // the path up to rest, as it was sent
 }
+
+// shown returns rest as it was sent.
+func (p place) shown() []string { return p.rest[p.implied:] }
 
 // Handles reports whether a path is the control plane's.
 func Handles(path string) bool {
@@ -200,7 +211,12 @@ func parsePath(path string) place {
 			p.rest = []string{"providers", provider, "registries"}
 			return p
 		}
-		return at(ofRegistry, len(root)+1, place{short: true, registry: segments[len(root)]})
+		p := at(ofRegistry, len(root)+1, place{short: true, registry: segments[len(root)]})
+		if hasPrefix(p.rest, "eventSubscriptions") {
+			namespace := []string{"providers", eventGrid}
+			p.rest, p.implied = append(namespace, p.rest...), len(namespace)
+		}
+		return p
 	}
 	if p := len(root) - 1; hasPrefix(segments, root[:p]...) && slices.ContainsFunc(ofProvider, func(first string) bool { return hasPrefix(segments[p:], first) }) {
 		whole := at(ofSubscription, p, place{short: true})
@@ -257,11 +273,11 @@ func findRoute(h http.Header, method string, p place) (found route, names [2]str
 			clip("/"+strings.Join(p.rest, "/")), Root, CollectionsRoot)
 	}
 	if allowed == nil {
-		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.rest, "/")), p.level.noun(), below(p.level, p.rest))
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.shown(), "/")), p.level.noun(), below(p.level, p.rest))
 	}
 	slices.Sort(allowed)
 	h.Set("Allow", strings.Join(allowed, ", "))
-	what := clip(strings.Join(p.rest, "/"))
+	what := clip(strings.Join(p.shown(), "/"))
 	switch {
 	case p.short && p.level == ofSubscription && len(p.rest) == 3 && strings.EqualFold(p.rest[2], "registries"):
 		what = Root

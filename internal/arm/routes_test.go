@@ -47,6 +47,28 @@ var bodies = map[string]string{
 	"POST /providers/Microsoft.ContainerRegistry/checkNameAvailability": `{"name":"fabrikam2","type":"Microsoft.ContainerRegistry/registries"}`,
 }
 
+const (
+	grid = "/providers/Microsoft.EventGrid"
+
+	// subscribe makes an event subscription, with secrets.
+	subscribe = `{"properties":{"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://receiver.example/events?code=s3cret",` +
+		`"deliveryAttributeMappings":[{"name":"Authorization","type":"Static","properties":{"value":"Bearer s3cret","isSecret":true}}]}}}}`
+	makeTopic = `{"location":"westeurope","properties":{"source":"` + registry + `","topicType":"microsoft.containerregistry.registries"}}`
+)
+
+func init() {
+	maps.Copy(bodies, map[string]string{
+		"PUT " + grid + "/systemTopics/{}":   makeTopic,
+		"PATCH " + grid + "/systemTopics/{}": `{"tags":{"a":"b"}}`,
+	})
+	for _, at := range []string{grid + "/eventSubscriptions/{}", grid + "/systemTopics/{}/eventSubscriptions/{}"} {
+		bodies["PUT "+at], bodies["PATCH "+at] = subscribe, `{"labels":["a"]}`
+	}
+	for _, action := range []string{"redeliver", "replays", "deadLetters/purge"} {
+		bodies["POST "+grid+"/eventSubscriptions/{}/"+action] = bodies["POST /webhooks/{}/"+action]
+	}
+}
+
 // reached is one way to an operation.
 type reached struct {
 	arm.RouteForTest
@@ -57,8 +79,16 @@ type reached struct {
 // ways returns the ways to an operation on what a filled plane has, or on what is
 // not there: under ARM's root, and under the short one if it is there too.
 func ways(rt arm.RouteForTest, listener string, there bool) []reached {
-	name := "DeployHook"
+	name, inner := "DeployHook", "1"
 	switch {
+	case strings.HasPrefix(rt.Path, grid+"/systemTopics/{}"):
+		name, inner = "contoso-topic", "on-push"
+	case strings.HasPrefix(rt.Path, grid+"/eventSubscriptions/{}"):
+		name, inner = "on-push", "2"
+	case strings.HasPrefix(rt.Path, grid+"/locations/{}"):
+		name, inner = "westeurope", "Microsoft.ContainerRegistry.Registries"
+	case strings.HasPrefix(rt.Path, grid+"/topicTypes/{}"):
+		name = "Microsoft.ContainerRegistry.Registries"
 	case strings.Contains(rt.Path, "/garbageCollections"):
 		name = "1"
 	case strings.HasPrefix(rt.Path, "/listeners"):
@@ -72,7 +102,7 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	case strings.HasPrefix(rt.Path, "/providers/{}"):
 		name = "Microsoft.ContainerRegistry"
 	}
-	path := strings.Replace(strings.Replace(rt.Path, "{}", name, 1), "{}", "1", 1)
+	path := strings.Replace(strings.Replace(rt.Path, "{}", name, 1), "{}", inner, 1)
 	at := registry
 	short := arm.Root + "/contoso"
 	if !there {
@@ -80,7 +110,11 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	}
 	found := []reached{{rt, []string{"", subscription, group, at}[rt.Level] + path + version, bodies[rt.Method+" "+rt.Path]}}
 	if rt.Level == 3 {
-		found = append(found, reached{rt, short + path, bodies[rt.Method+" "+rt.Path]})
+		below := path
+		if rest := strings.TrimPrefix(path, grid); strings.HasPrefix(rest, "/eventSubscriptions") {
+			below = rest
+		}
+		found = append(found, reached{rt, short + below, bodies[rt.Method+" "+rt.Path]})
 	}
 	if below, ok := strings.CutPrefix(path, "/providers/Microsoft.ContainerRegistry"); ok && rt.Level == 1 && (strings.HasPrefix(below, "/auditLog") || strings.HasPrefix(below, "/signingKeys") || strings.HasPrefix(below, "/garbageCollections")) {
 		found = append(found, reached{rt, "/api/v1" + below, bodies[rt.Method+" "+rt.Path]})
@@ -113,11 +147,15 @@ func filled(t *testing.T) (p *plane, listener string) {
 		{"PUT", registry + "/scopeMaps/app-pull" + version, bodies["PUT /scopeMaps/{}"]},
 		{"PUT", registry + "/tokens/ci-push" + version, bodies["PUT /tokens/{}"]},
 		{"POST", registry + "/generateCredentials" + version, bodies["POST /generateCredentials"]},
+		{"PUT", registry + grid + "/eventSubscriptions/on-push" + version, subscribe},
+		{"POST", registry + grid + "/eventSubscriptions/on-push/replays" + version, `{}`},
+		{"PUT", group + grid + "/systemTopics/contoso-topic" + version, makeTopic},
 	} {
 		if w := p.do(x.method, x.target, x.body); w.Code > 202 {
 			t.Fatalf("%s %s: %d %s", x.method, x.target, w.Code, w.Body)
 		}
 	}
+	p.engine.health[3] = delivery.Health{State: delivery.Live} // of the event subscription, after webhook and listener
 	return p, listener
 }
 
@@ -237,6 +275,9 @@ func TestReaderWalksEveryRoute(t *testing.T) {
 				}
 			}
 			for _, secret := range []string{"s3cret", "whsec_", "receiver.example"} {
+				if secret == "receiver.example" && strings.Contains(way.Path, "/eventSubscriptions") {
+					continue // they show it, without its query
+				}
 				if strings.Contains(w.Body.String(), secret) {
 					t.Errorf("%s %s shows %s: %s", way.Method, way.target, secret, w.Body)
 				}
@@ -265,6 +306,8 @@ func TestOwnerWalksEveryRoute(t *testing.T) {
 			w := p.as(nil, way.Method, way.target, way.body)
 			refused := w.Code >= 300
 			switch way.Method + " " + way.Path {
+			case "DELETE " + grid + "/systemTopics/{}": // it has a subscription
+				refused = w.Code != http.StatusConflict
 			case "DELETE ": // the default registry, and the group that it is in
 				refused = w.Code != http.StatusConflict
 			case "POST /listeners/{}/results": // there is nothing to report
@@ -273,7 +316,7 @@ func TestOwnerWalksEveryRoute(t *testing.T) {
 				refused = w.Code != http.StatusConflict
 			case "POST /providers/Microsoft.ContainerRegistry/garbageCollections/{}/cancel": // it is over
 				refused = w.Code != http.StatusConflict
-			case "DELETE /webhooks/{}/replays/{}", "POST /listeners":
+			case "DELETE /webhooks/{}/replays/{}", "DELETE " + grid + "/eventSubscriptions/{}/replays/{}", "POST /listeners":
 				refused = w.Code >= 400
 			}
 			if refused {
@@ -483,11 +526,13 @@ func TestEnvelopes(t *testing.T) {
 func TestOperationsAreThoseOfTheRoutes(t *testing.T) {
 	t.Parallel()
 	p := newPlane(t)
-	body := p.do("GET", "/providers/Microsoft.ContainerRegistry/operations"+version, "").Body.String()
-	for _, rt := range arm.RoutesForTest() {
-		ours := strings.HasPrefix(rt.Action, "Microsoft.ContainerRegistry/")
-		if strings.Count(body, `"name":"`+rt.Action+`"`) != map[bool]int{true: 1}[ours] {
-			t.Errorf("%s is listed %d times", rt.Action, strings.Count(body, `"`+rt.Action+`"`))
+	for _, provider := range []string{"Microsoft.ContainerRegistry", "Microsoft.EventGrid"} {
+		body := p.do("GET", "/providers/"+provider+"/operations"+version, "").Body.String()
+		for _, rt := range arm.RoutesForTest() {
+			its := strings.HasPrefix(rt.Action, provider+"/")
+			if strings.Count(body, `"name":"`+rt.Action+`"`) != map[bool]int{true: 1}[its] {
+				t.Errorf("%s: %s is listed %d times", provider, rt.Action, strings.Count(body, `"`+rt.Action+`"`))
+			}
 		}
 	}
 }

@@ -202,7 +202,7 @@ func handshakeWebhook(a *api, c call) (answer, error) {
 }
 
 // listEvents shows the newest attempts, newest first, in pages.
-func listEvents(a *api, c call) (answer, error) {
+func listEvents(a *api, c call, e endpoint) (answer, error) {
 	token, err := parsePageToken(c.URL.Query())
 	if err != nil {
 		return answer{}, err
@@ -211,15 +211,11 @@ func listEvents(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	w, err := a.webhook(c)
-	if err != nil {
-		return answer{}, err
-	}
 	n := min(eventsPerPage, eventsShown-token.seen)
 	if n <= 0 {
 		return answer{http.StatusOK, listBody[eventBody]{Value: []eventBody{}}}, nil
 	}
-	page, next, err := a.Deliveries.Attempts(c.Context(), w.ID, filter, token.after, n)
+	page, next, err := a.Deliveries.Attempts(c.Context(), e.id, filter, token.after, n)
 	if err != nil {
 		return answer{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
 )
@@ -290,25 +291,28 @@ func TestParsePath(t *testing.T) {
 	t.Parallel()
 	const arm = "/subscriptions/S/resourceGroups/G/providers/Microsoft.ContainerRegistry/registries"
 	for path, want := range map[string]string{
-		"/api/v1/registries":                     "short of 1: providers|Microsoft.ContainerRegistry|registries",
-		"/api/v1/registries/":                    "short of 1: providers|Microsoft.ContainerRegistry|registries",
-		"/API/V1/Registries/Contoso":             "short of 3 Contoso:",
-		"/api/v1/registries/contoso/webHooks/Ab": "short of 3 contoso: webHooks|Ab",
-		"/api/v1/registries//webhooks":           "short of 3 : webhooks",
-		"/api/v1":                                "short of 0: api|v1",
-		"/api/v1/registriesx":                    "short of 0: api|v1|registriesx",
-		"/":                                      "of 0:",
-		"":                                       "of 0:",
-		"/subscriptions":                         "of 0: subscriptions",
-		"/subscriptions/":                        "of 0: subscriptions",
-		"/subscriptions//x":                      "of 0: subscriptions||x",
-		"/Subscriptions/S":                       "of 1 S:",
-		"/subscriptions/S/resourcegroups":        "of 1 S: resourcegroups",
-		"/subscriptions/S/resourcegroups/G":      "of 2 S G:",
+		"/api/v1/registries":                                                "short of 1: providers|Microsoft.ContainerRegistry|registries",
+		"/api/v1/registries/":                                               "short of 1: providers|Microsoft.ContainerRegistry|registries",
+		"/API/V1/Registries/Contoso":                                        "short of 3 Contoso:",
+		"/api/v1/registries/contoso/webHooks/Ab":                            "short of 3 contoso: webHooks|Ab",
+		"/api/v1/registries//webhooks":                                      "short of 3 : webhooks",
+		"/api/v1/registries/contoso/eventsubscriptions/ab":                  "short of 3 contoso: providers|Microsoft.EventGrid|eventsubscriptions|ab",
+		"/api/v1/registries/contoso/providers/Microsoft.EventGrid/anything": "short of 3 contoso: providers|Microsoft.EventGrid|anything",
+		"/api/v1":                           "short of 0: api|v1",
+		"/api/v1/registriesx":               "short of 0: api|v1|registriesx",
+		"/":                                 "of 0:",
+		"":                                  "of 0:",
+		"/subscriptions":                    "of 0: subscriptions",
+		"/subscriptions/":                   "of 0: subscriptions",
+		"/subscriptions//x":                 "of 0: subscriptions||x",
+		"/Subscriptions/S":                  "of 1 S:",
+		"/subscriptions/S/resourcegroups":   "of 1 S: resourcegroups",
+		"/subscriptions/S/resourcegroups/G": "of 2 S G:",
 		"/subscriptions/S/resourceGroups/G/resources":            "of 2 S G: resources",
 		"/subscriptions/S/providers/Microsoft.ContainerRegistry": "of 1 S: providers|Microsoft.ContainerRegistry",
 		arm:              "of 2 S G: providers|Microsoft.ContainerRegistry|registries",
 		arm + "/Contoso": "of 3 S G Contoso:",
+		arm + "/Contoso/providers/microsoft.eventgrid/eventSubscriptions/ab":         "of 3 S G Contoso: providers|microsoft.eventgrid|eventSubscriptions|ab",
 		strings.ToLower(arm) + "/contoso/webhooks/ab":                                "of 3 s g contoso: webhooks|ab",
 		"/subscriptions/S/resourceGroups/G/providers/Microsoft.Storage/registries/x": "of 2 S G: providers|Microsoft.Storage|registries|x",
 	} {
@@ -336,6 +340,7 @@ func TestParsePath(t *testing.T) {
 // path, in order, and that a found route's names come from it.
 func FuzzParsePath(f *testing.F) {
 	for _, seed := range []string{
+		"/api/v1/registries/contoso/eventSubscriptions/ab/validate", "/subscriptions/s/resourceGroups/g/providers/Microsoft.EventGrid/systemTopics/t/eventSubscriptions/e",
 		"/api/v1/registries/contoso/webhooks/ab", "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/r/webhooks/w/ping",
 		"/subscriptions/s/providers", "//", "/API/v1/Registries", "subscriptions/\u212A",
 	} {
@@ -351,7 +356,7 @@ func FuzzParsePath(f *testing.F) {
 		if p.sent == "/" {
 			within = nil
 		}
-		if !slices.Equal(append(within, p.rest...), segments) {
+		if !slices.Equal(append(within, p.shown()...), segments) {
 			t.Fatalf("%q: %q and %q", path, p.sent, p.rest)
 		}
 		for _, name := range []string{p.subscription, p.group, p.registry} {
@@ -377,6 +382,91 @@ func FuzzParsePath(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestEveryEventTypeIsDescribed, also those that are new.
+func TestEveryEventTypeIsDescribed(t *testing.T) {
+	t.Parallel()
+	for _, name := range event.Types {
+		if d := describedTypes[name]; d.shown == "" || !strings.HasPrefix(d.description, "Raised when ") {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	if len(describedTypes) != len(event.Types) {
+		t.Errorf("%d types are described, and there are %d", len(describedTypes), len(event.Types))
+	}
+}
+
+// FuzzNameFilter checks that a filter that is read lets through as many names of a
+// pair as it does the other way round, and that long ones end.
+func FuzzNameFilter(f *testing.F) {
+	for _, seed := range []string{
+		"", " ", "name eq 'a'", "NAME NE 'a'", "contains(name,'b')", "not contains( name , 'b' )", "name eq 'a' or name eq 'b' and not (name eq 'c')",
+		"name eq 'it''s'", "name eq 'a' and", "((((", "not not not name eq 'x'", "namelist eq 'a'", "contains(name,'a')or name eq 'b'", "name eq 'a", "name eq a",
+	} {
+		f.Add(seed, "ab")
+	}
+	f.Fuzz(func(t *testing.T, text, name string) {
+		wants, err := parseNameFilter(text)
+		if err != nil {
+			if !fault.Is(err, fault.Invalid) || len(fault.As(err).Message) > 500 {
+				t.Fatal(err)
+			}
+			return
+		}
+		if strings.TrimSpace(text) == "" {
+			if !wants(name) {
+				t.Fatalf("no filter hides %q", name)
+			}
+			return
+		}
+		no, err := parseNameFilter("not (" + text + ")")
+		if err == nil && no(name) == wants(name) {
+			t.Fatalf("%q and its contrary agree on %q", text, name)
+		}
+	})
+}
+
+func TestNameFilter(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                        "on-push on-delete It's",
+		"name eq 'ON-push'":       "on-push",
+		"name ne 'on-push'":       "on-delete It's",
+		"contains(name, 'on')":    "on-push on-delete",
+		"not contains(Name,'on')": "It's",
+		"contains(name,'on') and not (name eq 'on-push')":                     "on-delete",
+		"name eq 'x' or name eq 'on-push' and contains(name,'p')":             "on-push",
+		"(name eq 'on-push' or name eq 'on-delete') and contains(name,'del')": "on-delete",
+		"name eq 'it''s'":         "It's",
+		"name":                    "error",
+		"name eq":                 "error",
+		"name eq on-push":         "error",
+		"name eq 'on-push":        "error",
+		"name eq 'a' name eq 'b'": "error",
+		"name eq 'a' or":          "error",
+		"(name eq 'a'":            "error",
+		"names eq 'a'":            "error",
+		"contains(name 'a')":      "error",
+		"topic eq 'a'":            "error",
+		strings.Repeat("(", 40) + "name eq 'a'" + strings.Repeat(")", 40): "error",
+		"name eq '" + strings.Repeat("a", 3000) + "'":                     "error",
+	} {
+		wants, err := parseNameFilter(text)
+		got := "error"
+		if err == nil {
+			var names []string
+			for _, name := range []string{"on-push", "on-delete", "It's"} {
+				if wants(name) {
+					names = append(names, name)
+				}
+			}
+			got = strings.Join(names, " ")
+		}
+		if got != want {
+			t.Errorf("%.80s: %q, want %q", text, got, want)
+		}
+	}
 }
 
 func TestFindRoute(t *testing.T) {

@@ -353,7 +353,7 @@ func (s *Store) remove(tx *sqldb.Tx, r record) error {
 // dropAtOnce is how many subscriptions of a registry go in one transaction.
 const dropAtOnce = 20
 
-// DropAll removes all subscriptions of a registry.
+// DropAll removes all subscriptions of a registry, and its system topic.
 func (s *Store) DropAll(ctx context.Context, registry int64) error {
 	for left := dropAtOnce; left == dropAtOnce; {
 		err := s.change(ctx, func(tx *sqldb.Tx) error {
@@ -373,7 +373,7 @@ func (s *Store) DropAll(ctx context.Context, registry int64) error {
 			return err
 		}
 	}
-	return nil
+	return s.DeleteSystemTopic(ctx, registry)
 }
 
 // Get returns a subscription. It fails with fault.NotFound (ResourceNotFound).
