@@ -78,7 +78,9 @@ func newContract(t *testing.T) *contract {
 	old := `{"digest":"` + oldDigest + `","imageSize":525,` + times + `,"mediaType":"application/vnd.oci.image.index.v1+json","references":[{"digest":"` + webDigest + `","architecture":"arm64","os":"linux"}],` + attributes() + `}`
 	one, latest, rc := tag("1.0", webDigest, "write"), tag("latest", webDigest), tag("rc", oldDigest)
 
-	const repo = " /acr/v1/team/web"
+	deleted := `"deletedAt":"` + changed.UTC().Format(layout) + `","deletedBy":"ada","expiresAfter":"` + changed.Add(7*24*time.Hour).UTC().Format(layout) + `"`
+
+	const repo, gone = " /acr/v1/team/web", " /acr/v1/_deleted/team/web"
 	c.images = map[string]answer{
 		"GET /v2/_catalog?n=100":                          {200, "last=team%2Fapi&n=100&orderby=", `{"repositories":["base/go","team/api"]}`},
 		"GET /v2/_catalog?last=team%2Fapi&n=100&orderby=": {200, "", `{"repositories":["team/web"]}`},
@@ -101,6 +103,15 @@ func newContract(t *testing.T) *contract {
 		// This server, other than ours, does not know the filter by digest.
 		"GET" + repo + "/_tags?digest=" + strings.Replace(webDigest, ":", "%3A", 1) + "&n=100":  {200, "", in + `"tags":[` + one + `,` + latest + `,` + rc + `]}`},
 		"GET" + repo + "/_tags?digest=" + strings.Replace(signDigest, ":", "%3A", 1) + "&n=100": {200, "", in + `"tags":[]}`},
+
+		"GET /acr/v1/_deleted/_catalog?n=100": {200, "", `{"repositories":["team/old"]}`},
+		"GET" + gone + "/_manifests?n=100":    {200, "", in + `"manifests":[{"digest":"` + signDigest + `","mediaType":"application/vnd.oci.image.manifest.v1+json",` + deleted + `,"tags":["0.9","rc"]}]}`},
+		"GET" + gone + "/_tags?n=100":         {200, "last=0.9%40" + strings.Replace(signDigest, ":", "%3A", 1) + "&lasttime=1&n=100&orderby=", in + `"tags":[{"tag":"0.9","digest":"` + signDigest + `",` + deleted + `}]}`},
+		"GET" + gone + "/_tags?last=0.9%40" + strings.Replace(signDigest, ":", "%3A", 1) + "&lasttime=1&n=100&orderby=": {200, "", in +
+			`"tags":[{"tag":"0.9","digest":"` + sbomDigest + `",` + deleted + `},{"tag":"rc","digest":"` + signDigest + `",` + deleted + `}]}`},
+		"POST" + gone + "/_manifests/" + signDigest + "?force=false": {200, "", in + `"manifestsRestored":["` + signDigest + `"],"tagsRestored":["0.9","rc"]}`},
+		"POST" + gone + "/_manifests/" + signDigest + "?force=true":  {200, "", in + `"manifestsRestored":[],"tagsRestored":["rc"]}`},
+		"POST" + gone + "/_manifests/" + sbomDigest + "?force=false": {409, "", `{"errors":[{"code":"TAG_IN_USE","message":"tag 0.9 of team/web is in use by ` + webDigest + `: restore with force to move it"}]}` + "\n"},
 
 		"GET /v2/team/web/manifests/1.0":              {200, "", webManifest},
 		"GET /v2/team/web/manifests/" + webDigest:     {200, "", webManifest},
