@@ -15,21 +15,20 @@ import (
 	"time"
 )
 
-// contract is the server that newServer returns, with scope maps, tokens and event subscriptions, and
+// contract is the server that newServer returns, with scope maps and tokens, and
 // with what registry contoso holds, in the shapes that ACR answers. What is asked
 // of it is written down. Beside the operator it knows token web-ci, which may use
 // images and knows nothing of the control plane.
 type contract struct {
 	*httptest.Server
-	control http.Handler
-	images  map[string]answer // by method and URI
+	behind *server
+	images map[string]answer // by method and URI
 
 	mu            sync.Mutex
 	asked         []string                  // since requests was called
 	resources     map[string]map[string]any // by path below the registry
 	generated     int                       // passwords made
 	generateFails bool
-	grid          grid
 }
 
 type answer struct {
@@ -51,7 +50,7 @@ const (
 
 func newContract(t *testing.T) *contract {
 	t.Helper()
-	c := &contract{control: newServer(t).Config.Handler, resources: map[string]map[string]any{}, grid: newGrid()}
+	c := &contract{behind: newServer(t), resources: map[string]map[string]any{}}
 	c.resources["scopeMaps/_repositories_pull"] = resource("scopeMaps/_repositories_pull", map[string]any{
 		"type": "SystemDefined", "description": "Can pull any repository of the registry", "actions": []any{"repositories/*/content/read"},
 	})
@@ -164,14 +163,10 @@ func (c *contract) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
 	case images:
 		c.serveImages(w, r)
-	case strings.HasPrefix(r.URL.Path, "/providers/Microsoft.EventGrid/"):
-		io.WriteString(w, eventTypes)
-	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry+"eventSubscriptions"):
-		c.grid.serve(w, r, strings.TrimPrefix(r.URL.Path, underRegistry), body)
-	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry):
+	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry) && !strings.HasPrefix(r.URL.Path, underRegistry+"eventSubscriptions"):
 		c.serveResource(w, r.Method, strings.TrimPrefix(r.URL.Path, underRegistry), body)
 	default:
-		c.control.ServeHTTP(w, r)
+		c.behind.Config.Handler.ServeHTTP(w, r)
 	}
 }
 
