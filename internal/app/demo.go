@@ -222,7 +222,7 @@ func makeLayer() (layer []byte, diffID digest.Digest, err error) {
 // the receiver's answer, so it may take a moment to be there.
 func (d *demo) log(ctx context.Context, control *controlclient.Client) error {
 	for range 200 {
-		events, err := control.Events(ctx, d.server.Operator(), demoWebhook, controlclient.EventFilter{})
+		events, err := control.Events(ctx, controlclient.Endpoint{Kind: controlclient.OfWebhook, Registry: d.server.Operator(), Name: demoWebhook}, controlclient.EventFilter{})
 		if err != nil {
 			return err
 		}

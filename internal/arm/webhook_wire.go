@@ -28,6 +28,8 @@ type webhookInputProps struct {
 	TLS              member[tlsInput]    `json:"tls"`
 	Format           member[string]      `json:"format"`
 	Handshake        member[string]      `json:"handshake"`
+	EventTypePrefix  member[string]      `json:"eventTypePrefix"`
+	FlatData         member[bool]        `json:"flatData"`
 }
 
 // definition reads the body of a PUT, where null is the same as absent, but for
@@ -54,6 +56,8 @@ func (in webhookInput) definition() (webhook.Definition, error) {
 		TLS:              tlsOf(p.TLS),
 		Format:           p.Format.orZero(),
 		Handshake:        p.Handshake.orZero(),
+		EventTypePrefix:  p.EventTypePrefix.orZero(),
+		FlatData:         p.FlatData.orZero(),
 	}, nil
 }
 
@@ -90,12 +94,20 @@ func (in webhookInput) change() (webhook.Change, error) {
 		TLS:              tlsOf(p.TLS),
 		Format:           p.Format.value,
 		Handshake:        p.Handshake.value,
+		EventTypePrefix:  p.EventTypePrefix.value,
+		FlatData:         p.FlatData.value,
 	}
 	if p.Format.null() {
 		c.Format = new(string(webhook.ACR))
 	}
 	if p.Handshake.null() {
 		c.Handshake = new("")
+	}
+	if p.EventTypePrefix.null() {
+		c.EventTypePrefix = new("")
+	}
+	if p.FlatData.null() {
+		c.FlatData = new(false)
 	}
 	if p.Scope.null() {
 		c.Scope = new("")
@@ -152,6 +164,8 @@ type (
 		Listener         bool              `json:"listener,omitempty"`
 		Format           webhook.Format    `json:"format,omitempty"`    // absent: acr
 		Handshake        webhook.Handshake `json:"handshake,omitempty"` // absent: none
+		EventTypePrefix  string            `json:"eventTypePrefix,omitempty"`
+		FlatData         bool              `json:"flatData,omitempty"`
 		Consent          *consentBody      `json:"consent,omitempty"`
 	}
 	callbackBody struct {

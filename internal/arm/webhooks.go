@@ -262,6 +262,8 @@ func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {
 			SignatureHeaders:  w.SignatureHeaders,
 			DisabledReason:    w.DisabledWhy,
 			Listener:          w.Listener,
+			EventTypePrefix:   w.Extras.TypePrefix,
+			FlatData:          w.Extras.FlatData,
 		},
 	}
 	// A webhook that is as ACR's are looks as they do.

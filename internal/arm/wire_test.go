@@ -114,7 +114,7 @@ func TestChange(t *testing.T) {
 	t.Parallel()
 	const (
 		noneOfACR  = `{"Tags":null,"ServiceURI":null,"CustomHeaders":null,"Status":null,"Scope":null,"Actions":null`
-		noneOfOurs = `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null}`
+		noneOfOurs = `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null,"EventTypePrefix":null,"FlatData":null}`
 		nothing    = noneOfACR + noneOfOurs
 	)
 	for _, tt := range []struct{ body, want string }{
@@ -132,17 +132,21 @@ func TestChange(t *testing.T) {
 		{`{"properties":{"serviceUri":null}}`, "properties.serviceUri cannot be null"},
 		{`{"properties":{"actions":null}}`, "properties.actions cannot be null"},
 		{`{"properties":{"retryPolicy":{"timeoutInSeconds":5,"order":"none","maxPerMinute":0}}}`,
-			noneOfACR + `,"Policy":{"Timeout":5000000000,"MaxAttempts":null,"TTL":null,"Order":"none","PerMinute":0},"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null}`},
+			noneOfACR + `,"Policy":{"Timeout":5000000000,"MaxAttempts":null,"TTL":null,"Order":"none","PerMinute":0},"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null,"EventTypePrefix":null,"FlatData":null}`},
 		{`{"properties":{"retryPolicy":{"timeoutInSeconds":null,"maxDeliveryAttempts":1,"eventTimeToLiveInMinutes":10080,"order":null,"maxPerMinute":null}}}`,
-			noneOfACR + `,"Policy":{"Timeout":10000000000,"MaxAttempts":1,"TTL":604800000000000,"Order":"tag","PerMinute":0},"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null}`},
+			noneOfACR + `,"Policy":{"Timeout":10000000000,"MaxAttempts":1,"TTL":604800000000000,"Order":"tag","PerMinute":0},"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null,"EventTypePrefix":null,"FlatData":null}`},
 		{`{"properties":{"retryPolicy":null,"signatureHeaders":null,"tls":null}}`,
-			noneOfACR + `,"Policy":{"Timeout":10000000000,"MaxAttempts":30,"TTL":259200000000000,"Order":"tag","PerMinute":0},"SignatureHeaders":[],"TLS":{"CA":"","Certificate":"","Key":""},"Format":null,"Handshake":null}`},
+			noneOfACR + `,"Policy":{"Timeout":10000000000,"MaxAttempts":30,"TTL":259200000000000,"Order":"tag","PerMinute":0},"SignatureHeaders":[],"TLS":{"CA":"","Certificate":"","Key":""},"Format":null,"Handshake":null,"EventTypePrefix":null,"FlatData":null}`},
 		{`{"properties":{"format":"CloudEvents","handshake":"none"}}`,
-			noneOfACR + `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":"CloudEvents","Handshake":"none"}`},
+			noneOfACR + `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":"CloudEvents","Handshake":"none","EventTypePrefix":null,"FlatData":null}`},
+		{`{"properties":{"eventTypePrefix":"com.example","flatData":true}}`,
+			noneOfACR + `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null,"EventTypePrefix":"com.example","FlatData":true}`},
+		{`{"properties":{"eventTypePrefix":null,"flatData":null}}`,
+			noneOfACR + `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":null,"Handshake":null,"EventTypePrefix":"","FlatData":false}`},
 		{`{"properties":{"format":null,"handshake":null}}`,
-			noneOfACR + `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":"acr","Handshake":""}`},
+			noneOfACR + `,"Policy":null,"SignatureHeaders":null,"TLS":null,"Format":"acr","Handshake":"","EventTypePrefix":null,"FlatData":null}`},
 		{`{"properties":{"retryPolicy":{},"signatureHeaders":["github"],"tls":{"caCertificates":"a","clientCertificate":"b","clientKey":"c"}}}`,
-			noneOfACR + `,"Policy":{"Timeout":null,"MaxAttempts":null,"TTL":null,"Order":null,"PerMinute":null},"SignatureHeaders":["github"],"TLS":{"CA":"YQ==","Certificate":"Yg==","Key":"Yw=="},"Format":null,"Handshake":null}`},
+			noneOfACR + `,"Policy":{"Timeout":null,"MaxAttempts":null,"TTL":null,"Order":null,"PerMinute":null},"SignatureHeaders":["github"],"TLS":{"CA":"YQ==","Certificate":"Yg==","Key":"Yw=="},"Format":null,"Handshake":null,"EventTypePrefix":null,"FlatData":null}`},
 		{`{"properties":{"retryPolicy":{"timeoutInSeconds":31}}}`, "properties.retryPolicy.timeoutInSeconds is 31: use 1 to 30"},
 		{`{"properties":{"retryPolicy":{"timeoutInSeconds":0}}}`, "properties.retryPolicy.timeoutInSeconds is 0: use 1 to 30"},
 		{`{"properties":{"retryPolicy":{"maxDeliveryAttempts":31}}}`, "properties.retryPolicy.maxDeliveryAttempts is 31: use 1 to 30"},

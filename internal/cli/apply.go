@@ -27,10 +27,11 @@ func applyCommand(env Env) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "apply",
-		Short: "Make the webhooks of a registry what a file says.",
-		Long: "Make the webhooks of a registry what a file says, and show what that changes: + is created, ~ changed, - deleted.\n" +
-			"A second time changes nothing. Webhooks that are not in the file are left alone, unless --prune is given.\n" +
-			"In uri and in the values of headers ${NAME} is a variable of the environment; their values are never printed.",
+		Short: "Make the webhooks and event subscriptions of a registry what a file says.",
+		Long: "Make the webhooks and event subscriptions of a registry what a file says, and show what that changes: + is created, ~ changed,\n" +
+			"- deleted. A second time changes nothing. What is not in the file is left alone, unless --prune is given; so is a kind that the\n" +
+			"file has no list of. In addresses, in the values of headers and delivery attributes, and in the credentials of brokers ${NAME}\n" +
+			"is a variable of the environment; their values are never printed.",
 		Example: "  dockbell apply -f hooks.yaml --dry-run\n  dockbell apply -f hooks.yaml -r contoso --prune\n\n" +
 			"hooks.yaml:\n\n" +
 			"  webhooks:\n" +
@@ -39,16 +40,23 @@ func applyCommand(env Env) *cobra.Command {
 			"      actions: [push, delete]\n" +
 			"      scope: team/web:*\n" +
 			"      headers:\n" +
-			"        Authorization: Bearer ${DEPLOY_TOKEN}",
+			"        Authorization: Bearer ${DEPLOY_TOKEN}\n" +
+			"  eventSubscriptions:\n" +
+			"    - name: to-nats\n" +
+			"      endpoint: nats://nats.example.net:4222/registry.events\n" +
+			"      filter:\n" +
+			"        includedEventTypes: [Microsoft.ContainerRegistry.ImagePushed]\n" +
+			"        subjectBeginsWith: team/",
 		Args: NoArgs,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	in.flags(flags)
-	flags.StringVarP(&file, "file", "f", "", "`file` with the webhooks, in YAML; - is standard input")
-	flags.BoolVar(&a.prune, "prune", false, "delete the webhooks of the registry that are not in the file")
+	flags.StringVarP(&file, "file", "f", "", "`file` with the webhooks and event subscriptions, in YAML; - is standard input")
+	flags.BoolVar(&a.prune, "prune", false, "delete what the registry has of the kinds that the file lists, and the file has not")
 	flags.BoolVar(&a.dryRun, "dry-run", false, "show what would be done, and change nothing")
-	flags.BoolVarP(&a.verbose, "verbose", "v", false, "show the webhooks that stay as they are, too")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "show what stays as it is, too")
+	flags.BoolVar(&a.resend, "resend-secrets", false, "send the credentials and certificates of brokers again, which cannot be compared with those there are")
 	Group(flags, "What to apply")
 	in.conn.flags(flags)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -67,70 +75,86 @@ func applyCommand(env Env) *cobra.Command {
 	return cmd
 }
 
-// readHooks reads a file of webhooks, and returns what messages call it.
-func (env Env) readHooks(path string) (name string, hooks []wantedHook, err error) {
+// readHooks reads a file, and returns what messages call it.
+func (env Env) readHooks(path string) (name string, w wanted, err error) {
 	name, in := path, env.Stdin
 	if path == "-" {
 		name = "standard input"
 	} else {
 		f, err := os.Open(path)
 		if err != nil {
-			return name, nil, fault.Wrap(err, fault.Invalid, "the file of webhooks cannot be read: %v", err)
+			return name, w, fault.Wrap(err, fault.Invalid, "the file of webhooks cannot be read: %v", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	content, err := readAtMost(in, name, maxHooksFile)
 	if err != nil {
-		return name, nil, fault.Wrap(err, fault.Invalid, "the file of webhooks cannot be read: %v", err)
+		return name, w, fault.Wrap(err, fault.Invalid, "the file of webhooks cannot be read: %v", err)
 	}
-	hooks, err = (&hooksReader{file: name, getenv: env.Getenv}).read(content)
-	return name, hooks, err
+	w, err = (&hooksReader{file: name, getenv: env.Getenv}).read(content)
+	return name, w, err
 }
 
 // application is one run of dockbell apply.
 type application struct {
 	env                    Env
 	prune, dryRun, verbose bool
+	resend                 bool // secrets that cannot be compared
 
 	file     string // what messages call it
-	wanted   []wantedHook
+	wanted   wanted
 	server   *connected
 	registry string
 }
 
-// step is what becomes of one webhook.
+// step is what becomes of one webhook or event subscription.
 type step struct {
-	sign    byte // + is created, ~ changed, - deleted, = left as it is
+	sign    byte   // + is created, ~ changed, - deleted, = left as it is
+	kind    string // with a blank behind it; empty for a webhook
 	name    string
 	details []string
 	do      func(context.Context) error // nil for =
 }
 
-func (s step) String() string { return string(s.sign) + " " + s.name }
+func (s step) String() string { return string(s.sign) + " " + s.kind + s.name }
 
 func (a *application) run(ctx context.Context) error {
-	there, err := a.server.Webhooks(ctx, a.registry)
-	if err != nil {
-		return err
+	var steps []step
+	var left, kinds []string
+	for _, of := range []struct {
+		kind   string
+		listed bool
+		plan   func(context.Context) ([]step, []string, error)
+	}{
+		{"webhooks", a.wanted.listsHooks, a.planHooks},
+		{"event subscriptions", a.wanted.listsSubscriptions, a.planSubscriptions},
+	} {
+		if !of.listed {
+			continue
+		}
+		more, stay, err := of.plan(ctx)
+		if err != nil {
+			return err
+		}
+		steps, left, kinds = append(steps, more...), append(left, stay...), append(kinds, of.kind)
 	}
-	steps, left, err := a.plan(ctx, there)
-	if err != nil {
-		return err
-	}
+	// What is created or changed comes before what goes.
+	slices.SortStableFunc(steps, func(x, y step) int { return cmp.Compare(x.last(), y.last()) })
 	if err := a.show(steps); err != nil {
 		return err
 	}
 	if len(left) > 0 {
 		a.env.hint("not in %s and left alone, without --prune: %s", a.file, strings.Join(left, ", "))
 	}
+	var err error
 	created, changed, deleted := count(steps, '+'), count(steps, '~'), count(steps, '-')
 	switch {
 	case a.dryRun:
 		_, err = fmt.Fprintf(a.env.Stdout, "%d to create, %d to change, %d to delete\n", created, changed, deleted)
 		return err
 	case created+changed+deleted == 0:
-		_, err = fmt.Fprintf(a.env.Stdout, "nothing to change: the webhooks of registry %s are as %s has them\n", a.registry, a.file)
+		_, err = fmt.Fprintf(a.env.Stdout, "nothing to change: the %s of registry %s are as %s has them\n", strings.Join(kinds, " and "), a.registry, a.file)
 		return err
 	}
 	if err := carryOut(ctx, steps); err != nil {
@@ -150,15 +174,27 @@ func count(steps []step, sign byte) int {
 	return n
 }
 
-// plan returns what is to be done, and the names of webhooks that are not in the
+// last orders steps: 1 for what goes, 0 for all else.
+func (s step) last() int {
+	if s.sign == '-' {
+		return 1
+	}
+	return 0
+}
+
+// planHooks returns what is to be done, and the names of webhooks that are not in the
 // file and stay.
-func (a *application) plan(ctx context.Context, there []controlclient.Webhook) (steps []step, left []string, err error) {
+func (a *application) planHooks(ctx context.Context) (steps []step, left []string, err error) {
+	there, err := a.server.Webhooks(ctx, a.registry)
+	if err != nil {
+		return nil, nil, err
+	}
 	byName := map[string]controlclient.Webhook{}
 	for _, w := range there {
 		byName[strings.ToLower(w.Name)] = w
 	}
 	home := ""
-	for _, want := range a.wanted {
+	for _, want := range a.wanted.hooks {
 		have, exists := byName[strings.ToLower(want.name)]
 		delete(byName, strings.ToLower(want.name))
 		switch {
@@ -217,6 +253,8 @@ func (a *application) create(want wantedHook, home string) step {
 			Scope:            want.scope,
 			Actions:          want.actions,
 			SignatureHeaders: want.signatures,
+			EventTypePrefix:  want.typePrefix,
+			FlatData:         want.flatData,
 		},
 	}
 	if want.policy != ring.Default() {
@@ -323,6 +361,14 @@ func difference(want wantedHook, have controlclient.Webhook, secrets controlclie
 		if from != want.handshake {
 			differs("handshake: %s -> %s", from, want.handshake)
 		}
+	}
+	if from := have.Properties.EventTypePrefix; from != want.typePrefix {
+		differs("eventTypePrefix: %s -> %s", cmp.Or(from, "none"), cmp.Or(want.typePrefix, "none"))
+		p.EventTypePrefix = &want.typePrefix
+	}
+	if from := have.Properties.FlatData; from != want.flatData {
+		differs("flatData: %v -> %v", from, want.flatData)
+		p.FlatData = &want.flatData
 	}
 	return u, details
 }
@@ -458,8 +504,8 @@ func carryOut(ctx context.Context, steps []step) error {
 		if f.Kind == fault.Unavailable || f.Kind == fault.Internal {
 			notDone, doubt = steps[i+1:], " (whether "+s.String()+" was done is not known)"
 		}
-		return fault.Wrap(err, f.Kind, "webhook %s: %s%s; done: %s; not done: %s; apply the file again when that is mended",
-			s.name, sentence(err), doubt, names(steps[:i]), names(notDone)).WithCode(f.Code)
+		return fault.Wrap(err, f.Kind, "%s%s: %s%s; done: %s; not done: %s; apply the file again when that is mended",
+			cmp.Or(s.kind, "webhook "), s.name, sentence(err), doubt, names(steps[:i]), names(notDone)).WithCode(f.Code)
 	}
 	return nil
 }

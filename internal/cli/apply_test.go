@@ -172,18 +172,18 @@ func TestApplyRefusesFiles(t *testing.T) {
 	unasked := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s was asked for", r.URL) }))
 	t.Cleanup(unasked.Close)
 	for _, tt := range []struct{ name, file, want string }{
-		{"nothing", "", "hooks.yaml has no key webhooks: begin it with webhooks: and list them below, or write webhooks: [] for none"},
+		{"nothing", "", "hooks.yaml has no key webhooks or eventSubscriptions: begin it with one of them and a colon, and list them below, or write webhooks: [] for none"},
 		{"comments", "# none\n---\n# none\n", "hooks.yaml has no key webhooks"},
 		{"a list", "- name: deployhook\n", "hooks.yaml:1: the file is written as lines of name: value"},
 		{"no YAML", "webhooks:\n  - name: deployhook\n    uri: x: y\n", "hooks.yaml:3: this is no YAML: "},
 		{"a tab", "webhooks:\n\t- x\n", "hooks.yaml:2: this is no YAML: "},
 		{"an unknown alias", "webhooks: *x\n", "hooks.yaml is no YAML: unknown anchor 'x' referenced"},
-		{"unknown at the top", "webhook:\n", `hooks.yaml:1: the file has no key "webhook", did you mean webhooks?: there are subscriptions, webhooks`},
-		{"unknown in a webhook", "webhooks:\n- name: deployhook\n  url: x\n", `hooks.yaml:3: a webhook has no key "url", did you mean uri?: there are actions, format, handshake, headers, location, name, retryPolicy, scope, signatureHeaders, status, tags, uri`},
+		{"unknown at the top", "webhook:\n", `hooks.yaml:1: the file has no key "webhook", did you mean webhooks?: there are eventSubscriptions, webhooks`},
+		{"unknown in a webhook", "webhooks:\n- name: deployhook\n  url: x\n", `hooks.yaml:3: a webhook has no key "url", did you mean uri?: there are actions, eventTypePrefix, flatData, format, handshake, headers, location, name, retryPolicy, scope, signatureHeaders, status, tags, uri`},
 		{"unknown in a policy", "webhooks:\n- {" + hook + ", retryPolicy: {timeout: 1}}\n", `hooks.yaml:2: a retryPolicy has no key "timeout"`},
 		{"twice the same key", "webhooks:\n- name: deployhook\n  name: otherhook\n", `hooks.yaml:3: a webhook: key "name" is there twice`},
 		{"twice the list", "webhooks: []\nwebhooks: []\n", `hooks.yaml:2: the file: key "webhooks" is there twice`},
-		{"subscriptions", "webhooks: []\nsubscriptions: []\n", "hooks.yaml:2: subscriptions cannot be applied, only webhooks: leave the key out"},
+		{"subscriptions", "webhooks: []\nsubscriptions: []\n", `hooks.yaml:2: the file has no key "subscriptions": there are eventSubscriptions, webhooks`},
 		{"merge", "webhooks:\n- {<<: {name: a}, " + hook + "}\n", `hooks.yaml:2: a webhook has no key "<<"`},
 		{"no list", "webhooks:\n  deployhook: {}\n", "hooks.yaml:2: webhooks is a list"},
 		{"no mapping", "webhooks: [deployhook]\n", "hooks.yaml:1: a webhook is written as lines of name: value"},

@@ -122,6 +122,7 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		replicationCommand(env),
 		configCommand(env),
 		webhookCommand(env),
+		subscriptionCommand(env),
 		eventsCommand(env),
 		auditCommand(env),
 		listenCommand(env),

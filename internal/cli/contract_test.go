@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// contract is the server that newServer returns, with scope maps and tokens, and
+// contract is the server that newServer returns, with scope maps, tokens and event subscriptions, and
 // with what registry contoso holds, in the shapes that ACR answers. What is asked
 // of it is written down. Beside the operator it knows token web-ci, which may use
 // images and knows nothing of the control plane.
@@ -29,6 +29,7 @@ type contract struct {
 	resources     map[string]map[string]any // by path below the registry
 	generated     int                       // passwords made
 	generateFails bool
+	grid          grid
 }
 
 type answer struct {
@@ -50,7 +51,7 @@ const (
 
 func newContract(t *testing.T) *contract {
 	t.Helper()
-	c := &contract{control: newServer(t).Config.Handler, resources: map[string]map[string]any{}}
+	c := &contract{control: newServer(t).Config.Handler, resources: map[string]map[string]any{}, grid: newGrid()}
 	c.resources["scopeMaps/_repositories_pull"] = resource("scopeMaps/_repositories_pull", map[string]any{
 		"type": "SystemDefined", "description": "Can pull any repository of the registry", "actions": []any{"repositories/*/content/read"},
 	})
@@ -152,6 +153,10 @@ func (c *contract) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
 	case images:
 		c.serveImages(w, r)
+	case strings.HasPrefix(r.URL.Path, "/providers/Microsoft.EventGrid/"):
+		io.WriteString(w, eventTypes)
+	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry+"eventSubscriptions"):
+		c.grid.serve(w, r, strings.TrimPrefix(r.URL.Path, underRegistry), body)
 	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry):
 		c.serveResource(w, r.Method, strings.TrimPrefix(r.URL.Path, underRegistry), body)
 	default:

@@ -9,34 +9,34 @@ import (
 	"github.com/dockbell/dockbell/internal/controlclient"
 )
 
-func (h *webhooks) deadLetters() *cobra.Command {
+func (e *endpoints) deadLetters() *cobra.Command {
 	group := &cobra.Command{
 		Use:   "dead-letters",
-		Short: "List, ring again or forget what was given up for a webhook.",
-		Long: "List, ring again or forget what was given up for a webhook: events that it was owed and did not take in time.\n" +
+		Short: "List, ring again or forget what was given up for " + e.a + ".",
+		Long: "List, ring again or forget what was given up for " + e.a + ": events that it was owed and did not take in time.\n" +
 			"Many that were given up for one reason are one dead letter.",
-		Example: "  dockbell webhook dead-letters list -r contoso -n deployhook\n  dockbell webhook dead-letters redrive -r contoso -n deployhook --all",
+		Example: e.example("dead-letters list", "") + "\n" + e.example("dead-letters redrive", "--all"),
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
 	}
-	group.AddCommand(h.listDeadLetters(), h.redrive(), h.purge())
+	group.AddCommand(e.listDeadLetters(), e.redrive(), e.purge())
 	return group
 }
 
-func (h *webhooks) listDeadLetters() *cobra.Command {
+func (e *endpoints) listDeadLetters() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
-		Short:   "List what was given up for a webhook, newest first.",
-		Example: "  dockbell webhook dead-letters list -r contoso -n deployhook",
+		Short:   "List what was given up for " + e.a + ", newest first.",
+		Example: e.example("dead-letters list", ""),
 	}
-	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
-		all, err := c.DeadLetters(ctx, registry, h.name)
+	return e.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
+		all, err := c.DeadLetters(ctx, e.endpoint(registry))
 		if err != nil {
 			return err
 		}
-		t := h.out.deadLetterTable(all)
-		t.empty = "nothing was given up for webhook " + h.name
-		return h.out.print(views(all, deadLetterView), t)
+		t := e.out.deadLetterTable(all)
+		t.empty = "nothing was given up for " + e.kind + " " + e.name
+		return e.out.print(views(all, deadLetterView), t)
 	})
 }
 
@@ -61,44 +61,44 @@ func (c *choice) chosen() (controlclient.DeadLetterIDs, error) {
 	return c.ids.numbers, nil
 }
 
-func (h *webhooks) redrive() *cobra.Command {
+func (e *endpoints) redrive() *cobra.Command {
 	var which choice
 	var p pace
 	cmd := &cobra.Command{
 		Use:     "redrive",
-		Short:   "Ring a webhook once more for what was given up, by a replay.",
-		Example: "  dockbell webhook dead-letters redrive -r contoso -n deployhook --all\n  dockbell webhook dead-letters redrive -r contoso -n deployhook --ids 4 7 --max-per-minute 60",
+		Short:   "Ring " + e.a + " once more for what was given up, by a replay.",
+		Example: e.example("dead-letters redrive", "--all") + "\n" + e.example("dead-letters redrive", "--ids 4 7 --max-per-minute 60"),
 	}
 	define := func(cmd *cobra.Command) {
 		which.flags(cmd)
 		p.flags(cmd.Flags())
 	}
-	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
+	return e.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
 		ids, err := which.chosen()
 		if err != nil {
 			return err
 		}
-		return h.run(ctx, c, registry, controlclient.ReplayRequest{DeadLetters: &ids, MaxPerMinute: p.perMinute.get()}, p)
+		return e.run(ctx, c, registry, controlclient.ReplayRequest{DeadLetters: &ids, MaxPerMinute: p.perMinute.get()}, p)
 	})
 }
 
-func (h *webhooks) purge() *cobra.Command {
+func (e *endpoints) purge() *cobra.Command {
 	var which choice
 	cmd := &cobra.Command{
 		Use:     "purge",
 		Short:   "Forget dead letters; the log of their attempts stays.",
-		Example: "  dockbell webhook dead-letters purge -r contoso -n deployhook --ids 4",
+		Example: e.example("dead-letters purge", "--ids 4"),
 	}
-	return h.command(cmd, []string{"name"}, which.flags, func(ctx context.Context, c *connected, registry string) error {
+	return e.command(cmd, []string{"name"}, which.flags, func(ctx context.Context, c *connected, registry string) error {
 		ids, err := which.chosen()
 		if err != nil {
 			return err
 		}
-		events, err := c.PurgeDeadLetters(ctx, registry, h.name, ids)
+		events, err := c.PurgeDeadLetters(ctx, e.endpoint(registry), ids)
 		if err != nil {
 			return err
 		}
 		text := fmt.Sprint(events)
-		return h.out.print(map[string]any{"purged": float64(events)}, table{header: []string{"EVENTS FORGOTTEN"}, rows: [][]string{{text}}})
+		return e.out.print(map[string]any{"purged": float64(events)}, table{header: []string{"EVENTS FORGOTTEN"}, rows: [][]string{{text}}})
 	})
 }

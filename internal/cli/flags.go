@@ -75,6 +75,27 @@ func (l *pairList) String() string { return "" }
 // Type returns the word for the value in help.
 func (l *pairList) Type() string { return listType }
 
+// textList is a list flag of any texts. "" alone makes an empty list.
+type textList struct {
+	texts []string // nil while the flag was not given
+}
+
+// Set adds texts.
+func (l *textList) Set(s string) error {
+	if s == "" {
+		l.texts = []string{}
+		return nil
+	}
+	l.texts = append(l.texts, strings.Split(s, separator)...)
+	return nil
+}
+
+// String returns nothing, which is the default that help shows.
+func (l *textList) String() string { return "" }
+
+// Type returns the word for the value in help.
+func (l *textList) Type() string { return listType }
+
 // numberList is a list flag of numbers from 1 on, separated by blanks or commas
 // too.
 type numberList struct{ numbers []int64 }
@@ -152,9 +173,9 @@ func lookup(cmd *cobra.Command, arg string) *pflag.Flag {
 }
 
 // looksLikeFlag tells a flag from a value, as az does: a value with a blank in it
-// may begin with a dash.
+// may begin with a dash, and so may a number.
 func looksLikeFlag(arg string) bool {
-	return len(arg) > 1 && arg[0] == '-' && !strings.Contains(arg, " ")
+	return len(arg) > 1 && arg[0] == '-' && !strings.Contains(arg, " ") && !strings.ContainsRune("0123456789.", rune(arg[1]))
 }
 
 // choiceValue is a flag whose value is one of a few words, in any case.
@@ -180,6 +201,9 @@ func (c *choiceValue) Type() string { return strings.Join(c.allowed, "|") }
 type truth struct{ value *bool } // nil while the flag was not given
 
 const truthType = "true|false" // what Type returns for such a flag
+
+// given reports whether the flag was given, and not as false.
+func (t *truth) given() bool { return t.value != nil && *t.value }
 
 // flag adds the flag to a set.
 func (t *truth) flag(flags *pflag.FlagSet, name, usage string) {
@@ -239,6 +263,18 @@ func (n *number[T]) get() T {
 	}
 	return *n.value
 }
+
+// unoffered is a flag that az has and that is refused, with the reason.
+type unoffered struct{ reason string }
+
+// Set refuses.
+func (u *unoffered) Set(string) error { return Usage("%s", u.reason) }
+
+// String returns nothing, which is the default that help shows.
+func (u *unoffered) String() string { return "" }
+
+// Type returns the word for the value in help.
+func (u *unoffered) Type() string { return "text" }
 
 // choose returns the one of allowed that s is, in any case.
 func choose(s string, allowed []string) (string, error) {

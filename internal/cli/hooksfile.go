@@ -17,6 +17,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/oci"
 	"github.com/dockbell/dockbell/internal/ring"
@@ -45,26 +46,34 @@ type wantedHook struct {
 	signatures []string
 	format     string
 	handshake  string // empty only while it is read: that of the format
+	typePrefix string
+	flatData   bool
 }
 
-// hooksReader reads a file of webhooks: YAML documents, each with a list under
-// webhooks. No message of it repeats what may be secret.
+// wanted is what a file says: of the kinds that it lists, all there is to be.
+type wanted struct {
+	hooks         []wantedHook
+	subscriptions []wantedSubscription
+
+	listsHooks, listsSubscriptions bool
+}
+
+// hooksReader reads a file: YAML documents, each with a list under webhooks, under
+// eventSubscriptions, or both. No message of it repeats what may be secret.
 type hooksReader struct {
 	file   string // its name, for messages
 	getenv func(string) string
 
-	places map[string]string // of the webhooks read, by name in lower case
+	places map[string]string // of what was read, by name in lower case
 }
 
 // maxHooksFile bounds a file of webhooks, in bytes.
 const maxHooksFile = 4 << 20
 
-// read returns the webhooks of a file, all checked as far as that can be done
-// without the server.
-func (r *hooksReader) read(content []byte) ([]wantedHook, error) {
+// read returns what a file says, all checked as far as that can be done without the
+// server.
+func (r *hooksReader) read(content []byte) (w wanted, err error) {
 	r.places = map[string]string{}
-	var hooks []wantedHook
-	listed := false
 	in := yaml.NewDecoder(bytes.NewReader(content))
 	for {
 		var doc yaml.Node
@@ -73,32 +82,37 @@ func (r *hooksReader) read(content []byte) ([]wantedHook, error) {
 			break
 		}
 		if err != nil {
-			return nil, r.noYAML(err)
+			return wanted{}, r.noYAML(err)
 		}
 		if doc.Kind != yaml.DocumentNode || isNull(doc.Content[0]) {
 			continue // empty, or comments
 		}
 		err = r.members(doc.Content[0], "the file", map[string]func(*yaml.Node) error{
 			"webhooks": func(n *yaml.Node) error {
-				listed = true
+				w.listsHooks = true
 				return r.elements(n, "webhooks", func(n *yaml.Node) error {
 					hook, err := r.hook(n)
-					hooks = append(hooks, hook)
+					w.hooks = append(w.hooks, hook)
 					return err
 				})
 			},
-			"subscriptions": func(n *yaml.Node) error {
-				return r.refuse(n, "subscriptions cannot be applied, only webhooks: leave the key out")
+			"eventSubscriptions": func(n *yaml.Node) error {
+				w.listsSubscriptions = true
+				return r.elements(n, "eventSubscriptions", func(n *yaml.Node) error {
+					s, err := r.subscription(n)
+					w.subscriptions = append(w.subscriptions, s)
+					return err
+				})
 			},
 		})
 		if err != nil {
-			return nil, err
+			return wanted{}, err
 		}
 	}
-	if !listed {
-		return nil, fault.New(fault.Invalid, "%s has no key webhooks: begin it with webhooks: and list them below, or write webhooks: [] for none", r.file)
+	if !w.listsHooks && !w.listsSubscriptions {
+		return wanted{}, fault.New(fault.Invalid, "%s has no key webhooks or eventSubscriptions: begin it with one of them and a colon, and list them below, or write webhooks: [] for none", r.file)
 	}
-	return hooks, nil
+	return w, nil
 }
 
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
@@ -129,6 +143,9 @@ func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
 		"status":    r.word(&h.status, "status", webhookStatuses),
 		"format":    r.word(&h.format, "format", webhookFormats),
 		"handshake": r.word(&h.handshake, "handshake", handshakes),
+
+		"eventTypePrefix": r.text(&h.typePrefix, "eventTypePrefix", event.CheckTypePrefix),
+		"flatData":        r.truth(&h.flatData, "flatData"),
 		"actions": func(n *yaml.Node) error {
 			return r.words(&h.actions, n, "actions", webhookActions)
 		},
@@ -168,6 +185,9 @@ func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
 	case h.actions == nil:
 		return h, r.refuse(n, "webhook %s has no actions: add what rings, for example actions: [push, delete]", h.name)
 	}
+	if !tellsCloudEvents(h.format) && (h.typePrefix != "" || h.flatData) {
+		return h, r.refuse(n, "webhook %s has eventTypePrefix or flatData, and the format %s, which has neither: leave them out, or use the format cloudevents or cloudevents-binary", h.name, h.format)
+	}
 	h.handshake = cmp.Or(h.handshake, handshakeOf(h.format))
 	key := strings.ToLower(h.name)
 	if first := r.places[key]; first != "" {
@@ -179,11 +199,13 @@ func (r *hooksReader) hook(n *yaml.Node) (wantedHook, error) {
 
 // handshakeOf returns the handshake of a format for which none is chosen.
 func handshakeOf(format string) string {
-	if format == "acr" {
-		return "none"
+	if tellsCloudEvents(format) {
+		return "cloudevents"
 	}
-	return "cloudevents"
+	return "none"
 }
+
+func tellsCloudEvents(format string) bool { return strings.HasPrefix(format, "cloudevents") }
 
 // policy reads a retry policy on top of what p has.
 func (r *hooksReader) policy(p *ring.Policy, n *yaml.Node) error {
@@ -383,6 +405,20 @@ func (r *hooksReader) number(dest *int, what string) func(*yaml.Node) error {
 			return r.refuse(n, "%s is a whole number", what)
 		}
 		*dest = value
+		return nil
+	}
+}
+
+// truth reads true or false.
+func (r *hooksReader) truth(dest *bool, what string) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if isNull(n) {
+			return nil
+		}
+		if n.Kind != yaml.ScalarNode || !isTruth(n.Value) {
+			return r.refuse(n, "%s is true or false", what)
+		}
+		*dest = strings.EqualFold(n.Value, "true")
 		return nil
 	}
 }

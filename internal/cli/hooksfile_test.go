@@ -2,6 +2,7 @@ package cli
 
 import (
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -15,11 +16,13 @@ func FuzzHooksFile(f *testing.F) {
 	f.Add("webhooks:\n- {name: deployhook, uri: 'http://x/${SECRET}', actions: [push], headers: {A: '${SECRET}', B: '$${x}'}}\n")
 	f.Add("webhooks:\n- name: deployhook\n  uri: &a https://x\n  actions: [push, push]\n  tags: {a: *a}\n  retryPolicy: {order: none, maxPerMinute: 5}\n---\nwebhooks: []\n")
 	f.Add("webhooks: &w [*w]\n")
+	f.Add("eventSubscriptions:\n- {name: on-push, endpoint: 'https://x/${SECRET}', filter: {advancedFilters: [{key: a, operatorType: NumberInRange, values: [[1, 2], '3,4']}]}, deliveryAttributeMappings: [{name: A, value: '${SECRET}', isSecret: true}], retryPolicy: {maxDeliveryAttempts: 3}}\n")
+	f.Add("eventSubscriptions:\n- {name: to-kafka, endpoint: 'kafka://k,k2:1/t', broker: {mode: binary, key: none, username: u, password: '${SECRET}', tls: {ca: '${SECRET}'}}, labels: [a], expirationTimeUtc: 2030-01-01}\n- {name: n, endpoint: 'nats://${SECRET}'}\n")
 	f.Add("&a webhooks: {*a : *a}\n")
 	f.Add("---\n---\n- !!binary aGVsbG8=\n...")
 	f.Fuzz(func(t *testing.T, file string) {
 		const secret = "hunter2 and more"
-		read := func() ([]wantedHook, error) {
+		read := func() (wanted, error) {
 			r := &hooksReader{file: "hooks.yaml", getenv: func(name string) string {
 				if name == "SECRET" {
 					return secret
@@ -28,7 +31,8 @@ func FuzzHooksFile(f *testing.F) {
 			}}
 			return r.read([]byte(file))
 		}
-		hooks, err := read()
+		w, err := read()
+		hooks := w.hooks
 		if err != nil {
 			message := sentence(err)
 			if !fault.Is(err, fault.Invalid) || !strings.HasPrefix(message, "hooks.yaml") || strings.Contains(message, secret) || strings.Contains(message, "\n") {
@@ -44,7 +48,19 @@ func FuzzHooksFile(f *testing.F) {
 			}
 			names[key] = true
 		}
-		again, err := read()
+		for _, s := range w.subscriptions {
+			key := "event subscription " + strings.ToLower(s.name)
+			p := s.destination.Properties
+			if names[key] || checkSubscriptionName(s.name) != nil || p.EndpointURL == "" && (len(p.Servers) == 0 || p.Subject+p.Topic == "") || s.attempts < 1 || s.attempts > 30 || s.ttl < 1 || s.ttl > 1440 {
+				t.Errorf("%+v breaks a rule", s)
+			}
+			names[key] = true
+		}
+		w2, err := read()
+		again := w2.hooks
+		if err == nil && !reflect.DeepEqual(w2.subscriptions, w.subscriptions) {
+			t.Errorf("read again: %+v in place of %+v", w2.subscriptions, w.subscriptions)
+		}
 		if err != nil || len(again) != len(hooks) {
 			t.Fatalf("read again: %d webhooks in place of %d, %v", len(again), len(hooks), err)
 		}

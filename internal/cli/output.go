@@ -15,6 +15,8 @@ import (
 	"github.com/jmespath/go-jmespath"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/dockbell/dockbell/internal/controlclient"
 )
 
 // output is how the commands of a group print.
@@ -294,6 +296,15 @@ func (o *output) coloured(column, cell string) string {
 			colour = red
 		case "disabled", "cancelled":
 			colour = grey
+		}
+	case "STATE":
+		switch cell {
+		case "ok":
+			colour = green
+		case "catching up", "paused", controlclient.SubscriptionAwaiting:
+			colour = yellow
+		case "failing", controlclient.SubscriptionFailed:
+			colour = red
 		}
 	case "OUTCOME":
 		switch cell {

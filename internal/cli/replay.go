@@ -11,26 +11,25 @@ import (
 	"github.com/dockbell/dockbell/internal/fault"
 )
 
-func (h *webhooks) redeliver() *cobra.Command {
+func (e *endpoints) redeliver() *cobra.Command {
 	var id string
 	cmd := &cobra.Command{
-		Use:   "redeliver",
-		Short: "Ring a webhook once more for one event.",
-		Long: "Ring a webhook once more for one event, be it delivered, refused or given up.\n" +
-			"The request has the event's id, a fresh signature and the header Dockbell-Replay.",
-		Example: "  dockbell webhook redeliver -r contoso -n deployhook --event f7e3acdb-d1a7-41c6-8f0e-a32d3eff2949",
+		Use:     "redeliver",
+		Short:   "Ring " + e.a + " once more for one event.",
+		Long:    "Ring " + e.a + " once more for one event, be it delivered, refused or given up.\n" + e.again,
+		Example: e.example("redeliver", "--event f7e3acdb-d1a7-41c6-8f0e-a32d3eff2949"),
 	}
 	define := func(cmd *cobra.Command) {
 		cmd.Flags().StringVar(&id, "event", "", "`id` of the event, as list-events shows it")
 		Group(cmd.Flags(), "Which event")
 	}
-	return h.command(cmd, []string{"name", "event"}, define, func(ctx context.Context, c *connected, registry string) error {
-		r, err := c.Redeliver(ctx, registry, h.name, id)
+	return e.command(cmd, []string{"name", "event"}, define, func(ctx context.Context, c *connected, registry string) error {
+		r, err := c.Redeliver(ctx, e.endpoint(registry), id)
 		if err != nil {
 			return err
 		}
-		h.env.hint("next: dockbell webhook list-events -r %s -n %s --replay %d", registry, h.name, r.ID)
-		return h.out.print(replayView(r), h.out.replayTable(r))
+		e.env.hint("next: %s --replay %d", e.line("list-events", registry, e.name), r.ID)
+		return e.out.print(replayView(r), e.out.replayTable(r))
 	})
 }
 
@@ -46,7 +45,7 @@ func (p *pace) flags(flags *pflag.FlagSet) {
 	Group(flags, "How")
 }
 
-func (h *webhooks) replay() *cobra.Command {
+func (e *endpoints) replay() *cobra.Command {
 	var (
 		since, until    moment
 		after, upto     number[int64]
@@ -55,13 +54,17 @@ func (h *webhooks) replay() *cobra.Command {
 		repository, uri string
 		p               pace
 	)
+	elsewhere := ""
+	if e.another {
+		elsewhere = " --uri https://audit.example.net/acr"
+	}
 	cmd := &cobra.Command{
 		Use:   "replay",
-		Short: "Ring a webhook once more for many events.",
-		Long: "Ring a webhook once more for many events: those of a time, or of an outcome, that it asks for by its scope and actions of today.\n" +
+		Short: "Ring " + e.a + " once more for many events.",
+		Long: "Ring " + e.a + " once more for many events: those of a time, or of an outcome, that it asks for " + e.today + ".\n" +
 			"The server does it, at whatever pace the receiver takes; the command shows how far it is. Interrupting the command leaves the replay running.",
-		Example: "  dockbell webhook replay -r contoso -n deployhook --failed --since 2h\n" +
-			"  dockbell webhook replay -r contoso -n deployhook --since 2026-11-20 --until 2026-11-21 --repository 'team/*' --uri https://audit.example.net/acr",
+		Example: e.example("replay", "--failed --since 2h") + "\n" +
+			e.example("replay", "--since 2026-11-20 --until 2026-11-21 --repository 'team/*'"+elsewhere),
 	}
 	define := func(cmd *cobra.Command) {
 		flags := cmd.Flags()
@@ -74,10 +77,12 @@ func (h *webhooks) replay() *cobra.Command {
 		flags.Var(&actions, "actions", "events of these actions")
 		flags.StringVar(&repository, "repository", "", "events of this `repository`; a * at the end stands for any rest")
 		Group(flags, "Which events")
-		flags.StringVar(&uri, "uri", "", "`URI` to ring in place of the webhook's, without the webhook's headers; kept secret")
+		if e.another {
+			flags.StringVar(&uri, "uri", "", "`URI` to ring in place of the webhook's, without the webhook's headers; kept secret")
+		}
 		p.flags(flags)
 	}
-	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
+	return e.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
 		if since.IsZero() && until.IsZero() && after.value == nil && upto.value == nil && !failed && !refused {
 			return Usage("say which events are to ring once more: with --since, --until, --after, --upto, --failed or --refused; --after 0 is all that are kept")
 		}
@@ -94,47 +99,46 @@ func (h *webhooks) replay() *cobra.Command {
 		case refused:
 			request.Only = "refused"
 		}
-		return h.run(ctx, c, registry, request, p)
+		return e.run(ctx, c, registry, request, p)
 	})
 }
 
 // run starts a replay, waits for its end if that is asked for, and prints it.
-func (h *webhooks) run(ctx context.Context, c *connected, registry string, request controlclient.ReplayRequest, p pace) error {
-	r, err := c.StartReplay(ctx, registry, h.name, request)
+func (e *endpoints) run(ctx context.Context, c *connected, registry string, request controlclient.ReplayRequest, p pace) error {
+	r, err := c.StartReplay(ctx, e.endpoint(registry), request)
 	if err != nil {
 		return err
 	}
-	name := fmt.Sprintf("-r %s -n %s", registry, h.name)
 	if p.noWait {
-		h.env.hint("next: dockbell webhook replays show %s --id %d", name, r.ID)
+		e.env.hint("next: %s --id %d", e.line("replays show", registry, e.name), r.ID)
 	} else {
-		if r, err = h.follow(ctx, c, registry, r); err != nil {
+		if r, err = e.follow(ctx, c, registry, r); err != nil {
 			return err
 		}
 		if r.State == controlclient.ReplayCancelled {
 			return fault.New(fault.Conflict, "replay %d was cancelled after %s", r.ID, replayFigures(r))
 		}
 		if r.Dead > 0 {
-			h.env.hint("next: dockbell webhook dead-letters list %s", name)
+			e.env.hint("next: %s", e.line("dead-letters list", registry, e.name))
 		} else if r.Matched > 0 {
-			h.env.hint("next: dockbell webhook list-events %s --replay %d", name, r.ID)
+			e.env.hint("next: %s --replay %d", e.line("list-events", registry, e.name), r.ID)
 		}
 	}
-	return h.out.print(replayView(r), h.out.replayTable(r))
+	return e.out.print(replayView(r), e.out.replayTable(r))
 }
 
 // follow waits for the end of a replay and shows on standard error how far it is.
-func (h *webhooks) follow(ctx context.Context, c *connected, registry string, started controlclient.Replay) (controlclient.Replay, error) {
+func (e *endpoints) follow(ctx context.Context, c *connected, registry string, started controlclient.Replay) (controlclient.Replay, error) {
 	f := following[controlclient.Replay]{
-		env:  h.env,
+		env:  e.env,
 		runs: func(r controlclient.Replay) bool { return r.State == controlclient.ReplayRunning },
 		tell: func(r controlclient.Replay) (float64, string) {
 			return fraction(r), fmt.Sprintf("replay %d: %s", r.ID, replayFigures(r))
 		},
 		ask: func(ctx context.Context) (controlclient.Replay, error) {
-			return c.Replay(ctx, registry, h.name, started.ID)
+			return c.Replay(ctx, e.endpoint(registry), started.ID)
 		},
-		leftAlone: fmt.Sprintf("interrupted, and replay %d goes on: dockbell webhook replays cancel -r %s -n %s --id %d ends it", started.ID, registry, h.name, started.ID),
+		leftAlone: fmt.Sprintf("interrupted, and replay %d goes on: %s --id %d ends it", started.ID, e.line("replays cancel", registry, e.name), started.ID),
 	}
 	return f.follow(ctx, started)
 }
@@ -170,53 +174,53 @@ func replayFigures(r controlclient.Replay) string {
 	return text
 }
 
-func (h *webhooks) replays() *cobra.Command {
+func (e *endpoints) replays() *cobra.Command {
 	group := &cobra.Command{
 		Use:     "replays",
-		Short:   "List, look at and cancel the replays of a webhook.",
-		Example: "  dockbell webhook replays list -r contoso -n deployhook\n  dockbell webhook replays cancel -r contoso -n deployhook --id 3",
+		Short:   "List, look at and cancel the replays of " + e.a + ".",
+		Example: e.example("replays list", "") + "\n" + e.example("replays cancel", "--id 3"),
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
 	}
-	list := h.command(&cobra.Command{
+	list := e.command(&cobra.Command{
 		Use:     "list",
-		Short:   "List the replays of a webhook, newest first.",
-		Example: "  dockbell webhook replays list -r contoso -n deployhook",
+		Short:   "List the replays of " + e.a + ", newest first.",
+		Example: e.example("replays list", ""),
 	}, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
-		all, err := c.Replays(ctx, registry, h.name)
+		all, err := c.Replays(ctx, e.endpoint(registry))
 		if err != nil {
 			return err
 		}
-		t := h.out.replayTable(all...)
-		t.empty = fmt.Sprintf("webhook %s has no replays: dockbell webhook replay -r %s -n %s --failed", h.name, registry, h.name)
-		return h.out.print(views(all, replayView), t)
+		t := e.out.replayTable(all...)
+		t.empty = fmt.Sprintf("%s %s has no replays: %s --failed", e.kind, e.name, e.line("replay", registry, e.name))
+		return e.out.print(views(all, replayView), t)
 	})
-	show := h.oneReplay(&cobra.Command{
+	show := e.oneReplay(&cobra.Command{
 		Use:     "show",
 		Short:   "Show how far a replay is.",
-		Example: "  dockbell webhook replays show -r contoso -n deployhook --id 3",
+		Example: e.example("replays show", "--id 3"),
 	}, (*controlclient.Client).Replay)
-	cancel := h.oneReplay(&cobra.Command{
+	cancel := e.oneReplay(&cobra.Command{
 		Use:     "cancel",
 		Short:   "End a replay: what it has not sent yet is not sent.",
-		Example: "  dockbell webhook replays cancel -r contoso -n deployhook --id 3",
+		Example: e.example("replays cancel", "--id 3"),
 	}, (*controlclient.Client).CancelReplay)
 	group.AddCommand(list, show, cancel)
 	return group
 }
 
 // oneReplay completes a command that does something with one replay.
-func (h *webhooks) oneReplay(cmd *cobra.Command, do func(c *controlclient.Client, ctx context.Context, registry, name string, id int64) (controlclient.Replay, error)) *cobra.Command {
+func (e *endpoints) oneReplay(cmd *cobra.Command, do func(c *controlclient.Client, ctx context.Context, of controlclient.Endpoint, id int64) (controlclient.Replay, error)) *cobra.Command {
 	var id number[int64]
 	define := func(cmd *cobra.Command) {
 		cmd.Flags().Var(&id, "id", "`id` of the replay")
 		Group(cmd.Flags(), "Which replay")
 	}
-	return h.command(cmd, []string{"name", "id"}, define, func(ctx context.Context, c *connected, registry string) error {
-		r, err := do(c.Client, ctx, registry, h.name, id.get())
+	return e.command(cmd, []string{"name", "id"}, define, func(ctx context.Context, c *connected, registry string) error {
+		r, err := do(c.Client, ctx, e.endpoint(registry), id.get())
 		if err != nil {
 			return err
 		}
-		return h.out.print(replayView(r), h.out.replayTable(r))
+		return e.out.print(replayView(r), e.out.replayTable(r))
 	})
 }

@@ -15,7 +15,8 @@ type resources struct {
 	out  output
 
 	kind, nameUsage string
-	registry, name  string // flags
+	registry, name  string    // flags
+	source          *sourceID // a flag, too; nil: there is none
 }
 
 // ofRegistry returns what the commands about a kind of resources share; usage is
@@ -35,7 +36,12 @@ func (r *resources) command(cmd *cobra.Command, required []string, define func(*
 		define(cmd)
 		Group(flags, "What it does")
 	}
-	return r.conn.command(cmd, &r.out, required, within(&r.registry, run))
+	return r.conn.command(cmd, &r.out, required, within(&r.registry, func(ctx context.Context, c *connected, registry string) error {
+		if err := r.source.check(ctx, c, registry); err != nil {
+			return err
+		}
+		return run(ctx, c, registry)
+	}))
 }
 
 // whichFlags adds the flags that say which resource, or which registry's
@@ -43,6 +49,10 @@ func (r *resources) command(cmd *cobra.Command, required []string, define func(*
 func (r *resources) whichFlags(cmd *cobra.Command, one bool) {
 	flags := cmd.Flags()
 	registryFlag(flags, &r.registry)
+	if r.source != nil {
+		r.source.registry = &r.registry
+		flags.Var(r.source, "source-resource-id", "the registry by its ARM id, as az has it")
+	}
 	if one {
 		flags.StringVarP(&r.name, "name", "n", "", r.nameUsage)
 	}

@@ -25,6 +25,8 @@ type settings struct {
 	order                             choiceValue
 
 	format, handshake choiceValue
+	typePrefix        string
+	flatData          truth
 
 	signatures                wordList
 	ca, clientCert, clientKey string // names of files
@@ -39,8 +41,10 @@ func (s *settings) flags(cmd *cobra.Command) {
 	flags.Var(&s.headers, "headers", `headers to send, as name=value separated by blanks, values kept secret; "" for none`)
 	flags.StringVar(&s.scope, "scope", "", "which images ring: `repo:tag`, repo:*, or empty for all; repo alone is repo:latest")
 	flags.Var(&s.status, "status", "whether it rings")
-	flags.Var(&s.format, "format", "how an event is told: acr, which is so unless set, or as a CloudEvent in one of its two modes")
+	flags.Var(&s.format, "format", "how an event is told: acr, which is so unless set, as a CloudEvent in one of its two modes, or as a service takes it")
 	flags.Var(&s.handshake, "handshake", "whether the receiver is asked first, as CloudEvents has it; with such a format it is, unless set to none")
+	flags.StringVar(&s.typePrefix, "event-type-prefix", "", "`prefix` of the types of CloudEvents, for example com.example.registry; Event Grid's types unless set")
+	s.flatData.flag(flags, "flat-data", "whether CloudEvents name an image by repositoryName, imageTag, imageDigest and registryUrl too; false unless set")
 	flags.Var(&s.tags, "tags", `tags of the webhook, as name=value separated by blanks; "" for none`)
 	Group(flags, "What it does")
 
@@ -76,6 +80,8 @@ func (s *settings) definition(given *pflag.FlagSet) (controlclient.WebhookCreate
 			TLS:              tls,
 			Format:           s.format.value,
 			Handshake:        s.handshake.value,
+			EventTypePrefix:  s.typePrefix,
+			FlatData:         s.flatData.value != nil && *s.flatData.value,
 		},
 	}, err
 }
@@ -100,6 +106,10 @@ func (s *settings) changes(given *pflag.FlagSet) (controlclient.WebhookUpdate, e
 	if given.Changed("handshake") {
 		u.Properties.Handshake = &s.handshake.value
 	}
+	if given.Changed("event-type-prefix") {
+		u.Properties.EventTypePrefix = &s.typePrefix
+	}
+	u.Properties.FlatData = s.flatData.value
 	u.Properties.RetryPolicy = s.retryPolicy()
 	u.Properties.SignatureHeaders = s.signatures.words
 	var err error

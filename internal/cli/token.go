@@ -95,7 +95,7 @@ func (t *tokens) create() *cobra.Command {
 		gatewayFlags(flags, "gateway")
 	}
 	return t.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
-		without := noPasswords.value != nil && *noPasswords.value
+		without := noPasswords.given()
 		if (scopeMap == "") == (rules.actions == nil) {
 			return Usage("say what the token may do: either with --scope-map, or with --repository")
 		}

@@ -52,6 +52,12 @@ func webhookView(w controlclient.Webhook) map[string]any {
 	if w.Properties.Handshake != "" {
 		view["handshake"] = w.Properties.Handshake
 	}
+	if w.Properties.EventTypePrefix != "" {
+		view["eventTypePrefix"] = w.Properties.EventTypePrefix
+	}
+	if w.Properties.FlatData {
+		view["flatData"] = true
+	}
 	if w.Properties.Consent != nil {
 		view["consent"] = decoded(w.Properties.Consent.Raw)
 	}
@@ -225,15 +231,18 @@ func (o *output) webhookTable(hooks ...controlclient.Webhook) table {
 func lastWord(w controlclient.Webhook) string {
 	h, agreed := w.Health, w.Properties.Consent
 	if h.State == "awaitingConsent" && agreed != nil {
-		if agreed.LastStatus != 0 {
-			return strconv.Itoa(agreed.LastStatus)
-		}
-		return agreed.LastError
+		return statusWord(agreed.LastStatus, agreed.LastError)
 	}
-	if h.LastStatus != 0 {
-		return strconv.Itoa(h.LastStatus)
+	return statusWord(h.LastStatus, h.LastError)
+}
+
+// statusWord says how an attempt ended: the status of its answer, or why there was
+// none.
+func statusWord(status int, problem string) string {
+	if status != 0 {
+		return strconv.Itoa(status)
 	}
-	return h.LastError
+	return problem
 }
 
 // waitingWord says how many events wait. Of those that were not looked at yet it
@@ -251,44 +260,15 @@ func (h *webhooks) hintHealth(registry string, w controlclient.Webhook) {
 	if health == nil {
 		return
 	}
-	name := "-r " + registry + " -n " + w.Name
-	waiting := waitingWord(health) + " events wait"
-	switch health.Waiting + health.Behind {
-	case 0:
-		waiting = "nothing waits"
-	case 1:
-		waiting = "1 event waits"
-	}
 	switch health.State {
 	case "awaitingConsent":
-		h.env.hint("%s; %s", withoutConsent(registry, w), waiting)
-	case "failing":
-		since := ""
-		if !health.FirstFailure.IsZero() {
-			since = " for " + inWords(time.Since(health.FirstFailure))
-		}
-		next := ""
-		if !health.NextAttempt.IsZero() {
-			next = ", the next attempt is in " + inWords(time.Until(health.NextAttempt))
-		}
-		last := "got no answer (" + health.LastError + ")"
-		if health.LastStatus != 0 {
-			last = "got " + strconv.Itoa(health.LastStatus)
-		}
-		h.env.hint("failing%s: %d attempts in a row, the last of which %s; %s%s: dockbell webhook list-events %s --outcome failed",
-			since, health.ConsecutiveFailures, last, waiting, next, name)
-	case "catchingUp":
-		h.env.hint("catching up: %s", waiting)
-	case "paused":
-		h.env.hint("paused: %s until dockbell webhook resume %s", waiting, name)
+		h.env.hint("%s; %s", withoutConsent(registry, w), waitingSentence(health))
 	case "disabled":
 		if reason := w.Properties.DisabledReason; reason != "" {
-			h.env.hint("disabled: %s; when that is mended: dockbell webhook update %s --status enabled", reason, name)
+			h.env.hint("disabled: %s; when that is mended: dockbell webhook update -r %s -n %s --status enabled", reason, registry, w.Name)
 		}
 	}
-	if health.DeadLetters > 0 {
-		h.env.hint("given up so far: %d, see dockbell webhook dead-letters list %s", health.DeadLetters, name)
-	}
+	h.endpoints.hintHealth(registry, w.Name, health)
 }
 
 // withoutConsent says in a sentence that a webhook's receiver has not agreed to be

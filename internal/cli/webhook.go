@@ -17,15 +17,30 @@ var (
 	webhookActions = append(imageActions[:len(imageActions):len(imageActions)],
 		"untag", "tag_moved", "referrer_attached", "pull", "webhook_failing")
 	webhookStatuses = []string{"enabled", "disabled"}
-	webhookFormats  = []string{"acr", "cloudevents", "cloudevents-binary"}
+	webhookFormats  = []string{"acr", "cloudevents", "cloudevents-binary", "github", "gitlab", "slack"}
 	handshakes      = []string{"cloudevents", "none"}
 )
 
 // webhooks is what the webhook commands share.
-type webhooks struct{ resources }
+type webhooks struct{ endpoints }
 
 func webhookCommand(env Env) *cobra.Command {
-	h := &webhooks{ofRegistry(env, "webhook", "webhook `name`, 5 to 50 letters and digits")}
+	h := &webhooks{endpoints{
+		resources: ofRegistry(env, "webhook", "webhook `name`, 5 to 50 letters and digits"),
+		of:        controlclient.OfWebhook,
+		group:     "webhook",
+		a:         "a webhook",
+		sample:    "deployhook",
+		trying:    "ping",
+		again:     "The request has the event's id, a fresh signature and the header Dockbell-Replay.",
+		today:     "by its scope and actions of today",
+		another:   true,
+	}}
+	pause, resume := holding[controlclient.Webhook]{
+		pause:  (*controlclient.Client).PauseWebhook,
+		resume: (*controlclient.Client).ResumeWebhook,
+		print:  func(w controlclient.Webhook) error { return h.out.print(webhookView(w), h.out.webhookTable(w)) },
+	}.commands(&h.endpoints, "\nA disabled webhook, by contrast, is owed nothing.")
 	group := &cobra.Command{
 		Use:     "webhook",
 		Short:   "Make, change and watch the webhooks of a registry.",
@@ -43,8 +58,8 @@ func webhookCommand(env Env) *cobra.Command {
 		h.test(),
 		h.handshake(),
 		h.listEvents(),
-		h.pause(),
-		h.resume(),
+		pause,
+		resume,
 		h.redeliver(),
 		h.replay(),
 		h.replays(),
@@ -210,66 +225,6 @@ func (h *webhooks) handshake() *cobra.Command {
 			return fault.New(fault.Conflict, "the receiver of webhook %s did not agree to be rung: %s", w.Name, agreed.Reason)
 		}
 		return nil
-	})
-}
-
-func (h *webhooks) listEvents() *cobra.Command {
-	outcome := choiceValue{allowed: []string{"delivered", "refused", "failed", "interrupted"}}
-	var replay number[int64]
-	cmd := &cobra.Command{
-		Use:     "list-events",
-		Short:   "List what was sent to a webhook and what it answered, newest first.",
-		Example: "  dockbell webhook list-events -r contoso -n deployhook -o table\n  dockbell webhook list-events -r contoso -n deployhook --outcome failed",
-	}
-	define := func(cmd *cobra.Command) {
-		cmd.Flags().Var(&outcome, "outcome", "attempts that ended like this only")
-		cmd.Flags().Var(&replay, "replay", "attempts of the replay of this `id` only")
-		Group(cmd.Flags(), "Which events")
-	}
-	return h.command(cmd, []string{"name"}, define, func(ctx context.Context, c *connected, registry string) error {
-		events, err := c.Events(ctx, registry, h.name, controlclient.EventFilter{Outcome: outcome.value, Replay: replay.get()})
-		if err != nil {
-			return err
-		}
-		t := eventTable(events)
-		t.empty = "nothing was sent to webhook " + h.name + " yet: dockbell webhook ping -r " + registry + " -n " + h.name
-		if outcome.value != "" || replay.value != nil {
-			t.empty = "no attempt of webhook " + h.name + " is like that: dockbell webhook list-events -r " + registry + " -n " + h.name + " shows all"
-		}
-		return h.out.print(views(events, eventView), t)
-	})
-}
-
-func (h *webhooks) pause() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "pause",
-		Short: "Stop ringing: what happens waits, until resume or its time to live is over.",
-		Long: "Stop ringing: what happens waits, in its order, until dockbell webhook resume, or until its time to live is over.\n" +
-			"A disabled webhook, by contrast, is owed nothing.",
-		Example: "  dockbell webhook pause -r contoso -n deployhook",
-	}
-	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
-		w, err := c.PauseWebhook(ctx, registry, h.name)
-		if err != nil {
-			return err
-		}
-		h.env.hint("next: dockbell webhook resume -r %s -n %s", registry, w.Name)
-		return h.out.print(webhookView(w), h.out.webhookTable(w))
-	})
-}
-
-func (h *webhooks) resume() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "resume",
-		Short:   "Ring again, and begin with what waited.",
-		Example: "  dockbell webhook resume -r contoso -n deployhook",
-	}
-	return h.command(cmd, []string{"name"}, nil, func(ctx context.Context, c *connected, registry string) error {
-		w, err := c.ResumeWebhook(ctx, registry, h.name)
-		if err != nil {
-			return err
-		}
-		return h.out.print(webhookView(w), h.out.webhookTable(w))
 	})
 }
 

@@ -144,12 +144,6 @@ func (c *Client) RotateSecret(ctx context.Context, registry, name string, overla
 	return get[Rotation](ctx, c, http.MethodPost, webhookPath(registry, name, "rotateSecret"), body)
 }
 
-// Events returns the attempts made for a webhook that the filter lets pass,
-// newest first, as many as the server shows.
-func (c *Client) Events(ctx context.Context, registry, name string, f EventFilter) ([]Event, error) {
-	return list[Event](ctx, c, http.MethodPost, webhookPath(registry, name, "listEvents")+f.query())
-}
-
 func registryPath(segments ...string) string {
 	var b strings.Builder
 	b.WriteString(root)
@@ -162,7 +156,7 @@ func registryPath(segments ...string) string {
 
 // webhookPath is the path of a webhook, and below that.
 func webhookPath(registry, name string, below ...string) string {
-	return registryPath(append([]string{registry, "webhooks", name}, below...)...)
+	return Endpoint{OfWebhook, registry, name}.path(below...)
 }
 
 // page is one answer of a list.

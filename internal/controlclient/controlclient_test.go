@@ -34,6 +34,8 @@ func client(t *testing.T, h http.HandlerFunc) *Client {
 	return New(parse(t, srv.URL), "dockbell", "s3cret", srv.Client())
 }
 
+var hook1 = Endpoint{OfWebhook, "contoso", "hook1"}
+
 // TestRequests checks method, path and body of every call.
 func TestRequests(t *testing.T) {
 	t.Parallel()
@@ -95,11 +97,11 @@ func TestRequests(t *testing.T) {
 		},
 			`{}`, "POST /api/v1/registries/contoso/webhooks/hook1/getCallbackConfig"},
 		{"events", func(ctx context.Context, c *Client) error {
-			_, err := c.Events(ctx, "contoso", "hook1", EventFilter{})
+			_, err := c.Events(ctx, hook1, EventFilter{})
 			return err
 		}, `{"value":[]}`, "POST /api/v1/registries/contoso/webhooks/hook1/listEvents"},
 		{"some events", func(ctx context.Context, c *Client) error {
-			_, err := c.Events(ctx, "contoso", "hook1", EventFilter{Outcome: "refused", Replay: 7})
+			_, err := c.Events(ctx, hook1, EventFilter{Outcome: "refused", Replay: 7})
 			return err
 		}, `{"value":[]}`, "POST /api/v1/registries/contoso/webhooks/hook1/listEvents?outcome=refused&replay=7"},
 		{"put all", func(ctx context.Context, c *Client) error {
@@ -137,56 +139,135 @@ func TestRequests(t *testing.T) {
 			return err
 		}, `{"signingSecret":"whsec_eA==","previousValidUntil":"2025-03-14T09:26:53Z"}`, `POST /api/v1/registries/contoso/webhooks/hook1/rotateSecret {"overlapInMinutes":90}`},
 		{"redeliver", func(ctx context.Context, c *Client) error {
-			r, err := c.Redeliver(ctx, "contoso", "hook1", "e1")
+			r, err := c.Redeliver(ctx, hook1, "e1")
 			if r.ID != 3 || r.State != ReplayRunning || string(r.Raw) != `{"id":3,"state":"running"}` {
 				t.Errorf("redeliver returns %+v", r)
 			}
 			return err
 		}, `{"id":3,"state":"running"}`, `POST /api/v1/registries/contoso/webhooks/hook1/redeliver {"eventId":"e1"}`},
 		{"replay everything", func(ctx context.Context, c *Client) error {
-			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{})
+			_, err := c.StartReplay(ctx, hook1, ReplayRequest{})
 			return err
 		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {}`},
 		{"replay some", func(ctx context.Context, c *Client) error {
-			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{
+			_, err := c.StartReplay(ctx, hook1, ReplayRequest{
 				From: time.Unix(1741944413, 0).UTC(), Until: time.Unix(1741944414, 0).UTC(), After: 1, Upto: 9, Only: "undelivered",
 				Actions: []string{"push"}, Repository: "team/*", ServiceURI: "http://x", MaxPerMinute: 60})
 			return err
 		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {"from":"2025-03-14T09:26:53Z","until":"2025-03-14T09:26:54Z","after":1,"upto":9,"only":"undelivered","actions":["push"],"repository":"team/*","serviceUri":"http://x","maxPerMinute":60}`},
 		{"redrive some", func(ctx context.Context, c *Client) error {
-			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{DeadLetters: &DeadLetterIDs{4, 2}})
+			_, err := c.StartReplay(ctx, hook1, ReplayRequest{DeadLetters: &DeadLetterIDs{4, 2}})
 			return err
 		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {"deadLetters":[4,2]}`},
 		{"redrive all", func(ctx context.Context, c *Client) error {
-			_, err := c.StartReplay(ctx, "contoso", "hook1", ReplayRequest{DeadLetters: &DeadLetterIDs{}})
+			_, err := c.StartReplay(ctx, hook1, ReplayRequest{DeadLetters: &DeadLetterIDs{}})
 			return err
 		}, `{}`, `POST /api/v1/registries/contoso/webhooks/hook1/replays {"deadLetters":"all"}`},
-		{"replays", func(ctx context.Context, c *Client) error { _, err := c.Replays(ctx, "contoso", "hook1"); return err },
+		{"replays", func(ctx context.Context, c *Client) error { _, err := c.Replays(ctx, hook1); return err },
 			`{"value":[]}`, "GET /api/v1/registries/contoso/webhooks/hook1/replays"},
-		{"a replay", func(ctx context.Context, c *Client) error { _, err := c.Replay(ctx, "contoso", "hook1", 3); return err },
+		{"a replay", func(ctx context.Context, c *Client) error { _, err := c.Replay(ctx, hook1, 3); return err },
 			`{}`, "GET /api/v1/registries/contoso/webhooks/hook1/replays/3"},
 		{"cancel", func(ctx context.Context, c *Client) error {
-			_, err := c.CancelReplay(ctx, "contoso", "hook1", 3)
+			_, err := c.CancelReplay(ctx, hook1, 3)
 			return err
 		}, `{}`, "DELETE /api/v1/registries/contoso/webhooks/hook1/replays/3"},
 		{"dead letters", func(ctx context.Context, c *Client) error {
-			all, err := c.DeadLetters(ctx, "contoso", "hook1")
+			all, err := c.DeadLetters(ctx, hook1)
 			if len(all) != 1 || all[0].Count != 12 || all[0].At.Unix() != 1741944413 || !all[0].EventTime.IsZero() {
 				t.Errorf("dead letters: %+v", all)
 			}
 			return err
 		}, `{"value":[{"id":4,"count":12,"reason":"gone","at":"2025-03-14T09:26:53Z"}]}`, "GET /api/v1/registries/contoso/webhooks/hook1/deadLetters"},
 		{"purge some", func(ctx context.Context, c *Client) error {
-			n, err := c.PurgeDeadLetters(ctx, "contoso", "hook1", DeadLetterIDs{4})
+			n, err := c.PurgeDeadLetters(ctx, hook1, DeadLetterIDs{4})
 			if n != 12 {
 				t.Errorf("purge returns %d", n)
 			}
 			return err
 		}, `{"purged":12}`, `POST /api/v1/registries/contoso/webhooks/hook1/deadLetters/purge {"ids":[4]}`},
 		{"purge all", func(ctx context.Context, c *Client) error {
-			_, err := c.PurgeDeadLetters(ctx, "contoso", "hook1", nil)
+			_, err := c.PurgeDeadLetters(ctx, hook1, nil)
 			return err
 		}, `{"purged":0}`, `POST /api/v1/registries/contoso/webhooks/hook1/deadLetters/purge {"ids":"all"}`},
+		{"event subscriptions", func(ctx context.Context, c *Client) error {
+			all, err := c.EventSubscriptions(ctx, "contoso", "")
+			if len(all) != 1 || all[0].Properties.DeadLetterDestination.Container != "dead" || all[0].Properties.ExpirationTimeUTC.Unix() != 1741944413 || all[0].Health != nil {
+				t.Errorf("event subscriptions: %+v", all)
+			}
+			return err
+		}, `{"value":[{"properties":{"deadLetterDestination":{"endpointType":"StorageBlob","properties":{"blobContainerName":"dead"}},"expirationTimeUtc":"2025-03-14T09:26:53.0Z"}}]}`,
+			"GET /api/v1/registries/contoso/eventSubscriptions?expand=health"},
+		{"some event subscriptions", func(ctx context.Context, c *Client) error {
+			_, err := c.EventSubscriptions(ctx, "contoso", "name eq 'a+b'")
+			return err
+		}, `{"value":[]}`, "GET /api/v1/registries/contoso/eventSubscriptions?expand=health&%24filter=name+eq+%27a%2Bb%27"},
+		{"event subscription", func(ctx context.Context, c *Client) error {
+			s, err := c.EventSubscription(ctx, "contoso", "on-push")
+			if p := s.Properties; p.DeadLetterDestination != nil || !p.ExpirationTimeUTC.IsZero() || p.Destination.EndpointType != ToWebHook || s.Health.State != "ok" {
+				t.Errorf("event subscription: %+v", s)
+			}
+			return err
+		}, `{"properties":{"destination":{"endpointType":"WebHook","properties":{"endpointUrl":null}},"deadLetterDestination":null,"expirationTimeUtc":null,"labels":null},"health":{"state":"ok"}}`,
+			"GET /api/v1/registries/contoso/eventSubscriptions/on-push?expand=health"},
+		{"put event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PutEventSubscription(ctx, "contoso", "on-push", EventSubscriptionWrite{
+				Destination: &Destination{EndpointType: ToWebHook, Properties: DestinationProperties{EndpointURL: "https://x/?a=b&c"}}, ExpirationTimeUTC: &Expiry{time.Unix(1741944413, 0)}})
+			return err
+		}, `{"properties":{"expirationTimeUtc":""}}`, `PUT /api/v1/registries/contoso/eventSubscriptions/on-push ` +
+			`{"properties":{"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://x/?a=b\u0026c"}},"expirationTimeUtc":"2025-03-14T09:26:53Z"}}`},
+		{"patch nothing of an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchEventSubscription(ctx, "contoso", "on-push", EventSubscriptionWrite{})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/eventSubscriptions/on-push {}`},
+		{"patch clears of an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PatchEventSubscription(ctx, "contoso", "on-push", EventSubscriptionWrite{
+				Destination: &Destination{EndpointType: ToKafka, Properties: DestinationProperties{DeliveryAttributeMappings: []DeliveryAttribute{}}},
+				Filter:      &SubscriptionFilter{}, Labels: []string{}, ExpirationTimeUTC: &Expiry{}, DeadLetterDestination: &DeadLetterDestination{}})
+			return err
+		}, `{}`, `PATCH /api/v1/registries/contoso/eventSubscriptions/on-push ` +
+			`{"destination":{"endpointType":"Kafka","properties":{"deliveryAttributeMappings":[]}},"filter":{},"labels":[],"expirationTimeUtc":null,"deadLetterDestination":null}`},
+		{"delete event subscription", func(ctx context.Context, c *Client) error {
+			existed, err := c.DeleteEventSubscription(ctx, "contoso", "on-push")
+			if !existed {
+				t.Error("it was there")
+			}
+			return err
+		}, ``, "DELETE /api/v1/registries/contoso/eventSubscriptions/on-push"},
+		{"full URL", func(ctx context.Context, c *Client) error {
+			u, err := c.FullURL(ctx, "contoso", "on-push")
+			if u != "https://x/?code=y" {
+				t.Errorf("the full URL is %q", u)
+			}
+			return err
+		}, `{"endpointUrl":"https://x/?code=y"}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/getFullUrl"},
+		{"delivery attributes", func(ctx context.Context, c *Client) error {
+			all, err := c.DeliveryAttributes(ctx, "contoso", "on-push")
+			if len(all) != 1 || *all[0].Properties.Value != "" || !*all[0].Properties.IsSecret {
+				t.Errorf("delivery attributes: %+v", all)
+			}
+			return err
+		}, `{"value":[{"name":"A","type":"Static","properties":{"value":"","isSecret":true}}]}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/getDeliveryAttributes"},
+		{"validate", func(ctx context.Context, c *Client) error {
+			s, err := c.ValidateEventSubscription(ctx, "contoso", "on-push")
+			if s.Properties.StateReason != "why" {
+				t.Errorf("validate returns %+v", s)
+			}
+			return err
+		}, `{"properties":{"provisioningState":"AwaitingManualAction","provisioningStateReason":"why"}}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/validate"},
+		{"pause an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.PauseEventSubscription(ctx, "contoso", "on-push")
+			return err
+		}, `{}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/pause"},
+		{"resume an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.ResumeEventSubscription(ctx, "contoso", "on-push")
+			return err
+		}, `{}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/resume"},
+		{"events of an event subscription", func(ctx context.Context, c *Client) error {
+			_, err := c.Events(ctx, Endpoint{OfEventSubscription, "contoso", "on-push"}, EventFilter{})
+			return err
+		}, `{"value":[]}`, "POST /api/v1/registries/contoso/eventSubscriptions/on-push/listEvents"},
+		{"event types", func(ctx context.Context, c *Client) error { _, err := c.EventTypes(ctx); return err },
+			`{"value":[]}`, "GET /providers/Microsoft.EventGrid/topicTypes/Microsoft.ContainerRegistry.Registries/eventTypes?api-version=2022-06-15"},
 		{"scope maps", func(ctx context.Context, c *Client) error {
 			all, err := c.ScopeMaps(ctx, "contoso")
 			if len(all) != 1 || all[0].Name != "_repositories_pull" || all[0].Properties.Type != "SystemDefined" {
@@ -287,7 +368,7 @@ func TestPages(t *testing.T) {
 		}
 		json.NewEncoder(w).Encode(p)
 	})
-	events, err := c.Events(t.Context(), "contoso", "hook1", EventFilter{})
+	events, err := c.Events(t.Context(), hook1, EventFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}

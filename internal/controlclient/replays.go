@@ -10,7 +10,7 @@ import (
 
 // ReplayRequest says which events are to ring once more, and how. Its members
 // narrow each other; the zero value is everything that is kept and that the
-// webhook asks for.
+// endpoint asks for.
 type ReplayRequest struct {
 	From       time.Time `json:"from,omitzero"`        // events of this moment and later
 	Until      time.Time `json:"until,omitzero"`       // events before this moment
@@ -22,11 +22,11 @@ type ReplayRequest struct {
 
 	DeadLetters *DeadLetterIDs `json:"deadLetters,omitempty"` // the events of these
 
-	ServiceURI   string `json:"serviceUri,omitempty"`   // to ring in place of the webhook's
+	ServiceURI   string `json:"serviceUri,omitempty"`   // to ring in place of a webhook's
 	MaxPerMinute int    `json:"maxPerMinute,omitempty"` // 0: as fast as the receiver takes them
 }
 
-// DeadLetterIDs names dead letters of a webhook: all of them if it is empty.
+// DeadLetterIDs names dead letters of an endpoint: all of them if it is empty.
 type DeadLetterIDs []int64
 
 // MarshalJSON writes a list of numbers, or "all".
@@ -49,7 +49,7 @@ type Replay struct {
 	ID        int64          `json:"id"`
 	State     string         `json:"state"`
 	Selection map[string]any `json:"selection"` // as it was asked for, less the address
-	Elsewhere bool           `json:"elsewhere"` // it rings another address than the webhook's
+	Elsewhere bool           `json:"elsewhere"` // it rings another address than the endpoint's
 
 	// Looked of ToLook events were looked at, Matched of them taken; of those
 	// so many were Delivered, Refused, or given up (Dead). The rest is under way.
@@ -72,37 +72,37 @@ func (r *Replay) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*fields)(r))
 }
 
-// Redeliver makes a webhook ring once more for one event, wanted or not.
-func (c *Client) Redeliver(ctx context.Context, registry, name, eventID string) (Replay, error) {
+// Redeliver makes an endpoint ring once more for one event, wanted or not.
+func (c *Client) Redeliver(ctx context.Context, e Endpoint, eventID string) (Replay, error) {
 	body := struct {
 		EventID string `json:"eventId"`
 	}{eventID}
-	return get[Replay](ctx, c, http.MethodPost, webhookPath(registry, name, "redeliver"), body)
+	return get[Replay](ctx, c, http.MethodPost, e.path("redeliver"), body)
 }
 
-// StartReplay makes a webhook ring once more for the events chosen. The replay
+// StartReplay makes an endpoint ring once more for the events chosen. The replay
 // goes on by itself, also after a restart of the server.
-func (c *Client) StartReplay(ctx context.Context, registry, name string, r ReplayRequest) (Replay, error) {
-	return get[Replay](ctx, c, http.MethodPost, webhookPath(registry, name, "replays"), r)
+func (c *Client) StartReplay(ctx context.Context, e Endpoint, r ReplayRequest) (Replay, error) {
+	return get[Replay](ctx, c, http.MethodPost, e.path("replays"), r)
 }
 
-// Replays returns the replays of a webhook, newest first.
-func (c *Client) Replays(ctx context.Context, registry, name string) ([]Replay, error) {
-	return list[Replay](ctx, c, http.MethodGet, webhookPath(registry, name, "replays"))
+// Replays returns the replays of an endpoint, newest first.
+func (c *Client) Replays(ctx context.Context, e Endpoint) ([]Replay, error) {
+	return list[Replay](ctx, c, http.MethodGet, e.path("replays"))
 }
 
-// Replay returns one replay of a webhook.
-func (c *Client) Replay(ctx context.Context, registry, name string, id int64) (Replay, error) {
-	return get[Replay](ctx, c, http.MethodGet, replayPath(registry, name, id), nil)
+// Replay returns one replay of an endpoint.
+func (c *Client) Replay(ctx context.Context, e Endpoint, id int64) (Replay, error) {
+	return get[Replay](ctx, c, http.MethodGet, replayPath(e, id), nil)
 }
 
 // CancelReplay ends a replay: what it has not sent yet is not sent.
-func (c *Client) CancelReplay(ctx context.Context, registry, name string, id int64) (Replay, error) {
-	return get[Replay](ctx, c, http.MethodDelete, replayPath(registry, name, id), nil)
+func (c *Client) CancelReplay(ctx context.Context, e Endpoint, id int64) (Replay, error) {
+	return get[Replay](ctx, c, http.MethodDelete, replayPath(e, id), nil)
 }
 
-func replayPath(registry, name string, id int64) string {
-	return webhookPath(registry, name, "replays", strconv.FormatInt(id, 10))
+func replayPath(e Endpoint, id int64) string {
+	return e.path("replays", strconv.FormatInt(id, 10))
 }
 
 // DeadLetter is one event, or a range of them, that was given up.
@@ -125,19 +125,19 @@ func (d *DeadLetter) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*fields)(d))
 }
 
-// DeadLetters returns what was given up for a webhook, newest first.
-func (c *Client) DeadLetters(ctx context.Context, registry, name string) ([]DeadLetter, error) {
-	return list[DeadLetter](ctx, c, http.MethodGet, webhookPath(registry, name, "deadLetters"))
+// DeadLetters returns what was given up for an endpoint, newest first.
+func (c *Client) DeadLetters(ctx context.Context, e Endpoint) ([]DeadLetter, error) {
+	return list[DeadLetter](ctx, c, http.MethodGet, e.path("deadLetters"))
 }
 
-// PurgeDeadLetters forgets dead letters of a webhook and returns how many events
+// PurgeDeadLetters forgets dead letters of an endpoint and returns how many events
 // that were.
-func (c *Client) PurgeDeadLetters(ctx context.Context, registry, name string, ids DeadLetterIDs) (events int64, err error) {
+func (c *Client) PurgeDeadLetters(ctx context.Context, e Endpoint, ids DeadLetterIDs) (events int64, err error) {
 	body := struct {
 		IDs DeadLetterIDs `json:"ids"`
 	}{ids}
 	answer, err := get[struct {
 		Purged int64 `json:"purged"`
-	}](ctx, c, http.MethodPost, webhookPath(registry, name, "deadLetters", "purge"), body)
+	}](ctx, c, http.MethodPost, e.path("deadLetters", "purge"), body)
 	return answer.Purged, err
 }

@@ -59,11 +59,13 @@ type WebhookProperties struct {
 	// These are absent where a webhook is as most are.
 	RetryPolicy      *RetryPolicy `json:"retryPolicy"`
 	SignatureHeaders []string     `json:"signatureHeaders"`
-	DisabledReason   string       `json:"disabledReason"` // why the server disabled it
-	Listener         bool         `json:"listener"`       // of dockbell listen: it goes with its connection
-	Format           string       `json:"format"`         // acr, cloudevents or cloudevents-binary; empty: acr
-	Handshake        string       `json:"handshake"`      // cloudevents or none; empty: none
-	Consent          *Consent     `json:"consent"`        // nil without a handshake
+	DisabledReason   string       `json:"disabledReason"`  // why the server disabled it
+	Listener         bool         `json:"listener"`        // of dockbell listen: it goes with its connection
+	Format           string       `json:"format"`          // acr, cloudevents, cloudevents-binary, github, gitlab or slack; empty: acr
+	Handshake        string       `json:"handshake"`       // cloudevents or none; empty: none
+	EventTypePrefix  string       `json:"eventTypePrefix"` // of the types of CloudEvents
+	FlatData         bool         `json:"flatData"`        // of CloudEvents: an image is named by members of its own too
+	Consent          *Consent     `json:"consent"`         // nil without a handshake
 }
 
 // Consent is whether the address of a webhook agrees to be rung. Times are zero
@@ -116,7 +118,7 @@ func (t WebhookTLS) MarshalJSON() ([]byte, error) {
 	return json.Marshal(fields(t))
 }
 
-// Health is how a webhook fares. Times are zero where there is none to tell.
+// Health is how an endpoint fares. Times are zero where there is none to tell.
 type Health struct {
 	State               string    `json:"state"` // ok, failing, catchingUp, paused, awaitingConsent or disabled
 	ConsecutiveFailures int       `json:"consecutiveFailures"`
@@ -164,6 +166,8 @@ type WebhookCreateProperties struct {
 	TLS              *WebhookTLS  `json:"tls,omitempty"`
 	Format           string       `json:"format,omitempty"`    // empty: acr
 	Handshake        string       `json:"handshake,omitempty"` // empty: that of the format
+	EventTypePrefix  string       `json:"eventTypePrefix,omitempty"`
+	FlatData         bool         `json:"flatData,omitempty"`
 }
 
 // WebhookUpdate is the body that changes a webhook: a nil member stays as it is,
@@ -186,13 +190,16 @@ type WebhookUpdateProperties struct {
 	TLS              *WebhookTLS  `json:"tls,omitempty"`
 	Format           *string      `json:"format,omitempty"`
 	Handshake        *string      `json:"handshake,omitempty"`
+	EventTypePrefix  *string      `json:"eventTypePrefix,omitempty"`
+	FlatData         *bool        `json:"flatData,omitempty"`
 }
 
 // IsZero reports whether nothing is set, so that an empty update has no
 // properties on the wire.
 func (p WebhookUpdateProperties) IsZero() bool {
 	return p.ServiceURI == nil && p.CustomHeaders == nil && p.Status == nil && p.Scope == nil && p.Actions == nil &&
-		p.RetryPolicy == nil && p.SignatureHeaders == nil && p.TLS == nil && p.Format == nil && p.Handshake == nil
+		p.RetryPolicy == nil && p.SignatureHeaders == nil && p.TLS == nil && p.Format == nil && p.Handshake == nil &&
+		p.EventTypePrefix == nil && p.FlatData == nil
 }
 
 // CallbackConfig is where a webhook rings, and with which headers.
@@ -212,7 +219,7 @@ type Rotation struct {
 	PreviousValidUntil time.Time `json:"previousValidUntil"` // zero: the previous one signs no more
 }
 
-// EventFilter narrows a webhook's log. The zero value is all of it.
+// EventFilter narrows an endpoint's log. The zero value is all of it.
 type EventFilter struct {
 	Outcome string // delivered, refused, failed or interrupted; empty: any
 	Replay  int64  // attempts of this replay; 0: any
@@ -233,7 +240,7 @@ func (f EventFilter) query() string {
 	return "?" + q.Encode()
 }
 
-// Event is one attempt to deliver an event to a webhook.
+// Event is one attempt to deliver an event to an endpoint.
 type Event struct {
 	ID       string        `json:"id"`
 	Request  EventRequest  `json:"eventRequestMessage"`

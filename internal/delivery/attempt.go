@@ -28,9 +28,9 @@ func (e *Engine) attempt(j *job, all []*job) {
 	case !there && e.renew(ep) && ep.terms.Held:
 		e.putBack(j, all)
 	case !there && all == nil:
-		e.conclude(j, nil, settled{dead: reasonDisabled})
+		e.conclude(j, nil, settled{dead: &reasonDisabled})
 	case !there:
-		e.concludeAll(all, nil, func(*job) settled { return settled{dead: reasonDisabled} })
+		e.concludeAll(all, nil, func(*job) settled { return settled{dead: &reasonDisabled} })
 	default:
 		v := ep.answers().judge(res)
 		if !ep.gone {
@@ -66,7 +66,7 @@ func (ep *endpoint) deactivate(j *job) {
 func (e *Engine) ending(j *job, v verdict, res outbound.Result, now time.Time, jitter float64) settled {
 	end := j.decide(v, res, now, jitter)
 	if end.again && e.calledOff(j) {
-		return settled{outcome: end.outcome, dead: reasonCancelled}
+		return settled{outcome: end.outcome, dead: &reasonCancelled}
 	}
 	return end
 }
@@ -104,7 +104,7 @@ func (e *Engine) post(j *job, all []*job) (res outbound.Result, there bool) {
 	return e.Poster.Post(e.attempts, req), true
 }
 
-// reason is why a delivery is given up. The zero value is none.
+// reason is why a delivery is given up.
 type reason struct {
 	code ring.Reason
 	why  string // a sentence
@@ -150,10 +150,10 @@ func (j *job) decide(v verdict, res outbound.Result, now time.Time, jitter float
 	case urgent(j.entry.Event):
 		// Whoever asked looks at the log now; hours later it would be noise.
 	case v.dead != "":
-		end.dead = reason{v.dead, fmt.Sprintf("given up after %s: the receiver answered %d, and would again", attempts(j.n), res.Answer.Status)}
+		end.dead = &reason{v.dead, fmt.Sprintf("given up after %s: the receiver answered %d, which is final", attempts(j.n), res.Answer.Status)}
 	case v.outcome != Failed:
 	case v.gone:
-		end.dead = reasonGone
+		end.dead = &reasonGone
 	default:
 		least := max(v.atLeast, askedPause(res))
 		pause := j.ep.answers().pause(max(tries, 1), jitter)
@@ -163,11 +163,11 @@ func (j *job) decide(v verdict, res outbound.Result, now time.Time, jitter float
 		end.due = now.Add(max(pause, least))
 		switch {
 		case tries >= terms.MaxAttempts:
-			end.dead = reason{ring.AttemptsExceeded, fmt.Sprintf("given up after %s", attempts(j.n))}
+			end.dead = &reason{ring.AttemptsExceeded, fmt.Sprintf("given up after %s", attempts(j.n))}
 		case j.probe:
 			end.again = true // when it is too late for this one, the claim finds out
 		case end.due.After(j.expires):
-			end.dead = reason{ring.TimeToLiveExceeded,
+			end.dead = &reason{ring.TimeToLiveExceeded,
 				fmt.Sprintf("given up after %s: the next would be later than %s after the event", attempts(j.n), spellDuration(terms.TTL))}
 		default:
 			end.again = true
@@ -206,14 +206,15 @@ func (e *Engine) conclude(j *job, x *exchange, end settled) {
 type settled struct {
 	outcome Outcome
 	again   bool // it will be tried again, at due
-	due     time.Time
-	dead    reason // why it will not, though nobody has it
-
-	uncounted int // attempts so far that its policy does not count
 
 	// Of others of its key in the same request: one that is older will be tried again
 	// too; one is yet to be concluded, or will be tried again.
 	behind, blocked bool
+
+	due  time.Time
+	dead *reason // why it will not, though nobody has it; nil for none
+
+	uncounted int // attempts so far that its policy does not count
 }
 
 // concludeAll is conclude for a batch. The body of the answer is kept with the
@@ -243,10 +244,6 @@ func (e *Engine) concludeAll(all []*job, x *exchange, ending func(*job) settled)
 // same key may wait behind it.
 func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 	var next time.Time
-	made := j.n
-	if x == nil {
-		made--
-	}
 	return op{
 		endpoint: j.ep,
 		lazy:     !j.row && !end.again && !release,
@@ -269,11 +266,15 @@ func (e *Engine) settleOp(j *job, x *exchange, end settled, release bool) op {
 					return err
 				}
 			}
-			if err := concludeReplay(tx, j, end); err != nil {
+			if err := concludeReplay(tx, j, end.outcome); err != nil {
 				return err
 			}
-			if end.dead != (reason{}) {
-				if err := e.giveUp(tx, j, made, end.dead); err != nil {
+			if end.dead != nil {
+				made := j.n
+				if x == nil {
+					made--
+				}
+				if err := e.giveUp(tx, j, made, *end.dead); err != nil {
 					return err
 				}
 			}

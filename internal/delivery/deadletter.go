@@ -59,7 +59,7 @@ func (e *Engine) lapse(tx *sqldb.Tx, j *job, why reason) error {
 	if j.replay == 0 && !j.ep.keepsEach() {
 		return e.addLapsed(tx, j.ep, lapsed{j.pos, j.pos, 1}, why)
 	}
-	if err := concludeReplay(tx, j, settled{dead: why}); err != nil {
+	if err := concludeReplay(tx, j, ""); err != nil {
 		return err
 	}
 	return e.giveUp(tx, j, j.n-1, why)

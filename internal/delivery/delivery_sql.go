@@ -707,13 +707,14 @@ func replayTarget(tx *sqldb.Tx, endpoint, replay int64) (target int64, err error
 	return target, err
 }
 
-// concludeReplay counts a delivery of a replay that has ended.
-func concludeReplay(tx *sqldb.Tx, j *job, end settled) error {
+// concludeReplay counts a delivery of a replay that has ended; the outcome is empty
+// for one that was given up without an attempt.
+func concludeReplay(tx *sqldb.Tx, j *job, outcome Outcome) error {
 	if j.replay == 0 {
 		return nil
 	}
 	column := "dead"
-	switch end.outcome {
+	switch outcome {
 	case Delivered:
 		column = "delivered"
 	case Refused:

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,9 +38,11 @@ type rig struct {
 
 	mu       sync.Mutex
 	disabled bool
-	held     bool                  // nobody may be rung
-	sameHost bool                  // all endpoints are on one
-	policies map[int64]ring.Policy // of endpoints that have not the default
+	held     bool                 // nobody may be rung
+	sameHost bool                 // all endpoints are on one
+	terms    map[int64]ring.Terms // of endpoints that have not the default
+	actor    string               // whose doings alone are owed, which the head of an event does not tell; empty: everybody's
+	lettered map[int64]int        // how often it was told that there are dead letters
 	reports  []ring.Report
 	answer   func(endpoint int64, e *event.Event) outbound.Result // what receivers do
 	rang     []rung
@@ -53,6 +57,8 @@ type rung struct {
 	replay   int64
 	at       time.Time
 	commits  int64
+	rest     []int64 // the others in the request
+	earlier  int
 }
 
 func status(code int) outbound.Result {
@@ -93,7 +99,7 @@ func (r *rig) start() {
 	r.db, r.dead, r.crashed = r.open(), life.over, false
 	r.engine = New(Options{
 		DB: r.db, Poster: life, Log: slog.New(slog.DiscardHandler), Node: "test",
-		Retention: r.retention, LowDisk: r.lowDisk.Load,
+		Retention: r.retention, LowDisk: r.lowDisk.Load, DeadLettered: life.deadLettered,
 	})
 	r.outbox = outbox.New(r.engine.Committed)
 	if err := r.engine.Start(context.Background(), life); err != nil {
@@ -135,6 +141,9 @@ func (l *life) InForce() func(*event.Event) []int64 {
 
 func (l *life) owners(e *event.Event) []int64 {
 	var ids []int64
+	if l.actor != "" && e.Actor != l.actor {
+		return nil
+	}
 	for id := range e.Registry.ID { // as many endpoints as the event's registry number says
 		ids = append(ids, id+1)
 	}
@@ -148,18 +157,19 @@ func (l *life) History(_ *sqldb.Tx, _, endpoint int64) (ring.Rule, error) {
 }
 
 func (l *life) Wants(_, endpoint int64) ring.Rule {
-	return ring.Rule{Takes: func(e *event.Event) bool { return slices.Contains(l.owners(e), endpoint) && e.Action != "" }}
+	return ring.Rule{Takes: func(e *event.Event) bool { return slices.Contains(l.owners(e), endpoint) && e.Action != "" }, Whole: l.actor != ""}
 }
 
 func (l *life) Terms(_, endpoint int64) (ring.Terms, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	terms := ring.Terms{Policy: ring.Default(), Host: fmt.Sprint("http://", endpoint), Disabled: l.disabled, Held: l.held}
+	terms, ok := l.terms[endpoint]
+	if !ok {
+		terms.Policy = ring.Default()
+	}
+	terms.Host, terms.Disabled, terms.Held = fmt.Sprint("http://", endpoint), l.disabled, l.held
 	if l.sameHost {
 		terms.Host = "http://all"
-	}
-	if policy, ok := l.policies[endpoint]; ok {
-		terms.Policy = policy
 	}
 	return terms, true
 }
@@ -167,7 +177,20 @@ func (l *life) Terms(_, endpoint int64) (ring.Terms, bool) {
 func (l *life) Request(c ring.Call) (outbound.Request, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return outbound.Request{URL: fmt.Sprintf("%d %d %d %s", c.Endpoint, c.Event.Pos, c.Replay, c.Elsewhere), Body: c.ACRBody}, !l.disabled && !l.held
+	body := fmt.Sprint(c.Earlier)
+	for _, e := range c.Rest {
+		body += fmt.Sprint(" ", e.Pos)
+	}
+	return outbound.Request{URL: fmt.Sprintf("%d %d %d %s", c.Endpoint, c.Event.Pos, c.Replay, c.Elsewhere), Body: []byte(body)}, !l.disabled && !l.held
+}
+
+func (l *life) deadLettered(endpoint int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lettered == nil {
+		l.lettered = map[int64]int{}
+	}
+	l.lettered[endpoint]++
 }
 
 func (l *life) ElsewhereHost(sealed []byte) string { return string(sealed) }
@@ -194,8 +217,15 @@ func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {
 	var endpoint, pos, replay int64
 	fmt.Sscanf(req.URL, "%d %d %d", &endpoint, &pos, &replay)
 	started := time.Now()
+	g := rung{endpoint: endpoint, pos: pos, replay: replay, at: started, commits: l.db.Commits()}
+	fields := strings.Fields(string(req.Body))
+	g.earlier, _ = strconv.Atoi(fields[0])
+	for _, field := range fields[1:] {
+		other, _ := strconv.ParseInt(field, 10, 64)
+		g.rest = append(g.rest, other)
+	}
 	l.mu.Lock()
-	l.rang = append(l.rang, rung{endpoint, pos, replay, started, l.db.Commits()})
+	l.rang = append(l.rang, g)
 	answer := l.answer
 	l.mu.Unlock()
 	res := answer(endpoint, &event.Event{Pos: pos})
@@ -212,11 +242,13 @@ func (l *life) Post(ctx context.Context, req outbound.Request) outbound.Result {
 }
 
 // endpoints makes n endpoints, with ids from 1.
-func (r *rig) endpoints(n int) {
+func (r *rig) endpoints(n int) { r.add(kindWebhook, n) }
+
+func (r *rig) add(kind string, n int) {
 	r.t.Helper()
 	for range n {
 		err := r.db.Write(context.Background(), sqldb.Change, func(tx *sqldb.Tx) error {
-			_, err := r.engine.Add(tx, "webhook", 1, "local")
+			_, err := r.engine.Add(tx, kind, 1, "local")
 			return err
 		})
 		if err != nil {

@@ -5,8 +5,9 @@
 // It owns the tables endpoint, delivery, attempt, attempt_volume, dead_letter and
 // replay: the schedule of attempts, their order, the health of endpoints, and how
 // long all of it is kept. What an endpoint wants and how a request to it looks is
-// for the owner of the endpoint (package webhook), reached through the interface
-// Destinations; sending is for package outbound.
+// for the owner of the endpoint (packages webhook and subscription), reached through
+// the interface Destinations; sending is for package outbound, files of dead letters
+// for package subscription.
 //
 // Invariants:
 //   - Nothing is committed between the transaction that made an event and the
@@ -19,7 +20,8 @@
 //     requests, and never more than half of what all share for longer than a
 //     second. What it is owed costs a bounded number of rows and a position.
 //   - Nothing is given up in silence: it becomes a dead letter, alone or in a
-//     range, with its reason.
+//     range, with its reason. Of an event subscription, Unfiled returns each such
+//     event until it was told that it is filed.
 //
 // Words: an event happened; a delivery is an event owed to one endpoint; an
 // attempt is one request for it. A live endpoint is handed events as they
@@ -75,8 +77,8 @@ type Caller interface {
 	// called for every delivery.
 	Terms(registry, endpoint int64) (ring.Terms, bool)
 
-	// Request returns what to send, signed; false if the endpoint takes nothing
-	// any more.
+	// Request returns what to send for all events of a call, signed; false if the
+	// endpoint takes nothing any more.
 	Request(ring.Call) (outbound.Request, bool)
 
 	// ElsewhereHost returns the host of a sealed address, as Terms names hosts.

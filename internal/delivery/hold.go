@@ -54,7 +54,7 @@ func (e *Engine) putBack(j *job, all []*job) {
 	}
 	e.concludeAll(all, nil, func(j *job) settled {
 		if urgent(j.entry.Event) {
-			return settled{dead: reasonHeld}
+			return settled{dead: &reasonHeld}
 		}
 		j.n-- // the number is free for the next one
 		return settled{again: true, due: time.Now(), uncounted: j.uncounted}

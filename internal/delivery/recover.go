@@ -81,7 +81,7 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 			if err := e.giveUp(tx, j, j.n, dead); err != nil {
 				return err
 			}
-			if err := concludeReplay(tx, j, settled{dead: dead}); err != nil {
+			if err := concludeReplay(tx, j, ""); err != nil {
 				return err
 			}
 			if _, err := releaseNext(tx, j.ep.id, j.key); err != nil {

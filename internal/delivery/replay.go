@@ -114,6 +114,7 @@ type replayRun struct {
 
 	outstanding int // deliveries in rows
 	looking     bool
+	letters     letters // of the selection; for who looks
 }
 
 const (
@@ -266,6 +267,9 @@ func (r *replayRun) take(letters []DeadLetter) error {
 // taking returns which events the replay takes.
 func (e *Engine) taking(r *replayRun) func(*sqldb.Tx) (want, error) {
 	registry, s := r.target.registry, r.selection
+	if s.Taken != nil && r.letters.single == nil {
+		r.letters = lettersOf(s.Taken)
+	}
 	return func(tx *sqldb.Tx) (want, error) {
 		if s.EventID != "" {
 			return want{takes: func(ev *event.Event) (bool, error) { return ev.ID == s.EventID, nil }}, nil
@@ -280,8 +284,7 @@ func (e *Engine) taking(r *replayRun) func(*sqldb.Tx) (want, error) {
 		return want{whole: rule.Whole, takes: func(ev *event.Event) (bool, error) {
 			switch {
 			case s.Taken != nil:
-				single, inside := s.holds(ev.Pos)
-				if single || !inside || !takes(rule, ev) {
+				if single := r.letters.single[ev.Pos]; single || !r.letters.inRange(ev.Pos) || !takes(rule, ev) {
 					return single, nil
 				}
 				return isGivenUp(tx, r.endpoint, ev.Pos)
@@ -297,15 +300,27 @@ func (e *Engine) taking(r *replayRun) func(*sqldb.Tx) (want, error) {
 	}
 }
 
-// holds reports whether a position is one that was taken over by itself, or lies
-// in a range that was.
-func (s stored) holds(pos int64) (single, inside bool) {
-	for _, t := range s.Taken {
-		if t.From <= pos && pos <= t.To {
-			single, inside = single || t.From == t.To, true
+// letters are dead letters that a replay took over: there may be many.
+type letters struct {
+	single map[int64]bool // by position
+	ranges []taken
+}
+
+func lettersOf(list []taken) letters {
+	l := letters{single: map[int64]bool{}}
+	for _, t := range list {
+		if t.From == t.To {
+			l.single[t.From] = true
+		} else {
+			l.ranges = append(l.ranges, t)
 		}
 	}
-	return single, inside
+	return l
+}
+
+// inRange reports whether a position lies in one of the ranges.
+func (l letters) inRange(pos int64) bool {
+	return slices.ContainsFunc(l.ranges, func(t taken) bool { return t.From <= pos && pos <= t.To })
 }
 
 // filed returns pos if the event there was filed, in a dead letter that was taken

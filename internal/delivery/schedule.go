@@ -224,7 +224,7 @@ func (e *Engine) claimed(ep *endpoint, h *host, c *claiming) {
 	for _, j := range c.taken {
 		switch {
 		case e.calledOff(j):
-			e.conclude(j, nil, settled{dead: reasonCancelled})
+			e.conclude(j, nil, settled{dead: &reasonCancelled})
 		case e.stopping, ep.emptying, ep.disabling:
 			e.unclaim(j)
 		case c.together:

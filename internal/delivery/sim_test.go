@@ -1141,8 +1141,7 @@ type replayRow struct {
 
 // took tells whether a dead letter that the replay took over covers a position.
 func (r replayRow) took(pos int64) bool {
-	_, inside := stored{Taken: r.taken}.holds(pos)
-	return inside
+	return slices.ContainsFunc(r.taken, func(t taken) bool { return t.From <= pos && pos <= t.To })
 }
 
 func readBooks(db *sqldb.DB) (b *books, err error) {

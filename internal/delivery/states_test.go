@@ -27,14 +27,19 @@ func unreachable() outbound.Result {
 
 // policy sets the policy of an endpoint.
 func (r *rig) policy(endpoint int64, change func(*ring.Policy)) {
-	p := ring.Default()
-	change(&p)
+	terms := ring.Terms{Policy: ring.Default()}
+	change(&terms.Policy)
+	r.ask(endpoint, terms)
+}
+
+// ask sets what an endpoint asks for.
+func (r *rig) ask(endpoint int64, terms ring.Terms) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.policies == nil {
-		r.policies = map[int64]ring.Policy{}
+	if r.terms == nil {
+		r.terms = map[int64]ring.Terms{}
 	}
-	r.policies[endpoint] = p
+	r.terms[endpoint] = terms
 }
 
 // down makes the receivers fail, or not, until it is called again.

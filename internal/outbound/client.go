@@ -139,7 +139,7 @@ func (c *Client) post(parent context.Context, r *Request, res *Result) {
 		req.Header[HopsHeader] = hops
 	}
 	req.URL.User = nil
-	res.Sent.URI = redactURI(req.URL)
+	res.Sent.URI = redactURI(req.URL, r.SecretPath)
 	res.Sent.Header = redactHeader(req.Header, len(r.Body), r.Public)
 
 	transport, err := c.transportFor(r.TLS)

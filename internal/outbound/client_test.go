@@ -169,6 +169,20 @@ func TestPost(t *testing.T) {
 	}
 }
 
+// TestSecretPath: a path that is a secret is sent, and not kept.
+func TestSecretPath(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got <- r.RequestURI })
+	for sent, kept := range map[string]string{"/services/T0/s3%2Fcret": "/******", "/s3cret?code=s3cret": "/******?code=******", "/?bare": "/?******", "": "/"} {
+		r := Request{URL: s.URL + sent, Body: []byte("{}"), Timeout: patience, SecretPath: true}
+		res := client(t, loopback).Post(t.Context(), r)
+		if path := <-got; path != sent && sent != "" || res.Sent.URI != s.URL+kept || r.Head().URI != s.URL+kept {
+			t.Errorf("%q: sent to %s, and kept as %s and %s", sent, path, res.Sent.URI, r.Head().URI)
+		}
+	}
+}
+
 // TestUserinfoBecomesBasic: checklist point 9.
 // TestOtherMethod: a request without a body goes by the method it names, under
 // the same rules: nothing is followed, and addresses are guarded.

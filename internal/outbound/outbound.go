@@ -32,6 +32,10 @@ type Request struct {
 	// others are kept as ******.
 	Public []string
 
+	// SecretPath: the path of the URL is kept as ****** as well. It is the secret of
+	// receivers that know who posts by it.
+	SecretPath bool
+
 	TLS *TLS // of the receiver; nil: the system's authorities, and no certificate is shown
 
 	// Hops is the HopsHeader of the request that led to this one; empty if it
@@ -88,7 +92,7 @@ const MaxResponseBody = 4 << 10
 // attempt and shown to people.
 type RequestHead struct {
 	Method  string            `json:"method"`
-	URI     string            `json:"uri"` // without userinfo, query values masked
+	URI     string            `json:"uri"` // without userinfo, query values masked, and the path if that is secret
 	Version string            `json:"version"`
 	Header  map[string]string `json:"header"` // secret values as ******; without User-Agent and Accept-Encoding
 }

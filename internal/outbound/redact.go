@@ -55,11 +55,14 @@ func join(values []string) string {
 }
 
 // redactURI writes u, which has no userinfo any more, with the values of its
-// query masked, and with a path, as it goes on the wire.
-func redactURI(u *url.URL) string {
+// query masked, and with a path, as it goes on the wire or masked.
+func redactURI(u *url.URL, secretPath bool) string {
 	path := u.EscapedPath()
-	if path == "" {
+	switch {
+	case path == "" || path == "/":
 		path = "/"
+	case secretPath:
+		path = "/" + masked
 	}
 	if u.RawQuery == "" {
 		return u.Scheme + "://" + u.Host + path
@@ -80,7 +83,7 @@ func redactURI(u *url.URL) string {
 func (r *Request) Head() RequestHead {
 	head := RequestHead{Method: r.method(), Version: "1.1", Header: redactHeader(r.Header, len(r.Body), r.Public)}
 	if u, err := url.Parse(r.URL); err == nil {
-		head.URI = redactURI(u)
+		head.URI = redactURI(u, r.SecretPath)
 	}
 	return head
 }

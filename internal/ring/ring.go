@@ -1,9 +1,9 @@
 // Package ring holds the words in which the owner of an endpoint and the engine
-// that rings it speak: how hard an endpoint is tried, what one attempt needs, and
-// what people are to be told of.
+// that rings it speak: how hard an endpoint is tried, what one attempt needs, what
+// people are to be told of, and what is known of an event that was given up.
 //
 // It owns the limits and defaults of a retry policy. What an endpoint is, is for
-// its owner (package webhook); when it is rung, for package delivery; over which
+// its owner (packages webhook and subscription); when it is rung, for package delivery; over which
 // wire, for package outbound. Invariant: a Policy that Check accepted keeps every
 // limit written here.
 package ring

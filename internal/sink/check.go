@@ -192,8 +192,8 @@ func checkMessages(k Kind, messages []Message) *failure {
 		}
 		size := len(m.Key) + len(m.ID)
 		for _, f := range m.Header {
-			if why := checkField(k, f); why != "" {
-				return &failure{class: outbound.Refused, message: "the header field " + strconv.Quote(clip(f.Name)) + " " + why}
+			if err := CheckField(k, f); err != nil {
+				return &failure{class: outbound.Refused, message: err.Error()}
 			}
 			size += len(f.Name) + len(f.Value)
 		}
@@ -203,6 +203,15 @@ func checkMessages(k Kind, messages []Message) *failure {
 		if size > MaxHeader {
 			return answered(http.StatusRequestEntityTooLarge, "header and key of the message have "+strconv.Itoa(size)+" bytes, and this server sends "+strconv.Itoa(MaxHeader)+" at the most: nothing was sent")
 		}
+	}
+	return nil
+}
+
+// CheckField decides whether messages may have a header field of that name and
+// value. It fails with fault.Invalid, and a sentence that does not hold the value.
+func CheckField(k Kind, f Field) error {
+	if why := checkField(k, f); why != "" {
+		return invalid("the header field %.80q %s", f.Name, why)
 	}
 	return nil
 }
@@ -229,5 +238,3 @@ func checkField(k Kind, f Field) string {
 const tokenCharacters = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
-
-func clip(s string) string { return s[:min(len(s), 80)] }

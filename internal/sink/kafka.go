@@ -29,8 +29,9 @@ const (
 
 	tries       = 3 // of a record, beyond the first, while the broker says that it may pass
 	dialWithin  = 10 * time.Second
-	replyWithin = 10 * time.Second
-	maxProven   = 1024 // topics
+	replyWithin = 5 * time.Second  // beyond what the request asks the broker to take
+	storeWithin = 10 * time.Second // by all replicas
+	maxProven   = 1024             // topics
 )
 
 // kafkaBroker publishes with one client, which finds the brokers of the cluster by
@@ -60,14 +61,14 @@ func newKafka(s Server, config *tls.Config, dial func(ctx context.Context, netwo
 		kgo.Dialer(b.dial),
 		kgo.DisableClientMetrics(),
 		kgo.RequestTimeoutOverhead(replyWithin),
-		kgo.RequestRetries(tries),
-		kgo.RetryBackoffFn(func(n int) time.Duration { return min(100*time.Millisecond<<min(n, 4), time.Second) }),
+		kgo.RequestRetries(tries + len(s.Addresses)), // which it takes as it likes, one perhaps twice
+		kgo.RetryBackoffFn(func(n int) time.Duration { return min(50*time.Millisecond<<min(n, 5), time.Second) }),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.FetchMaxBytes(1 << 20), // nothing is fetched; it has to be below the next
 		kgo.BrokerMaxReadBytes(maxKafkaAnswer),
 
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProduceRequestTimeout(replyWithin),
+		kgo.ProduceRequestTimeout(storeWithin),
 		kgo.ProducerLinger(0),
 		kgo.ProducerBatchMaxBytes(maxKafkaBatch),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -235,13 +236,15 @@ func TestKafkaRestart(t *testing.T) {
 	stored(t, p.Publish(t.Context(), server, record("2"), patience))
 }
 
-// TestKafkaUnderWay: a record that the broker stored without a word of it is told to
-// have failed, in time, and is not sent again behind the caller's back.
+// TestKafkaUnderWay: a record that the broker takes without a word is told to have
+// failed, in time, and is not sent again behind the caller's back. That one of the
+// addresses is of no use is not what it is told.
 func TestKafkaUnderWay(t *testing.T) {
 	t.Parallel()
 	c := startKafka(t)
 	p := publishers(t)
-	stored(t, p.Publish(t.Context(), kafkaAt(c), record("1"), patience))
+	server := Server{Kind: Kafka, Addresses: []string{kafkaAt(c).Addresses[0], nowhere(t)}}
+	stored(t, p.Publish(t.Context(), kafkaAt(c), record("1"), patience)) // with a client of its own
 	asked := make(chan struct{}, 8)
 	release := make(chan struct{})
 	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -249,14 +252,14 @@ func TestKafkaUnderWay(t *testing.T) {
 		c.SleepControl(func() { <-release })
 		return nil, io.EOF, true // neither stored nor answered
 	})
-	res := p.Publish(t.Context(), kafkaAt(c), record("2"), brief)
-	unanswered(t, res, outbound.Timeout, kafkaAt(c).Addresses[0]+" did not answer within 300ms")
+	res := p.Publish(t.Context(), server, record("2"), time.Second)
+	unanswered(t, res, outbound.Timeout, kafkaAt(c).Addresses[0]+" did not answer within 1s")
 	if res.Duration > patience/2 {
 		t.Errorf("it took %s", res.Duration)
 	}
 	close(release)
 	<-asked
-	if got := stored(t, p.Publish(t.Context(), kafkaAt(c), record("3"), patience)); got["Offset"] != "1" {
+	if got := stored(t, p.Publish(t.Context(), server, record("3"), patience)); got["Offset"] != "1" {
 		t.Errorf("answer %v: the record that timed out was sent again", got)
 	}
 	p.Close()
@@ -269,11 +272,25 @@ func TestKafkaUnderWay(t *testing.T) {
 func TestKafkaAddresses(t *testing.T) {
 	t.Parallel()
 	c := startKafka(t)
-	server := Server{Kind: Kafka, Addresses: []string{nowhere(t), kafkaAt(c).Addresses[0]}}
-	for range 4 { // the client takes them in any order
-		p := publishers(t)
-		stored(t, p.Publish(t.Context(), server, record("1"), patience))
-		p.Close()
+	guard := guarded(t, outbound.Policy{Loopback: true})
+	const hole = "192.0.2.1:9092"
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == hole {
+			<-ctx.Done()
+			return nil, &net.OpError{Op: "dial", Net: network, Err: os.ErrDeadlineExceeded}
+		}
+		return guard.Dial(ctx, network, address)
+	}
+	for name, first := range map[string]string{"refuses": nowhere(t), "is a hole": hole} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := Server{Kind: Kafka, Addresses: []string{first, kafkaAt(c).Addresses[0]}}
+			for range 2 { // the client takes them in any order
+				p := New(Options{Dial: dial})
+				stored(t, p.Publish(t.Context(), server, record("1"), 4*time.Second))
+				p.Close()
+			}
+		})
 	}
 }
 

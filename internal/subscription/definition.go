@@ -226,7 +226,7 @@ func (d Destination) over(old Destination) (Destination, error) {
 			for _, secret := range []struct{ given, was *string }{
 				{&b.Password, &old.Broker.Password}, {&b.Token, &old.Broker.Token}, {&b.Creds, &old.Broker.Creds},
 			} {
-				if *secret.given == "" || *secret.given == Hidden {
+				if *secret.given == Hidden {
 					*secret.given = *secret.was
 				}
 			}

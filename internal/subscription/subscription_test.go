@@ -814,6 +814,11 @@ func TestBrokers(t *testing.T) {
 	if p := w.published[len(w.published)-1]; p.server.Password != "hunter2" || p.message.Topic != "other" {
 		t.Errorf("published with %q to %s", p.server.Password, p.message.Topic)
 	}
+	// What is left out is gone.
+	none := Destination{Type: Kafka, Broker: &Broker{Servers: []string{"127.0.0.1:9092"}, Topic: "other"}}
+	if sub, err := w.Patch(t.Context(), contoso, "kafka", Change{Destination: &none}, ada); err != nil || sub.Destination.Broker.Password != "" {
+		t.Errorf("without a user: %+v, %v", sub.Destination.Broker, err)
+	}
 	change.Broker.Servers, change.Attributes = []string{"127.0.0.1:9999"}, []Attribute{}
 	_, err := w.Patch(t.Context(), contoso, "kafka", Change{Destination: &change}, ada)
 	refused(t, err, fault.Invalid, "InvalidRequest", "Hidden")

@@ -83,11 +83,12 @@ func (h *hook) question() outbound.Request {
 	delete(header, "Content-Type")
 	delete(header, "Origin")
 	maps.Copy(header, consent.Header(h.origin, h.perMinute))
-	return outbound.Request{Method: http.MethodOptions, URL: h.url, Header: header, Timeout: h.terms.Timeout, TLS: h.tls}
+	return outbound.Request{Method: http.MethodOptions, URL: h.url, Header: header, Timeout: h.terms.Timeout, SecretPath: h.format.secretPath(), TLS: h.tls}
 }
 
 // secrets returns what must not be shown of an answer that repeats the question.
 func (h *hook) secrets() (all []string) {
+	all = h.format.secretsIn(h.url)
 	for name, values := range h.header {
 		if name != "User-Agent" && name != "Content-Type" && name != "Origin" && name != consent.OriginField {
 			all = append(all, values...)

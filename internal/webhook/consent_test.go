@@ -155,6 +155,13 @@ func TestHandshakeOfAFormat(t *testing.T) {
 		{Change{Format: new("cloudevents")}, CloudEvents, CloudEventsHandshake},
 		{Change{Format: new("acr"), Handshake: new("none")}, ACR, NoHandshake},
 		{Change{Handshake: new("cloudevents")}, ACR, CloudEventsHandshake},
+		{Change{Format: new("slack")}, Slack, NoHandshake}, // who takes this does not know the question
+		{Change{Format: new("cloudevents")}, CloudEvents, CloudEventsHandshake},
+		{Change{Format: new("slack")}, Slack, NoHandshake},
+		{Change{Handshake: new("cloudevents")}, Slack, CloudEventsHandshake},
+		{Change{Format: new("acr")}, ACR, CloudEventsHandshake},
+		{Change{Format: new("slack"), Handshake: new("cloudevents")}, Slack, CloudEventsHandshake},
+		{Change{Handshake: new("")}, Slack, NoHandshake},
 	} {
 		hook := w.patch(contoso, "deployhook", test.change)
 		if hook.Format != test.format || hook.Handshake != test.handshake || w.held(hook) != (test.handshake == CloudEventsHandshake) || (hook.Consent == consent.State{}) != (test.handshake == NoHandshake) {

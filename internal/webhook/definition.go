@@ -36,6 +36,9 @@ type Definition struct {
 	TLS              *TLS         // write-only, as ServiceURI and CustomHeaders are
 	Format           string       // a Format, in any case; empty means ACR
 	Handshake        string       // a Handshake, in any case; empty means that of the format
+
+	EventTypePrefix string // of the types of CloudEvents, as event.CheckTypePrefix has it; empty means none of its own
+	FlatData        bool   // of CloudEvents: as event.CloudExtras has it
 }
 
 // Change is what of a webhook is to be another: the input of Patch. A nil member
@@ -53,6 +56,10 @@ type Change struct {
 	TLS              *TLS     // replaces all; one without members clears
 	Format           *string
 	Handshake        *string // empty: that of the format
+
+	// Those of CloudEvents. Another format ends them.
+	EventTypePrefix *string // empty: none of its own
+	FlatData        *bool
 }
 
 // PolicyChange is what of a retry policy is to be another. A nil member is left
@@ -287,7 +294,7 @@ func (d Definition) asChange() Change {
 	c := Change{
 		Tags: d.Tags, CustomHeaders: d.CustomHeaders, Scope: &d.Scope, Actions: d.Actions,
 		Policy: ReplacePolicy(ring.Default()), SignatureHeaders: d.SignatureHeaders, TLS: d.TLS,
-		Format: new(cmp.Or(d.Format, string(ACR))), Handshake: &d.Handshake,
+		Format: new(cmp.Or(d.Format, string(ACR))), Handshake: &d.Handshake, EventTypePrefix: &d.EventTypePrefix, FlatData: &d.FlatData,
 	}
 	if d.Policy != nil {
 		c.Policy = ReplacePolicy(*d.Policy)
@@ -364,6 +371,11 @@ func (c Change) check(checkURL func(string) error) error {
 			return err
 		}
 	}
+	if c.EventTypePrefix != nil {
+		if err := event.CheckTypePrefix(*c.EventTypePrefix); err != nil {
+			return err
+		}
+	}
 	return outbound.CheckTLS(c.TLS)
 }
 
@@ -415,9 +427,14 @@ func (c Change) apply(r *record) {
 	switch {
 	case c.Handshake != nil && *c.Handshake != "":
 		r.Handshake, _ = parseHandshake(*c.Handshake)
-	case c.Handshake != nil, was == ACR && r.Format != ACR: // from CloudEvents to CloudEvents the owner's choice stays
+	case c.Handshake != nil, !was.keepsHandshake(r.Format):
 		r.Handshake = r.Format.handshake()
 	}
+	if !r.Format.tellsCloudEvents() {
+		r.Extras = event.CloudExtras{}
+	}
+	set(&r.Extras.TypePrefix, c.EventTypePrefix)
+	set(&r.Extras.FlatData, c.FlatData)
 }
 
 func isEmpty(t *TLS) bool {
@@ -444,6 +461,12 @@ func (c Change) checkFor(old record) error {
 func (r record) check() error {
 	if r.Listener && (r.Format != ACR || r.Handshake != NoHandshake) {
 		return fault.New(fault.Invalid, "webhook %s is a listener, which has no address: leave format and handshake out", r.Name)
+	}
+	if !r.Format.tellsCloudEvents() && r.Extras != (event.CloudExtras{}) {
+		return fault.New(fault.Invalid, "webhook %s has a prefix of event types or flat data, and the format %s, which has neither: leave them out, or use the format cloudevents or cloudevents-binary", r.Name, r.Format)
+	}
+	if err := r.Format.checkURI(r.ServiceURI); err != nil {
+		return err
 	}
 	for name := range r.CustomHeaders {
 		if r.Format != ACR && strings.EqualFold(name, "Content-Type") {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/consent"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/ring"
 	"github.com/dockbell/dockbell/internal/signature"
@@ -34,6 +35,7 @@ type hook struct {
 	rule     rule
 	terms    ring.Terms
 	format   Format
+	extras   event.CloudExtras
 
 	origin    string        // for which the address has to agree; empty: it is not asked
 	perMinute int           // requests that it is asked to take; 0: any number
@@ -59,7 +61,7 @@ func (s *Store) newHook(r record) (*hook, error) {
 		terms: ring.Terms{Policy: r.Policy, Host: outbound.HostOf(r.ServiceURI), Disabled: !wants.enabled},
 		url:   r.ServiceURI, header: s.header(r.Format, r.CustomHeaders), tls: r.TLS,
 		until: r.PreviousUntil, styles: r.SignatureHeaders,
-		format: r.Format, perMinute: r.Policy.PerMinute, consent: r.Consent,
+		format: r.Format, extras: r.Extras, perMinute: r.Policy.PerMinute, consent: r.Consent,
 	}
 	if r.Handshake == CloudEventsHandshake {
 		h.origin = consent.Origin(s.Source(r.RegistryID).LoginServer)
@@ -79,10 +81,8 @@ func (s *Store) newHook(r record) (*hook, error) {
 
 // header returns what every request of a webhook begins with.
 func (s *Store) header(format Format, custom map[string]string) http.Header {
-	header := http.Header{
-		"Content-Type": {format.contentType()},
-		"User-Agent":   {s.userAgent},
-	}
+	header := format.header()
+	header["User-Agent"] = []string{s.userAgent}
 	for name, value := range custom {
 		header.Set(name, value)
 	}
@@ -91,7 +91,7 @@ func (s *Store) header(format Format, custom map[string]string) http.Header {
 
 // request returns the request for a call, with the signatures for its moment.
 func (h *hook) request(c ring.Call) outbound.Request {
-	body, attributes := h.format.encode(c)
+	body, attributes := h.format.encode(c, h.extras)
 	header := make(http.Header, len(h.header)+len(attributes)+6)
 	maps.Copy(header, h.header)
 	values := make([]string, 0, len(attributes)+8)
@@ -120,7 +120,7 @@ func (h *hook) request(c ring.Call) outbound.Request {
 		set(testField, "true")
 	}
 	return outbound.Request{
-		URL: h.url, Header: header, Body: body, Timeout: h.terms.Timeout, Public: h.format.public(),
+		URL: h.url, Header: header, Body: body, Timeout: h.terms.Timeout, Public: h.format.public(), SecretPath: h.format.secretPath(),
 		TLS: h.tls, Hops: c.Event.Request.Hops, Actor: c.Event.Actor,
 	}
 }

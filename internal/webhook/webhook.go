@@ -82,7 +82,8 @@ type Webhook struct {
 	Listener             bool              // it rings over a connection that whoever made it opens
 	Format               Format
 	Handshake            Handshake
-	Consent              consent.State // of the address; zero without a handshake
+	Extras               event.CloudExtras // of CloudEvents; zero with other formats
+	Consent              consent.State     // of the address; zero without a handshake
 	CreatedAt, UpdatedAt time.Time
 	CreatedBy, UpdatedBy Actor
 }

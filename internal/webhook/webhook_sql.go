@@ -19,14 +19,16 @@ type row struct {
 }
 
 const columns = `SELECT id, registry, name, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by,
-	policy, signature_headers, disabled_why, listener, format, handshake, consent, created_kind, updated_kind FROM webhook`
+	policy, signature_headers, disabled_why, listener, format, handshake, consent, created_kind, updated_kind,
+	event_type_prefix, flat_data FROM webhook`
 
 func scanWebhook(s sqldb.Scan) (row, error) {
 	var r row
 	var tags, actions, policy, styles, agreed string
 	var created, updated int64
 	err := s(&r.ID, &r.RegistryID, &r.Name, &r.Location, &tags, &r.Status, &r.Scope, &actions, &r.sealed, &created, &r.CreatedBy.Name, &updated, &r.UpdatedBy.Name,
-		&policy, &styles, &r.DisabledWhy, &r.Listener, &r.Format, &r.Handshake, &agreed, &r.CreatedBy.Kind, &r.UpdatedBy.Kind)
+		&policy, &styles, &r.DisabledWhy, &r.Listener, &r.Format, &r.Handshake, &agreed, &r.CreatedBy.Kind, &r.UpdatedBy.Kind,
+		&r.Extras.TypePrefix, &r.Extras.FlatData)
 	if err != nil {
 		return row{}, err
 	}
@@ -39,7 +41,8 @@ func scanWebhook(s sqldb.Scan) (row, error) {
 func scanRung(s sqldb.Scan) (row, error) {
 	var r row
 	var actions, policy, styles, agreed string
-	err := s(&r.ID, &r.RegistryID, &r.Location, &r.Status, &r.Scope, &actions, &r.sealed, &policy, &styles, &r.Format, &r.Handshake, &agreed)
+	err := s(&r.ID, &r.RegistryID, &r.Location, &r.Status, &r.Scope, &actions, &r.sealed, &policy, &styles, &r.Format, &r.Handshake, &agreed,
+		&r.Extras.TypePrefix, &r.Extras.FlatData)
 	if err != nil {
 		return row{}, err
 	}
@@ -127,8 +130,8 @@ func scanListed(s sqldb.Scan) (Webhook, error) {
 // eachRung calls fn with each webhook, with what requests need of it: a start
 // reads no more.
 func eachRung(tx *sqldb.Tx, fn func(row)) error {
-	return tx.Each(`SELECT id, registry, location, status, scope, actions, secret, policy, signature_headers, format, handshake, consent
-		FROM webhook`, nil, func(s sqldb.Scan) error {
+	return tx.Each(`SELECT id, registry, location, status, scope, actions, secret, policy, signature_headers, format, handshake, consent,
+			event_type_prefix, flat_data FROM webhook`, nil, func(s sqldb.Scan) error {
 		r, err := scanRung(s)
 		if err == nil {
 			fn(r)
@@ -147,21 +150,24 @@ func countWebhooks(tx *sqldb.Tx, registry int64, listener bool) (n int, err erro
 // insertWebhook reports false if the name is taken.
 func insertWebhook(tx *sqldb.Tx, w Webhook, sealed []byte) (bool, error) {
 	n, err := tx.Exec(`INSERT INTO webhook (id, registry, name, name_key, location, tags, status, scope, actions, secret, created_at, created_by, updated_at, updated_by,
-			policy, signature_headers, disabled_why, listener, format, handshake, consent, created_kind, updated_kind)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+			policy, signature_headers, disabled_why, listener, format, handshake, consent, created_kind, updated_kind,
+			event_type_prefix, flat_data)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
 		ON CONFLICT (registry, name_key) DO NOTHING`,
 		w.ID, w.RegistryID, w.Name, nameKey(w.Name), w.Location, toJSON(w.Tags), string(w.Status), w.Scope, toJSON(w.Actions), sealed,
 		w.CreatedAt.UnixNano(), w.CreatedBy.Name, w.UpdatedAt.UnixNano(), w.UpdatedBy.Name,
 		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy, w.Listener, string(w.Format), string(w.Handshake), consentText(w.Consent),
-		w.CreatedBy.Kind, w.UpdatedBy.Kind)
+		w.CreatedBy.Kind, w.UpdatedBy.Kind, w.Extras.TypePrefix, w.Extras.FlatData)
 	return n == 1, err
 }
 
 func updateWebhook(tx *sqldb.Tx, w Webhook, sealed []byte) error {
 	_, err := tx.Exec(`UPDATE webhook SET tags = $2, status = $3, scope = $4, actions = $5, secret = $6, updated_at = $7, updated_by = $8,
-			policy = $9, signature_headers = $10, disabled_why = $11, format = $12, handshake = $13, consent = $14, updated_kind = $15 WHERE id = $1`,
+			policy = $9, signature_headers = $10, disabled_why = $11, format = $12, handshake = $13, consent = $14, updated_kind = $15,
+			event_type_prefix = $16, flat_data = $17 WHERE id = $1`,
 		w.ID, toJSON(w.Tags), string(w.Status), w.Scope, toJSON(w.Actions), sealed, w.UpdatedAt.UnixNano(), w.UpdatedBy.Name,
-		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy, string(w.Format), string(w.Handshake), consentText(w.Consent), w.UpdatedBy.Kind)
+		policyText(w.Policy), stylesText(w.SignatureHeaders), w.DisabledWhy, string(w.Format), string(w.Handshake), consentText(w.Consent), w.UpdatedBy.Kind,
+		w.Extras.TypePrefix, w.Extras.FlatData)
 	return err
 }
 
