@@ -284,6 +284,12 @@ func (d *Destination) check() error {
 		if err := a.check(); err != nil {
 			return err
 		}
+		if d.Broker != nil && a.SourceField == "" {
+			field := sink.Field{Name: http.CanonicalHeaderKey(a.Name), Value: a.Value}
+			if err := sink.CheckField(d.Broker.server(d.Type).Kind, field); err != nil {
+				return invalid("%s", fault.As(err).Message)
+			}
+		}
 		for _, b := range d.Attributes[:i] {
 			if strings.EqualFold(a.Name, b.Name) {
 				return invalid("there are two delivery attributes %s: leave one out", clip(a.Name))

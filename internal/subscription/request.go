@@ -64,7 +64,7 @@ func (s *Store) newHook(r record) (*hook, error) {
 			h.header[http.CanonicalHeaderKey(a.Name)] = []string{a.Value}
 		}
 		if !a.Secret {
-			h.public = append(h.public[:len(h.public):len(h.public)], a.Name)
+			h.public = append(h.public[:len(h.public):len(h.public)], http.CanonicalHeaderKey(a.Name))
 		}
 	}
 	if b := r.whole.Broker; b != nil {
@@ -168,7 +168,8 @@ func message(t Type, binary bool, e *event.Event) (header []sink.Field, body []b
 // publish returns the request for a call to a broker.
 func (h *hook) publish(c ring.Call, brokers Brokers) outbound.Request {
 	b := h.whole.Broker
-	m := sink.Message{Topic: b.Topic, ID: c.Event.ID}
+	// A stream keeps one message of an id, and several subscriptions may publish to it.
+	m := sink.Message{Topic: b.Topic, ID: c.Event.ID + "/" + strconv.FormatInt(h.ID, 10)}
 	switch b.Key {
 	case KeyRepository:
 		m.Key = []byte(c.Event.Target.Repository)
@@ -176,7 +177,9 @@ func (h *hook) publish(c ring.Call, brokers Brokers) outbound.Request {
 		m.Key = []byte(event.Subject(c.Event))
 	}
 	m.Header, m.Body = message(h.whole.Type, b.Binary, c.Event)
-	add := func(name, value string) { m.Header = append(m.Header, sink.Field{Name: name, Value: value}) }
+	add := func(name, value string) {
+		m.Header = append(m.Header, sink.Field{Name: name, Value: value, Secret: !slices.Contains(h.public, name)})
+	}
 	for _, name := range slices.Sorted(maps.Keys(h.header)) {
 		add(name, h.header[name][0])
 	}
