@@ -133,8 +133,8 @@ func clearFed(tx *sqldb.Tx) error {
 	return err
 }
 
-// saveLive ends the parking of an endpoint that was handed everything up to a
-// position.
+// saveLive ends the parking of an endpoint, for which a start need not look for
+// events up to a position, but in what it was fed.
 func saveLive(tx *sqldb.Tx, id, from int64, fed span) error {
 	_, err := tx.Exec("UPDATE endpoint SET cursor = NULL, from_pos = $2, range_id = NULL WHERE id = $1", id, from)
 	if err != nil {

@@ -367,10 +367,12 @@ func (l *owedList) barrier(pos int64) *owed {
 // unpark hands events to ep again: the cursor has reached the newest one.
 // Callers hold e.mu.
 func (e *Engine) unpark(ep *endpoint) {
+	// What it was handed before it was parked may still be in memory: a start after a
+	// crash has to look for that, which is behind the mark.
+	from, span := max(ep.from, min(ep.cursor, e.owed.marked)), ep.fedSpan(nil)
 	ep.parked, ep.from, ep.unparking = false, ep.cursor, true
-	cursor, span := ep.cursor, ep.fedSpan(nil)
 	e.enqueue(op{
-		run:  func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, cursor, span) },
+		run:  func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, from, span) },
 		done: func() { ep.unparking = false; e.schedule(ep) },
 	})
 }
