@@ -381,15 +381,19 @@ func (m brokerMessage) ReadEncoding() binding.Encoding {
 	return binding.EncodingUnknown
 }
 
+// GetAttribute and GetExtension are for transformers, of which there are none.
+func (m brokerMessage) GetAttribute(k spec.Kind) (spec.Attribute, any) { return nil, nil }
+func (m brokerMessage) GetExtension(string) any                        { return nil }
+
 func (m brokerMessage) ReadStructured(ctx context.Context, w binding.StructuredWriter) error {
+	if m.ReadEncoding() != binding.EncodingStructured {
+		return binding.ErrNotStructured
+	}
 	return w.SetStructuredEvent(ctx, format.JSON, bytes.NewReader(m.body))
 }
 
 func (m brokerMessage) ReadBinary(ctx context.Context, w binding.BinaryWriter) error {
 	version := spec.WithPrefix(m.prefix).Version(m.fields[m.prefix+"specversion"])
-	if err := w.SetAttribute(version.AttributeFromKind(spec.SpecVersion), version.String()); err != nil { // before all others
-		return err
-	}
 	for name, value := range m.fields {
 		value, err := m.decode(value)
 		if err != nil {
