@@ -1,7 +1,7 @@
 package delivery
 
 import (
-	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/ring"
 )
 
@@ -13,9 +13,6 @@ import (
 // maxBatch is how many events go in one request at the most, whatever the terms
 // say: they are in memory meanwhile.
 const maxBatch = 256
-
-// sizeOf returns about how many bytes an event takes in a request.
-func sizeOf(entry outbox.Entry) int { return len(entry.ACRBody) + 512 }
 
 // batchLimit returns how much goes in one request to ep at the most; Events is at
 // least 1.
@@ -32,7 +29,10 @@ type batch struct {
 
 // add adds j unless it may not go with what is there.
 func (b *batch) add(j *job) bool {
-	size := sizeOf(j.entry)
+	size := 0
+	if b.limit.Events > 1 && b.limit.Bytes > 0 {
+		size = event.EncodedSize(j.entry.Event)
+	}
 	if n := len(b.jobs); n > 0 {
 		first := b.jobs[0]
 		if n >= b.limit.Events || j.goesAlone() || first.goesAlone() || j.replay != first.replay || b.limit.Bytes > 0 && b.bytes+size > b.limit.Bytes {
