@@ -602,7 +602,7 @@ func (l *existence) checkBatch(m *member, all []*request, probing bool) {
 	newest := map[string]int64{}
 	for _, g := range all {
 		e := l.events[g.pos]
-		positions, bytes = append(positions, g.pos), bytes+sizeOf(outbox.Entry{Event: e, ACRBody: event.ACRBody(e)})
+		positions, bytes = append(positions, g.pos), bytes+event.EncodedSize(e)
 		if key := m.key(e); key != "" {
 			if g.pos <= newest[key] {
 				l.t.Errorf("endpoint %d: events %v go in one request: %d is of the key of one before it", m.id, positions, g.pos)
