@@ -19,6 +19,7 @@ type engine struct {
 	health   map[int64]delivery.Health
 	replays  []delivery.Replay // oldest first; their ids count from 1
 	asked    []delivery.ReplayRequest
+	standing map[string]delivery.Standing
 	calls    int // of any method
 }
 
@@ -39,6 +40,15 @@ func (e *engine) Attempts(_ context.Context, endpoint int64, f delivery.Filter, 
 		}
 	}
 	return page(all, after, n)
+}
+
+func (e *engine) Standing(_ context.Context, endpoint int64, eventID string, at time.Time) (delivery.Standing, error) {
+	e.calls++
+	s, ok := e.standing[eventID]
+	if !ok {
+		return delivery.Standing{}, fault.New(fault.NotFound, "there is no event %q", eventID)
+	}
+	return s, nil
 }
 
 func (e *engine) Health(_ context.Context, endpoints ...int64) (map[int64]delivery.Health, error) {
