@@ -20,7 +20,8 @@ type engine struct {
 	replays  []delivery.Replay // oldest first; their ids count from 1
 	asked    []delivery.ReplayRequest
 	standing map[string]delivery.Standing
-	calls    int // of any method
+	filters  []delivery.Filter // that were asked for
+	calls    int               // of any method
 }
 
 type deadLetter struct {
@@ -33,6 +34,7 @@ var moment = time.Date(2026, 3, 14, 9, 26, 53, 589793200, time.UTC)
 
 func (e *engine) Attempts(_ context.Context, endpoint int64, f delivery.Filter, after string, n int) ([]delivery.Attempt, string, error) {
 	e.calls++
+	e.filters = append(e.filters, f)
 	var all []delivery.Attempt
 	for _, a := range e.attempts {
 		if a.Endpoint == endpoint && (f.Outcome == "" || a.Outcome == f.Outcome) && (f.Replay == 0 || a.Replay == f.Replay) {

@@ -94,7 +94,7 @@ func (e *Engine) standingInMemory(endpoint int64, s *Standing) (waits bool) {
 		s.Behind = true
 		s.Expires = s.Event.At.Add(ep.terms.Policy.TTL)
 		return true
-	case wanted && ep.inFlight > 0 && time.Since(s.Event.At) < time.Minute: // what runs has no row
+	case wanted && time.Since(s.Event.At) < time.Minute: // a first attempt runs without a row, and is on record later
 		return true
 	}
 	return false

@@ -33,6 +33,7 @@ type endpoint struct {
 	Why      string                 // why the server disabled it, or its receiver has not agreed
 	Actions  []string               // that it asks for
 	Listener bool
+	Format   string // in which it is told of events; empty: as the log has them
 
 	may func(action string) bool
 }

@@ -69,6 +69,7 @@ type attempt struct {
 	Answered bool
 	Got      []headerRow
 	Answer   string
+	Format   string // the body is not this: it was sent in this format; empty: it is
 }
 
 // headerRow is a header field; the value of a secret one is hidden.
@@ -118,7 +119,7 @@ func (v *visit) story(e *endpoint) (*story, error) {
 	}
 	s.readFacts(page.Value)
 	s.judge()
-	if len(s.Attempts) > 0 {
+	if len(s.Attempts) > 0 && e.Format == "" {
 		s.Curl = s.Attempts[0].curl()
 	}
 	tail := url.Values{"since": {time.Now().UTC().Format(time.RFC3339Nano)}}
@@ -212,7 +213,7 @@ func (e *endpoint) attempt(ev controlclient.Event, open bool) attempt {
 	a := attempt{
 		logRow: e.row(ev), Open: open, Method: ev.Request.Method, URI: ev.Request.RequestURI, Sent: headerRows(ev.Request.Headers),
 		Body: string(contentOf(ev)), Reason: ev.Response.ReasonPhrase, Got: headerRows(ev.Response.Headers), Answer: ev.Response.Content,
-		Answered: ev.Response.Version != "",
+		Answered: ev.Response.Version != "", Format: e.Format,
 	}
 	if a.Class = a.Outcome.Class; a.Class == "pause" {
 		a.Class = ""

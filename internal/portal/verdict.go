@@ -35,14 +35,11 @@ func judge(h *controlclient.Health) verdict {
 	if n := h.Waiting; n > 0 {
 		v.Waits = counted(n, "event waits", "events wait")
 	}
-	if n := h.Behind; n > 0 {
-		if v.Waits != "" {
-			v.Waits += " and "
-		}
-		v.Waits += "up to " + counted(n, "more event", "more events")
-		if h.Waiting == 0 {
-			v.Waits = "up to " + counted(n, "event waits", "events wait")
-		}
+	switch n := h.Behind; {
+	case n > 0 && h.Waiting > 0:
+		v.Waits += ", and up to " + count(n) + " more"
+	case n > 0:
+		v.Waits = "up to " + counted(n, "event waits", "events wait")
 	}
 	why := whyFailed(h.LastStatus, h.LastError)
 	switch {
@@ -57,7 +54,7 @@ func judge(h *controlclient.Health) verdict {
 		v.Lead, v.Since = "Paused", h.PausedAt
 	case h.State == "failing":
 		v.Badge, v.trouble = badge{"bad", "Parked"}, 0
-		v.Lead, v.Since, v.Because = "Parked: failing", h.FirstFailure, why
+		v.Lead, v.Since, v.Because = "Failing, the first time", h.FirstFailure, why
 	case h.ConsecutiveFailures > 0:
 		v.Badge, v.trouble = badge{"bad", "Failing"}, 1
 		v.Lead, v.Since, v.Because = counted(int64(h.ConsecutiveFailures), "attempt", "attempts in a row")+" failed", h.FirstFailure, why
@@ -70,6 +67,9 @@ func judge(h *controlclient.Health) verdict {
 	case h.LastAttempt.IsZero():
 		v.Badge, v.trouble = badge{"", "Nothing sent yet"}, 6
 		v.Lead = "Nothing was sent yet."
+	case h.LastStatus >= 400:
+		v.Badge, v.trouble = badge{"", "Refused"}, 2
+		v.Lead, v.Since, v.Because = "Its receiver did not want the newest event", h.LastAttempt, why
 	default:
 		v.Badge, v.trouble = badge{"good", "Delivered"}, 5
 		v.Lead, v.Since = "Everything is delivered; the last time", h.LastSuccess

@@ -170,7 +170,7 @@ func getWebhook(v *visit, reg controlclient.Registry, name string) (*endpoint, e
 		return nil, err
 	}
 	p := h.Properties
-	e := &endpoint{Name: h.Name, Health: h.Health, Verdict: judge(h.Health), Consent: p.Consent, Why: p.DisabledReason, Actions: p.Actions, Listener: p.Listener}
+	e := &endpoint{Name: h.Name, Health: h.Health, Verdict: judge(h.Health), Consent: p.Consent, Why: p.DisabledReason, Actions: p.Actions, Listener: p.Listener, Format: p.Format}
 	add := func(term string, code bool, values ...string) {
 		if len(values) > 0 && values[0] != "" {
 			e.Settings = append(e.Settings, setting{term, values, code})
