@@ -33,6 +33,7 @@ type endpoint struct {
 	Why      string                 // why the server disabled it, or its receiver has not agreed
 	Actions  []string               // that it asks for
 	Listener bool
+	Unagreed bool   // its receiver has to agree, and can be asked once more
 	Format   string // in which it is told of events; empty: as the log has them
 
 	may func(action string) bool

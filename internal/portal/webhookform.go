@@ -3,7 +3,6 @@ package portal
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -49,12 +48,6 @@ type previewRow struct {
 	Matches                  bool
 }
 
-// typedWebhook is a form as it was sent, or filled with what there is.
-type typedWebhook struct {
-	url.Values
-	wrong map[string]string // by field: what is no number, or no line of its kind
-}
-
 // Kinds of actions, by which they are grouped.
 var (
 	actionsOfACR = []string{"push", "delete", "quarantine", "chart_push", "chart_delete"}
@@ -68,41 +61,8 @@ var actionText = map[string]string{
 	"pull": "pull: a manifest was read by its tag", "webhook_failing": "webhook_failing: a webhook fails, or recovered",
 }
 
-// lines reads a field of lines, each a name and a value.
-func (t *typedWebhook) lines(name, separator, example string) map[string]string {
-	all := map[string]string{}
-	for line := range strings.Lines(t.Get(name)) {
-		line = strings.TrimSpace(line)
-		if line == "" {
-			continue
-		}
-		key, value, ok := strings.Cut(line, separator)
-		key, value = strings.TrimSpace(key), strings.TrimSpace(value)
-		switch _, twice := all[key]; {
-		case !ok || key == "":
-			// The line is not repeated: it may be a secret.
-			t.wrong[name] = "There is a line without a name and a " + separator + ": write " + example
-		case twice:
-			t.wrong[name] = fmt.Sprintf("%.80s is given twice: give it once", key)
-		}
-		all[key] = value
-	}
-	return all
-}
-
-// number reads a field that is a whole number, or empty.
-func (t *typedWebhook) number(name string) *int {
-	text := strings.TrimSpace(t.Get(name))
-	if text == "" {
-		return nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.wrong[name] = fmt.Sprintf("%.40q is no whole number", text)
-		return nil
-	}
-	return &n
-}
+// typedWebhook is the form of a webhook.
+type typedWebhook struct{ typedForm }
 
 func (t *typedWebhook) policy() *controlclient.RetryPolicy {
 	order := t.Get("order")
@@ -124,8 +84,6 @@ func (t *typedWebhook) certificates() *controlclient.WebhookTLS {
 	}
 	return &c
 }
-
-func (t *typedWebhook) text(name string) string { return strings.TrimSpace(t.Get(name)) }
 
 // create is the form as the API has it, of a new webhook.
 func (t *typedWebhook) create() controlclient.WebhookCreate {
@@ -183,10 +141,10 @@ func fullPolicy(r *controlclient.RetryPolicy) *controlclient.RetryPolicy {
 // typedOf fills a form with a webhook that is there.
 func typedOf(h controlclient.Webhook) *typedWebhook {
 	p := h.Properties
-	t := &typedWebhook{Values: url.Values{
+	t := &typedWebhook{typedForm{url.Values{
 		"status": {p.Status}, "scope": {p.Scope}, "actions": p.Actions, "format": {cmp.Or(p.Format, "acr")}, "handshake": {p.Handshake},
 		"eventTypePrefix": {p.EventTypePrefix}, "signatureHeaders": p.SignatureHeaders,
-	}, wrong: map[string]string{}}
+	}, map[string]string{}}}
 	var tags []string
 	for name, value := range h.Tags {
 		tags = append(tags, name+"="+value)
@@ -242,40 +200,24 @@ func (t *typedWebhook) sift(problems []controlclient.Problem) (whole string) {
 
 // fields are those of the form. old is the webhook that is changed, nil for a new one.
 func (t *typedWebhook) fields(reg controlclient.Registry, locations []string, old *controlclient.Webhook) []editGroup {
-	chosen := func(name, value string) bool { return slices.Contains(t.Values[name], value) }
-	pick := func(name string, pairs ...string) (all []editChoice) {
-		for i := 0; i < len(pairs); i += 2 {
-			all = append(all, editChoice{Value: pairs[i], Text: pairs[i+1], Chosen: chosen(name, pairs[i])})
-		}
-		return all
-	}
 	var actions []editChoice
 	for _, group := range []struct {
 		title string
 		list  []string
 	}{{"As Azure Container Registry has them", actionsOfACR}, {"Dockbell’s own", actionsOfOur}} {
 		for i, a := range group.list {
-			c := editChoice{Value: a, Text: actionText[a], Chosen: chosen("actions", a)}
+			c := editChoice{Value: a, Text: actionText[a], Chosen: t.chosen("actions", a)}
 			if i == 0 {
 				c.Group = group.title
 			}
 			actions = append(actions, c)
 		}
 	}
-	text := func(name, label, help, placeholder string) editField {
-		return editField{Name: name, Label: label, Kind: "text", Value: t.Get(name), Help: help, Placeholder: placeholder}
-	}
-	number := func(name, label, help string) editField {
-		return editField{Name: name, Label: label, Kind: "number", Value: t.Get(name), Help: help}
-	}
-	area := func(name, label, help, placeholder string) editField {
-		return editField{Name: name, Label: label, Kind: "area", Value: t.Get(name), Help: help, Placeholder: placeholder}
-	}
 	first := editGroup{}
-	uri := text("serviceUri", "Service URI", "The http or https address that is rung. It is a secret: no page shows it again.", "https://hooks.example.net/deploy")
-	headers := area("customHeaders", "Custom headers", "One in a line. They are secrets: no page shows their values again.", "Authorization: Bearer …")
+	uri := t.field("serviceUri", "Service URI", "The http or https address that is rung. It is a secret: no page shows it again.", "https://hooks.example.net/deploy")
+	headers := t.area("customHeaders", "Custom headers", "One in a line. They are secrets: no page shows their values again.", "Authorization: Bearer …")
 	if old == nil {
-		name := text("name", "Name", "5 to 50 letters and digits.", "deployhook")
+		name := t.field("name", "Name", "5 to 50 letters and digits.", "deployhook")
 		name.Required, uri.Required = true, true
 		first.Fields = append(first.Fields, name)
 	} else {
@@ -284,8 +226,8 @@ func (t *typedWebhook) fields(reg controlclient.Registry, locations []string, ol
 	}
 	first.Fields = append(first.Fields, uri,
 		editField{Name: "actions", Label: "Actions", Kind: "checks", Choices: actions, Help: "It rings for these."},
-		text("scope", "Scope", "repo:tag, repo:* for every event of a repository, team/*:* for many. Empty: every event of the registry.", "team/web:*"),
-		editField{Name: "status", Label: "Status", Kind: "select", Choices: pick("status", "enabled", "Enabled", "disabled", "Disabled: it is sent nothing, and owed nothing")},
+		t.field("scope", "Scope", "repo:tag, repo:* for every event of a repository, team/*:* for many. Empty: every event of the registry.", "team/web:*"),
+		editField{Name: "status", Label: "Status", Kind: "select", Choices: t.pick("status", "enabled", "Enabled", "disabled", "Disabled: it is sent nothing, and owed nothing")},
 		headers)
 	if old != nil {
 		first.Fields = append(first.Fields, editField{Name: "clearHeaders", Label: "Take all custom headers away", Kind: "check", Value: t.Get("clearHeaders")})
@@ -294,30 +236,30 @@ func (t *typedWebhook) fields(reg controlclient.Registry, locations []string, ol
 	if old == nil {
 		var all []editChoice
 		for _, l := range locations {
-			all = append(all, editChoice{Value: l, Text: l, Chosen: chosen("location", l)})
+			all = append(all, editChoice{Value: l, Text: l, Chosen: t.chosen("location", l)})
 		}
 		place.Fields = append(place.Fields, editField{Name: "location", Label: "Location", Kind: "select", Choices: all, Help: "It rings for what happens here."})
 	}
-	place.Fields = append(place.Fields, area("tags", "Tags", "One in a line, name=value.", "team=web"))
+	place.Fields = append(place.Fields, t.area("tags", "Tags", "One in a line, name=value.", "team=web"))
 	format := editGroup{Title: "Format and consent", Folded: true, Fields: []editField{
-		{Name: "format", Label: "Format", Kind: "select", Choices: pick("format", "acr", "acr: as Azure Container Registry sends it", "cloudevents", "cloudevents: CloudEvents 1.0, structured",
+		{Name: "format", Label: "Format", Kind: "select", Choices: t.pick("format", "acr", "acr: as Azure Container Registry sends it", "cloudevents", "cloudevents: CloudEvents 1.0, structured",
 			"cloudevents-binary", "cloudevents-binary: CloudEvents 1.0, binary", "github", "github: a repository dispatch", "gitlab", "gitlab: a pipeline trigger", "slack", "slack: a message")},
-		{Name: "handshake", Label: "Handshake", Kind: "select", Choices: pick("handshake", "", "That of the format", "cloudevents", "cloudevents: the receiver has to agree first", "none", "none: it is rung without asking")},
-		text("eventTypePrefix", "Prefix of event types", "Of CloudEvents: in the place of Microsoft.ContainerRegistry.", "com.example.registry"),
+		{Name: "handshake", Label: "Handshake", Kind: "select", Choices: t.pick("handshake", "", "That of the format", "cloudevents", "cloudevents: the receiver has to agree first", "none", "none: it is rung without asking")},
+		t.field("eventTypePrefix", "Prefix of event types", "Of CloudEvents: in the place of Microsoft.ContainerRegistry.", "com.example.registry"),
 		{Name: "flatData", Label: "Flat data: CloudEvents name the image in members of their own too", Kind: "check", Value: t.Get("flatData")},
 	}}
 	retry := editGroup{Title: "Retries and rate", Folded: true, Fields: []editField{
-		number("maxDeliveryAttempts", "Attempts", "At the most, 1 to 30. Empty: "+strconv.Itoa(defaultPolicy.attempts)+"."),
-		number("eventTimeToLiveInMinutes", "Time to live, in minutes", "An event that was not delivered for so long is given up. Empty: "+strconv.Itoa(defaultPolicy.minutes)+"."),
-		number("timeoutInSeconds", "Time limit of an attempt, in seconds", "1 to 30. Empty: "+strconv.Itoa(defaultPolicy.seconds)+"."),
-		{Name: "order", Label: "Order", Kind: "select", Choices: pick("order", "", "By tag, as usual", "tag", "tag: events of a tag one after the other", "repository", "repository: events of a repository one after the other", "none", "none: as they come")},
-		number("maxPerMinute", "At most, per minute", "Empty: as fast as the receiver takes them."),
+		t.count("maxDeliveryAttempts", "Attempts", "At the most, 1 to 30. Empty: "+strconv.Itoa(defaultPolicy.attempts)+"."),
+		t.count("eventTimeToLiveInMinutes", "Time to live, in minutes", "An event that was not delivered for so long is given up. Empty: "+strconv.Itoa(defaultPolicy.minutes)+"."),
+		t.count("timeoutInSeconds", "Time limit of an attempt, in seconds", "1 to 30. Empty: "+strconv.Itoa(defaultPolicy.seconds)+"."),
+		{Name: "order", Label: "Order", Kind: "select", Choices: t.pick("order", "", "By tag, as usual", "tag", "tag: events of a tag one after the other", "repository", "repository: events of a repository one after the other", "none", "none: as they come")},
+		t.count("maxPerMinute", "At most, per minute", "Empty: as fast as the receiver takes them."),
 	}}
 	trust := editGroup{Title: "Signatures and certificates", Folded: true, Fields: []editField{
-		{Name: "signatureHeaders", Label: "Signature headers", Kind: "checks", Choices: pick("signatureHeaders", "github", "github: X-Hub-Signature-256", "flux", "flux: X-Signature"), Help: "Beside those of Standard Webhooks, which every delivery has."},
-		area("caCertificates", "Authorities to trust", "PEM. Empty: those of this server.", ""),
-		area("clientCertificate", "Client certificate", "PEM, shown to the receiver.", ""),
-		area("clientKey", "Client key", "PEM, of the client certificate. It is a secret.", ""),
+		{Name: "signatureHeaders", Label: "Signature headers", Kind: "checks", Choices: t.pick("signatureHeaders", "github", "github: X-Hub-Signature-256", "flux", "flux: X-Signature"), Help: "Beside those of Standard Webhooks, which every delivery has."},
+		t.area("caCertificates", "Authorities to trust", "PEM. Empty: those of this server.", ""),
+		t.area("clientCertificate", "Client certificate", "PEM, shown to the receiver.", ""),
+		t.area("clientKey", "Client key", "PEM, of the client certificate. It is a secret.", ""),
 	}}
 	if old != nil {
 		trust.Fields[1].Help = "PEM. Leave all three empty to keep those there are."
@@ -400,16 +342,8 @@ func (p *portal) showForm(w http.ResponseWriter, v *visit, status int, t *typedW
 	return p.render(w, v.Request, v, status, "webhookform", pg)
 }
 
-// typed reads the form that was sent.
-func (v *visit) typed() (*typedWebhook, error) {
-	if err := v.ParseForm(); err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the form cannot be read: it may have %d bytes", maxForm)
-	}
-	return &typedWebhook{v.PostForm, map[string]string{}}, nil
-}
-
 func showNewWebhook(p *portal, w http.ResponseWriter, v *visit) error {
-	t := &typedWebhook{url.Values{"actions": {"push"}, "status": {"enabled"}, "format": {"acr"}}, map[string]string{}}
+	t := &typedWebhook{typedForm{url.Values{"actions": {"push"}, "status": {"enabled"}, "format": {"acr"}}, map[string]string{}}}
 	t.Set("scope", v.URL.Query().Get("scope")) // of a link to the form
 	_, shown, err := v.validate(t, nil)
 	if err != nil {
@@ -420,10 +354,11 @@ func showNewWebhook(p *portal, w http.ResponseWriter, v *visit) error {
 }
 
 func createWebhook(p *portal, w http.ResponseWriter, v *visit) error {
-	t, err := v.typed()
+	typed, err := v.typed()
 	if err != nil {
 		return err
 	}
+	t := &typedWebhook{*typed}
 	whole, shown, err := v.validate(t, nil)
 	if err != nil {
 		return err
@@ -457,10 +392,11 @@ func changeWebhook(p *portal, w http.ResponseWriter, v *visit) error {
 	if err != nil {
 		return err
 	}
-	t, err := v.typed()
+	typed, err := v.typed()
 	if err != nil {
 		return err
 	}
+	t := &typedWebhook{*typed}
 	whole, shown, err := v.validate(t, &old)
 	if err != nil {
 		return err
@@ -487,10 +423,11 @@ func checkWebhook(p *portal, w http.ResponseWriter, v *visit) error {
 // checkForm tells a script what is wrong with what was typed so far, and which events
 // it matches.
 func checkForm(w http.ResponseWriter, v *visit, old *controlclient.Webhook) error {
-	t, err := v.typed()
+	typed, err := v.typed()
 	if err != nil {
 		return err
 	}
+	t := &typedWebhook{*typed}
 	_, shown, err := v.validate(t, old)
 	if err != nil {
 		return err

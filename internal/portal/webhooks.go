@@ -2,7 +2,9 @@ package portal
 
 import (
 	"cmp"
+	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"sort"
 	"strconv"
@@ -50,15 +52,25 @@ type webhookList struct {
 	HasHost bool
 }
 
-// webhookRow is a webhook as a row.
-type webhookRow struct {
+// endpointRow is an endpoint as a row of a list.
+type endpointRow struct {
 	Name, Link string
 	Verdict    verdict
-	Host       string
-	Actions    []string
-	Scope      string
 	Health     controlclient.Health
 	LastStatus string
+}
+
+// mentions reports whether a search finds it, by its name or another text.
+func (r endpointRow) mentions(search, text string) bool {
+	return strings.Contains(strings.ToLower(r.Name+" "+text), strings.ToLower(search))
+}
+
+// webhookRow is a webhook as a row.
+type webhookRow struct {
+	endpointRow
+	Host    string
+	Actions []string
+	Scope   string
 }
 
 // listStates are the states by which a list is filtered.
@@ -97,7 +109,10 @@ func lastStatus(h controlclient.Health) string {
 }
 
 func newWebhookRow(registry string, h controlclient.Webhook) webhookRow {
-	r := webhookRow{Name: h.Name, Link: pathIn(registry, "webhooks", h.Name), Verdict: judge(h.Health), Actions: h.Properties.Actions, Scope: h.Properties.Scope}
+	r := webhookRow{
+		endpointRow: endpointRow{Name: h.Name, Link: pathIn(registry, "webhooks", h.Name), Verdict: judge(h.Health)},
+		Actions:     h.Properties.Actions, Scope: h.Properties.Scope,
+	}
 	if h.Health != nil {
 		r.Health, r.Host, r.LastStatus = *h.Health, h.Health.Destination, lastStatus(*h.Health)
 	}
@@ -105,16 +120,31 @@ func newWebhookRow(registry string, h controlclient.Webhook) webhookRow {
 }
 
 // byTrouble sorts whatever needs somebody first.
-func byTrouble(rows []webhookRow) {
-	slices.SortFunc(rows, func(a, b webhookRow) int {
-		oldest := func(r webhookRow) int64 {
-			if r.Health.OldestUndelivered.IsZero() {
-				return 1<<63 - 1
-			}
-			return r.Health.OldestUndelivered.UnixNano()
+func byTrouble[R any](rows []R, of func(R) endpointRow) {
+	oldest := func(r endpointRow) int64 {
+		if r.Health.OldestUndelivered.IsZero() {
+			return math.MaxInt64
 		}
+		return r.Health.OldestUndelivered.UnixNano()
+	}
+	slices.SortFunc(rows, func(x, y R) int {
+		a, b := of(x), of(y)
 		return cmp.Or(cmp.Compare(a.Verdict.trouble, b.Verdict.trouble), cmp.Compare(oldest(a), oldest(b)), strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)))
 	})
+}
+
+// stateLinks are the filters of a list by state, which keep a search.
+func (v *visit) stateLinks(state, search string) (links []choiceLink) {
+	for _, s := range listStates {
+		q := url.Values{}
+		for name, text := range map[string]string{"state": s.word, "q": search} {
+			if text != "" {
+				q.Set(name, text)
+			}
+		}
+		links = append(links, choiceLink{s.text, at(v.URL.Path, q), state == s.word})
+	}
+	return links
 }
 
 func showWebhooks(p *portal, w http.ResponseWriter, v *visit) error {
@@ -131,35 +161,19 @@ func showWebhooks(p *portal, w http.ResponseWriter, v *visit) error {
 		Total: len(hooks), State: q.Get("state"), Search: strings.TrimSpace(q.Get("q")),
 		Command: "dockbell webhook create -r " + reg.Name + " -n deployhook --uri https://hooks.example.net/deploy --actions push",
 	}
-	here := logQuery{path: v.URL.Path}
-	for _, s := range listStates {
-		link := here.with("state", s.word)
-		if l.Search != "" {
-			sep := "?"
-			if s.word != "" {
-				sep = "&"
-			}
-			extra, err := query([]string{"q", l.Search})
-			if err != nil {
-				return err
-			}
-			link += sep + strings.TrimPrefix(extra, "?")
-		}
-		l.States = append(l.States, choiceLink{s.text, link, l.State == s.word})
-	}
+	l.States = v.stateLinks(l.State, l.Search)
 	if v.may("webhooks/write", reg.ID) {
 		l.Add = v.path("webhooks", "new")
 	}
 	for _, h := range hooks {
 		r := newWebhookRow(reg.Name, h)
-		match := strings.ToLower(l.Search)
-		if !r.Verdict.inState(l.State) || match != "" && !strings.Contains(strings.ToLower(r.Name+" "+r.Host), match) {
+		if !r.Verdict.inState(l.State) || !r.mentions(l.Search, r.Host) {
 			continue
 		}
 		l.HasHost = l.HasHost || r.Host != ""
 		l.Rows = append(l.Rows, r)
 	}
-	byTrouble(l.Rows)
+	byTrouble(l.Rows, func(r webhookRow) endpointRow { return r.endpointRow })
 	return p.render(w, v.Request, v, http.StatusOK, "webhooks", page{Title: "Webhooks", Section: "webhooks", Body: l})
 }
 
