@@ -69,6 +69,10 @@ type Attempts interface {
 	// starting behind after: empty, or what an earlier call returned as next.
 	// next is empty when there are no more.
 	Attempts(ctx context.Context, endpoint int64, f delivery.Filter, after string, n int) (page []delivery.Attempt, next string, err error)
+
+	// Standing returns how an event stands for an endpoint. A time that is not zero
+	// is when that happened.
+	Standing(ctx context.Context, endpoint int64, eventID string, at time.Time) (delivery.Standing, error)
 }
 
 // Healths tells how endpoints fare, and makes what they are owed wait.
