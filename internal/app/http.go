@@ -37,10 +37,18 @@ func (s *Server) handler() http.Handler {
 		Audit: s.audit, SigningKeys: s.authority, Import: s.importImage,
 		Subscriptions: s.subscriptions,
 	}
-	control := arm.New(plane)
+	resources := arm.New(plane)
 	identity := identityserver.New(identityserver.Config{
 		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log, Audit: s.audit,
 		Suffix: func() string { return "." + s.domain() },
+	})
+	// No pattern tells a tenant's path from another face's.
+	control := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if identityserver.Serves(r.URL.Path) {
+			identity.ServeHTTP(w, r)
+			return
+		}
+		resources.ServeHTTP(w, r)
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", acr)
@@ -98,12 +106,7 @@ func (s *Server) handler() http.Handler {
 			acr.ServeHTTP(w, r)
 			return
 		}
-		// Nor these: no pattern tells a tenant's path from another face's.
-		if identityserver.Serves(r.URL.Path) {
-			identity.ServeHTTP(w, r)
-			return
-		}
-		if arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
+		if identityserver.Serves(r.URL.Path) || arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
 			control.ServeHTTP(w, r)
 			return
 		}
