@@ -50,13 +50,13 @@ func (s *Server) handler() http.Handler {
 		}
 		resources.ServeHTTP(w, r)
 	})
+	pages := s.portal(control)
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", acr)
 	mux.Handle("/helm/", acr)
 	mux.Handle(arm.ConfirmationsRoot, arm.Confirmations(plane))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle(portal.Root+"/", s.portal(control))
 	mux.HandleFunc("GET "+portal.Root, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, portal.Root+"/", http.StatusSeeOther)
 	})
@@ -108,6 +108,11 @@ func (s *Server) handler() http.Handler {
 		}
 		if identityserver.Serves(r.URL.Path) || arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
 			control.ServeHTTP(w, r)
+			return
+		}
+		// Nor these: whatever is answered there has the portal's header fields.
+		if strings.HasPrefix(r.URL.Path, portal.Root+"/") {
+			pages.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)

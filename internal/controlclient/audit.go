@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
@@ -55,10 +56,7 @@ func (f AuditFilter) query() string {
 // AuditLog returns the newest n entries that the filter lets pass, newest first: of
 // a registry, or with an empty name of the whole server.
 func (c *Client) AuditLog(ctx context.Context, registry string, f AuditFilter, n int) ([]AuditEntry, error) {
-	path := "/api/v1/auditLog" + f.query()
-	if registry != "" {
-		path = registryPath(registry, "auditLog") + f.query()
-	}
+	path := auditPath(registry, f)
 	all := []AuditEntry{}
 	for range maxPages {
 		p, err := get[page[AuditEntry]](ctx, c, http.MethodGet, path, nil)
@@ -76,6 +74,37 @@ func (c *Client) AuditLog(ctx context.Context, registry string, f AuditFilter, n
 		path = next.RequestURI()
 	}
 	return nil, fault.New(fault.Internal, "%s links from page to page without an end", c.server)
+}
+
+func auditPath(registry string, f AuditFilter) string {
+	if registry == "" {
+		return "/api/v1/auditLog" + f.query()
+	}
+	return registryPath(registry, "auditLog") + f.query()
+}
+
+// AuditPage returns some of what AuditLog does, as many as the server shows at once,
+// behind after: empty, or what an earlier call returned as next. next is empty when
+// there are no more.
+func (c *Client) AuditPage(ctx context.Context, registry string, f AuditFilter, after string) (entries []AuditEntry, next string, err error) {
+	const skip = "$skiptoken"
+	path := auditPath(registry, f)
+	if after != "" {
+		join := "?"
+		if strings.Contains(path, join) {
+			join = "&"
+		}
+		path += join + skip + "=" + url.QueryEscape(after)
+	}
+	p, err := get[page[AuditEntry]](ctx, c, http.MethodGet, path, nil)
+	if err != nil || p.NextLink == "" {
+		return p.Value, "", err
+	}
+	link, err := url.Parse(p.NextLink)
+	if err != nil {
+		return nil, "", fault.Wrap(err, fault.Internal, "%s links to a next page at %q, which is no URL", c.server, p.NextLink)
+	}
+	return p.Value, link.Query().Get(skip), nil
 }
 
 // SigningKey is a key that signs tokens.
