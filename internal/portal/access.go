@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
@@ -196,3 +197,26 @@ func (f *form) refused(err error, field func(*fault.Error) string) (status int, 
 	}
 	return 0, err
 }
+
+// free fails unless something of a name can be created: what is there already would be
+// replaced. rule says what names are, and find fails with fault.NotFound for one that is
+// not there.
+func free(what, name, rule string, find func() error) error {
+	switch {
+	case name == "":
+		return fault.New(fault.Invalid, "the %s needs a name: %s", what, rule).WithCode(badName)
+	case strings.ContainsAny(name, "/."): // another path
+		return fault.New(fault.Invalid, "%s name %.80q is not valid: use %s", what, name, rule).WithCode(badName)
+	}
+	err := find()
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return nil
+	case err == nil:
+		return fault.New(fault.Conflict, "there is a %s %.80q already: choose another name, or change that one", what, name).WithCode(badName)
+	}
+	return err
+}
+
+// badName is the server's code for a name that cannot be one.
+const badName = "InvalidResourceName"

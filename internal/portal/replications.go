@@ -76,13 +76,14 @@ func (p *portal) renderReplications(w http.ResponseWriter, v *visit, status int,
 func createReplication(p *portal, w http.ResponseWriter, v *visit) error {
 	location := strings.TrimSpace(v.PostFormValue("location"))
 	name := cmp.Or(strings.TrimSpace(v.PostFormValue("name")), strings.ToLower(strings.ReplaceAll(location, " ", "")))
-	_, err := v.api.Replication(v.Context(), v.registry, cmp.Or(name, "-"))
-	switch {
-	case location == "":
+	err := free("replication", name, "5 to 50 letters and digits, for example westeurope", func() error {
+		_, err := v.api.Replication(v.Context(), v.registry, name)
+		return err
+	})
+	if location == "" {
 		err = fault.New(fault.Invalid, "the replication has no location: give one, for example westeurope").WithCode("LocationRequired")
-	case err == nil:
-		err = fault.New(fault.Conflict, "registry %s has a replication %.80q already: choose another name, or delete that one", v.registry, name).WithCode("InvalidResourceName")
-	case fault.Is(err, fault.NotFound):
+	}
+	if err == nil {
 		_, err = v.api.PutReplication(v.Context(), v.registry, name, controlclient.ReplicationWrite{Location: location})
 	}
 	if err == nil {
@@ -91,7 +92,7 @@ func createReplication(p *portal, w http.ResponseWriter, v *visit) error {
 	f := form{Typed: map[string]string{"location": location, "name": v.PostFormValue("name")}}
 	status, err := f.refused(err, func(cause *fault.Error) string {
 		switch {
-		case cause.Code == "InvalidResourceName":
+		case cause.Code == badName:
 			return "name"
 		case strings.Contains(cause.Code, "Location"):
 			return "location"

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -124,7 +123,7 @@ func typedMap(v *visit) (f form, write controlclient.ScopeMapWrite) {
 // fieldOfMap tells which field of the form a fault is about.
 func fieldOfMap(cause *fault.Error) string {
 	switch {
-	case cause.Code == "InvalidResourceName" || cause.Code == "SystemDefinedScopeMap":
+	case cause.Code == badName || cause.Code == "SystemDefinedScopeMap":
 		return "name"
 	case strings.HasPrefix(cause.Message, "the description"):
 		return "description"
@@ -138,13 +137,11 @@ func fieldOfMap(cause *fault.Error) string {
 func createMap(p *portal, w http.ResponseWriter, v *visit) error {
 	f, write := typedMap(v)
 	name := f.Typed["name"]
-	_, err := v.api.ScopeMap(v.Context(), v.registry, cmp.Or(name, "-"))
-	switch {
-	case err == nil:
-		err = fault.New(fault.Conflict, "registry %s has a scope map %.80q already: choose another name, or change that one", v.registry, name).WithCode("InvalidResourceName")
-	case name == "":
-		err = fault.New(fault.Invalid, "the scope map needs a name: 5 to 50 letters, digits, dashes and underscores, for example team-pull").WithCode("InvalidResourceName")
-	case fault.Is(err, fault.NotFound):
+	err := free("scope map", name, "5 to 50 letters, digits, dashes and underscores, for example team-pull", func() error {
+		_, err := v.api.ScopeMap(v.Context(), v.registry, name)
+		return err
+	})
+	if err == nil {
 		_, err = v.api.PutScopeMap(v.Context(), v.registry, name, write)
 	}
 	if err == nil {

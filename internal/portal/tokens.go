@@ -131,13 +131,11 @@ func createToken(p *portal, w http.ResponseWriter, v *visit) error {
 	if err != nil {
 		return err
 	}
-	_, err = v.api.Token(v.Context(), v.registry, cmp.Or(name, "-"))
-	switch {
-	case err == nil:
-		err = fault.New(fault.Conflict, "registry %s has a token %.80q already: choose another name, or change that one", reg.Name, name).WithCode("InvalidResourceName")
-	case name == "":
-		err = fault.New(fault.Invalid, "the token needs a name: 5 to 50 letters, digits and dashes, for example ci-pull").WithCode("InvalidResourceName")
-	case fault.Is(err, fault.NotFound):
+	err = free("token", name, "5 to 50 letters, digits and dashes, for example ci-pull", func() error {
+		_, err := v.api.Token(v.Context(), v.registry, name)
+		return err
+	})
+	if err == nil {
 		_, err = v.api.PutToken(v.Context(), v.registry, name, controlclient.TokenWrite{ScopeMapID: reg.ID + "/scopeMaps/" + scopeMap, Status: "enabled"})
 	}
 	if err == nil {
@@ -146,7 +144,7 @@ func createToken(p *portal, w http.ResponseWriter, v *visit) error {
 	f := form{Typed: map[string]string{"name": name, "scopeMap": scopeMap}}
 	status, err := f.refused(err, func(cause *fault.Error) string {
 		switch cause.Code {
-		case "InvalidResourceName":
+		case badName:
 			return "name"
 		case "ScopeMapNotFound", "ScopeMapRequired", "InvalidRequestContent":
 			return "scopeMap"
