@@ -381,7 +381,7 @@ func TestPortalAudit(t *testing.T) {
 	}
 	s.someone("auditor", "Reader").post("/portal/registries/dockbell/access/scope-maps/team-pull/delete")
 	source, words := b.page(at)
-	if !strings.Contains(words, "dockbell user created or changed a scope map dockbell: scopeMaps/team-pull succeeded 127.0.0.1") || !strings.Contains(words, "service principal deleted a scope map dockbell: scopeMaps/team-pull refused") {
+	if !strings.Contains(words, "dockbell user created a scope map dockbell: scopeMaps/team-pull succeeded 127.0.0.1") || !strings.Contains(words, "service principal deleted a scope map dockbell: scopeMaps/team-pull refused") {
 		t.Errorf("the log: %s", words)
 	}
 	// The entry has the id of the browser's request.
@@ -400,7 +400,7 @@ func TestPortalAudit(t *testing.T) {
 		"since=2020-01-01T00:00": "both", "until=2020-01-01T00:00": "none", "since=2199-01-01T00:00&outcome=refused": "none", "who=nobody": "none",
 	} {
 		_, words := b.page(at + "?" + query)
-		created, deleted := strings.Contains(words, "created or changed a scope map"), strings.Contains(words, "deleted a scope map")
+		created, deleted := strings.Contains(words, "created a scope map"), strings.Contains(words, "deleted a scope map")
 		if created != (want == "created" || want == "both") || deleted != (want == "deleted" || want == "both") || (want == "none") != strings.Contains(words, "Nothing on record is like that.") {
 			t.Errorf("%s: %s", query, words)
 		}

@@ -234,6 +234,9 @@ func TestPortalKeepsForms(t *testing.T) {
 	if status, _, body := s.do("GET", "/api/v1/registries/dockbell/scopeMaps/team-pull", nil, s.asOperator); status != http.StatusOK {
 		t.Errorf("what the form was for: %d %s", status, body)
 	}
+	if a := s.tab("").post("/portal/registries/dockbell/access/new-scope-map", "actions", strings.Repeat("repositories/a/content/read\n", 3000)); a.status != http.StatusForbidden || !strings.Contains(text(a.body), "too long to be kept") || strings.Contains(a.body, "kept-form") {
+		t.Errorf("a long form: %d %s", a.status, text(a.body))
+	}
 	// Nothing but a page of the portal is kept.
 	for _, to := range []string{"https://evil.example/", "//evil.example/portal/x", "/api/v1/registries/dockbell", "/portal/../api/v1/registries/dockbell"} {
 		c := s.tab("")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
@@ -87,24 +86,7 @@ func auditPath(registry string, f AuditFilter) string {
 // behind after: empty, or what an earlier call returned as next. next is empty when
 // there are no more.
 func (c *Client) AuditPage(ctx context.Context, registry string, f AuditFilter, after string) (entries []AuditEntry, next string, err error) {
-	const skip = "$skiptoken"
-	path := auditPath(registry, f)
-	if after != "" {
-		join := "?"
-		if strings.Contains(path, join) {
-			join = "&"
-		}
-		path += join + skip + "=" + url.QueryEscape(after)
-	}
-	p, err := get[page[AuditEntry]](ctx, c, http.MethodGet, path, nil)
-	if err != nil || p.NextLink == "" {
-		return p.Value, "", err
-	}
-	link, err := url.Parse(p.NextLink)
-	if err != nil {
-		return nil, "", fault.Wrap(err, fault.Internal, "%s links to a next page at %q, which is no URL", c.server, p.NextLink)
-	}
-	return p.Value, link.Query().Get(skip), nil
+	return pageAfter[AuditEntry](ctx, c, auditPath(registry, f), after)
 }
 
 // SigningKey is a key that signs tokens.

@@ -190,6 +190,28 @@ func list[T any](ctx context.Context, c *Client, method, path string) ([]T, erro
 	return nil, fault.New(fault.Internal, "%s links from page to page without an end", c.server)
 }
 
+// pageAfter returns one page of a list: the one behind after, which is empty, or what
+// an earlier call returned as next. next is empty when there are no more.
+func pageAfter[T any](ctx context.Context, c *Client, path, after string) (all []T, next string, err error) {
+	const skip = "$skiptoken"
+	if after != "" {
+		join := "?"
+		if strings.Contains(path, join) {
+			join = "&"
+		}
+		path += join + skip + "=" + url.QueryEscape(after)
+	}
+	p, err := get[page[T]](ctx, c, http.MethodGet, path, nil)
+	if err != nil || p.NextLink == "" {
+		return p.Value, "", err
+	}
+	link, err := url.Parse(p.NextLink)
+	if err != nil {
+		return nil, "", fault.Wrap(err, fault.Internal, "%s links to a next page at %q, which is no URL", c.server, p.NextLink)
+	}
+	return p.Value, link.Query().Get(skip), nil
+}
+
 // get sends one request and returns the answer.
 func get[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
 	var answer T

@@ -384,6 +384,51 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// TestOnePage checks that a list can be read page by page, each behind the one before.
+func TestOnePage(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	c := client(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RequestURI())
+		p := map[string]any{"value": []map[string]string{{"name": "one"}}}
+		if r.FormValue("$skiptoken") == "" {
+			p["nextLink"] = "https://evil.example/else?a=b&$skiptoken=1%2B2"
+		}
+		json.NewEncoder(w).Encode(p)
+	})
+	for name, read := range map[string]func(after string) (n int, next string, err error){
+		"/auditLog?outcome=failed": func(after string) (int, string, error) {
+			all, next, err := c.AuditPage(t.Context(), "contoso", AuditFilter{Outcome: "failed"}, after)
+			return len(all), next, err
+		},
+		"/tokens": func(after string) (int, string, error) {
+			all, next, err := c.TokensPage(t.Context(), "contoso", after)
+			return len(all), next, err
+		},
+		"/scopeMaps": func(after string) (int, string, error) {
+			all, next, err := c.ScopeMapsPage(t.Context(), "contoso", after)
+			return len(all), next, err
+		},
+	} {
+		asked = nil
+		n, next, err := read("")
+		if err != nil || n != 1 || next != "1+2" {
+			t.Errorf("%s: %d, next %q, %v", name, n, next, err)
+		}
+		if n, next, err = read(next); err != nil || n != 1 || next != "" {
+			t.Errorf("%s, the second page: %d, next %q, %v", name, n, next, err)
+		}
+		join := "?"
+		if strings.Contains(name, "?") {
+			join = "&"
+		}
+		first := "/api/v1/registries/contoso" + name
+		if got := strings.Join(asked, " "); got != first+" "+first+join+"$skiptoken=1%2B2" {
+			t.Errorf("%s: asked %s", name, got)
+		}
+	}
+}
+
 // TestHealth checks that health is read, times and all, and kept as it came.
 func TestHealth(t *testing.T) {
 	t.Parallel()

@@ -108,6 +108,13 @@ func (c *Client) ScopeMaps(ctx context.Context, registry string) ([]ScopeMap, er
 	return list[ScopeMap](ctx, c, http.MethodGet, registryPath(registry, "scopeMaps"))
 }
 
+// ScopeMapsPage returns some of what ScopeMaps does, as many as the server shows at
+// once, behind after: empty, or what an earlier call returned as next. next is empty
+// when there are no more.
+func (c *Client) ScopeMapsPage(ctx context.Context, registry, after string) (maps []ScopeMap, next string, err error) {
+	return pageAfter[ScopeMap](ctx, c, registryPath(registry, "scopeMaps"), after)
+}
+
 // ScopeMap returns one scope map.
 func (c *Client) ScopeMap(ctx context.Context, registry, name string) (ScopeMap, error) {
 	return get[ScopeMap](ctx, c, http.MethodGet, registryPath(registry, "scopeMaps", name), nil)
@@ -132,6 +139,11 @@ func (c *Client) DeleteScopeMap(ctx context.Context, registry, name string) (exi
 // Tokens returns the tokens of a registry, without the values of passwords.
 func (c *Client) Tokens(ctx context.Context, registry string) ([]Token, error) {
 	return list[Token](ctx, c, http.MethodGet, registryPath(registry, "tokens"))
+}
+
+// TokensPage returns some of what Tokens does, as ScopeMapsPage does of scope maps.
+func (c *Client) TokensPage(ctx context.Context, registry, after string) (tokens []Token, next string, err error) {
+	return pageAfter[Token](ctx, c, registryPath(registry, "tokens"), after)
 }
 
 // Token returns one token, without the values of its passwords.

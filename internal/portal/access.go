@@ -2,6 +2,7 @@ package portal
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ type access struct {
 	Registry   controlclient.Registry
 	Tokens     []tokenRow
 	Maps       []mapRow
+	MoreTokens string // link to the page with the next ones; empty: there are no more
+	MoreMaps   string // likewise
 	Principals []roleRow
 
 	MayTokens, MayMaps bool     // make them
@@ -58,14 +61,16 @@ func showAccess(p *portal, w http.ResponseWriter, v *visit) error {
 		MayShow: v.may("listCredentials/action", reg.ID), MayRenew: v.may("regenerateCredential/action", reg.ID),
 		MayRoles: v.visitor.May(giveRoles, reg.ID),
 	}
-	tokens, err := v.api.Tokens(v.Context(), v.registry)
+	q := v.URL.Query()
+	tokens, nextToken, err := v.api.TokensPage(v.Context(), v.registry, q.Get("tokens"))
 	if err != nil {
 		return err
 	}
-	maps, err := v.api.ScopeMaps(v.Context(), v.registry)
+	maps, nextMap, err := v.api.ScopeMapsPage(v.Context(), v.registry, q.Get("maps"))
 	if err != nil {
 		return err
 	}
+	a.MoreTokens, a.MoreMaps = v.more("tokens", nextToken), v.more("maps", nextMap)
 	for _, t := range tokens {
 		a.Tokens = append(a.Tokens, newTokenRow(t, time.Now()))
 	}
@@ -80,6 +85,15 @@ func showAccess(p *portal, w http.ResponseWriter, v *visit) error {
 		a.Principals = rolesIn(reg.ID, all)
 	}
 	return p.render(w, v.Request, v, http.StatusOK, "access", page{Title: "Access", Section: "access", Body: a})
+}
+
+// more returns the address of the page of access with the next of a list, empty if
+// there are no more.
+func (v *visit) more(list, next string) string {
+	if next == "" {
+		return ""
+	}
+	return v.path("access") + "?" + url.Values{list: {next}}.Encode() + "#" + list
 }
 
 // rolesIn returns the roles that service principals have in a registry, or in what it

@@ -81,7 +81,7 @@ type auditRow struct {
 func newAuditRow(e controlclient.AuditEntry, at string) auditRow {
 	entry, _ := query([]string{"time", e.Time.UTC().Format(time.RFC3339Nano), "request", e.RequestID})
 	row := auditRow{
-		AuditEntry: e, What: actionWords(e.Action), Kind: actorWords(e.ActorKind), Target: targetWords(e.ResourceID), Outcome: outcomeState(e.Outcome),
+		AuditEntry: e, What: whatWords(e), Kind: actorWords(e.ActorKind), Target: targetWords(e.ResourceID), Outcome: outcomeState(e.Outcome),
 		Link: at + "/entry" + entry, ByWhat: at + auditWanted{Action: e.Action}.query(""),
 	}
 	if e.Actor != "" {
@@ -188,6 +188,21 @@ func actionWords(action string) string {
 		return action
 	}
 	return verb + " " + oneOf(parts[len(parts)-2])
+}
+
+// whatWords tells what somebody did. What is created or changed by one action is told
+// apart by the detail.
+func whatWords(e controlclient.AuditEntry) string {
+	words := actionWords(e.Action)
+	if rest, ok := strings.CutPrefix(words, verbWords["write"]); ok {
+		switch {
+		case strings.Contains(" "+e.Detail, " created=true"):
+			return "created" + rest
+		case strings.Contains(" "+e.Detail, " created=false"):
+			return "changed" + rest
+		}
+	}
+	return words
 }
 
 // oneOf turns a collection of a path, such as scopeMaps, into one of its members, such

@@ -57,7 +57,11 @@ func (p *portal) sendToLogin(w http.ResponseWriter, r *http.Request) {
 			p.fail(w, r, nil, fault.Wrap(err, fault.Invalid, "nobody is logged in, and the form cannot be read"))
 			return
 		}
-		l.Kept = &kept{To: r.URL.Path, Form: r.PostForm.Encode()}
+		if form := r.PostForm.Encode(); len(form) <= maxKept {
+			l.Kept = &kept{To: r.URL.Path, Form: form}
+		} else {
+			l.Problem = "The session was over before the form arrived, and nothing was changed. The form is too long to be kept here: log in on another page, and go back to send it again."
+		}
 		if err := p.renderLogin(w, r, http.StatusForbidden, l); err != nil {
 			p.fail(w, r, nil, err)
 		}
@@ -80,6 +84,10 @@ type login struct {
 	Next, User, Problem string
 	Kept                *kept // nil: no form
 }
+
+// maxKept is how long a form may be to be kept, in bytes: encoded once more, it has to
+// come back in one.
+const maxKept = maxForm / 4
 
 // kept is a form that came when the session was over.
 type kept struct {
