@@ -10,11 +10,11 @@ import (
 	"golang.org/x/net/html"
 )
 
-// hostile is what strangers write: it ends attributes, elements and scripts, and has
+// scrawl is what strangers write: it ends attributes, elements and scripts, and has
 // characters that are none of text.
-const hostile = "\"'`></title></textarea></script><evil evil=1>{{.}}&lt;evil&gt;\x00\x07\x1b[31m\u202e<!--<svg onload=alert(1)>" + `" evil="1`
+const scrawl = "\"'`></title></textarea></script><evil evil=1>{{.}}&lt;evil&gt;\x00\x07\x1b[31m\u202e<!--<svg onload=alert(1)>" + `" evil="1`
 
-// tame is hostile for fields that refuse control characters.
+// tame is scrawl for fields that refuse control characters.
 const tame = `"'></title></textarea></script><evil evil=1>&lt;evil&gt;<!--<svg onload=alert(1)>" evil="1`
 
 // checkPage looks for whatever in a page is not the portal's own making.
@@ -113,13 +113,13 @@ func TestPortalHostile(t *testing.T) {
 	s.push("app", "v1", field("User-Agent", tame), field("X-Ms-Correlation-Request-Id", tame))
 	// What fails is on record with the path and the ids that the client sends.
 	for _, path := range []string{registry + "/webhooks/", registry + "/tokens/", "/api/v1/registries/", "/api/v1/servicePrincipals/"} {
-		status, _, _ := s.do("DELETE", path+url.PathEscape(hostile), nil, s.asOperator, field("X-Ms-Correlation-Request-Id", tame), field("User-Agent", tame))
+		status, _, _ := s.do("DELETE", path+url.PathEscape(scrawl), nil, s.asOperator, field("X-Ms-Correlation-Request-Id", tame), field("User-Agent", tame))
 		if status == http.StatusOK {
 			t.Errorf("DELETE %s…: %d", path, status)
 		}
 	}
 	s.do("DELETE", "/v2/app/manifests/v1", nil, s.asOperator, field("X-Ms-Correlation-Request-Id", tame))
-	s.do("GET", "/api/v1/registries", nil, as(hostile, hostile))
+	s.do("GET", "/api/v1/registries", nil, as(scrawl, scrawl))
 
 	b := s.tab("").operator()
 	seen, told := map[string]bool{}, false
@@ -160,7 +160,7 @@ func TestPortalHostile(t *testing.T) {
 		t.Errorf("%d pages and no end", len(seen))
 	}
 
-	name, q := url.PathEscape(hostile), url.QueryEscape(hostile)
+	name, q := url.PathEscape(scrawl), url.QueryEscape(scrawl)
 	for _, path := range []string{
 		"/portal/" + name, "/portal/registries/" + name, "/portal/registries/" + name + "/access",
 		"/portal/registries/dockbell/access/tokens/" + name, "/portal/registries/dockbell/access/scope-maps/" + name, "/portal/registries/dockbell/access?done=" + q,
@@ -190,7 +190,7 @@ func TestPortalHostile(t *testing.T) {
 	} {
 		form := url.Values{}
 		for _, f := range fields {
-			form.Set(f, hostile)
+			form.Set(f, scrawl)
 		}
 		form.Set("kept-to", "/portal/"+"<evil>")
 		a := b.send(http.MethodPost, path, form)
@@ -207,8 +207,8 @@ func TestPortalHostile(t *testing.T) {
 		kept := inputs(over.body)
 		in := s.tab("").send(http.MethodPost, "/portal/login", withFields(kept, "username", s.Operator(), "password", s.Password))
 		checkPage(t, "kept, POST "+path, in.body)
-		if got := inputs(in.body).Get(fields[0]); strings.ReplaceAll(got, "\ufffd", "\x00") != hostile {
-			t.Errorf("POST %s: %q is kept as %q", path, hostile, got)
+		if got := inputs(in.body).Get(fields[0]); strings.ReplaceAll(got, "\ufffd", "\x00") != scrawl {
+			t.Errorf("POST %s: %q is kept as %q", path, scrawl, got)
 		}
 	}
 }

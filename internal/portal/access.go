@@ -136,24 +136,24 @@ func word(on bool, yes, no string) string {
 	return no
 }
 
-// secret is what a page with passwords shows: the answer to whoever asked for them or
+// passwordsPage is what a page with passwords shows: the answer to whoever asked for them or
 // just made them.
-type secret struct {
+type passwordsPage struct {
 	Title, Lead string
 	User        string
-	Values      []secretValue
+	Values      []passwordValue
 	Command     string // to use them with; it asks for the password
 	Back        entry
 }
 
-// secretValue is one of them.
-type secretValue struct {
+// passwordValue is one of them.
+type passwordValue struct {
 	Name, Value string
 	Until       time.Time // zero: it does not expire
 }
 
-func (p *portal) renderSecret(w http.ResponseWriter, v *visit, section string, s secret) error {
-	return p.render(w, v.Request, v, http.StatusOK, "secret", page{Title: s.Title, Section: section, Crumbs: []crumb{{s.Back.Text, s.Back.Link}}, Body: s})
+func (p *portal) renderPasswords(w http.ResponseWriter, v *visit, section string, s passwordsPage) error {
+	return p.render(w, v.Request, v, http.StatusOK, "passwords", page{Title: s.Title, Section: section, Crumbs: []crumb{{s.Back.Text, s.Back.Link}}, Body: s})
 }
 
 func showAdminPasswords(p *portal, w http.ResponseWriter, v *visit) error {
@@ -185,11 +185,11 @@ func (p *portal) showCredentials(w http.ResponseWriter, v *visit, c controlclien
 	if err != nil {
 		return err
 	}
-	s := secret{Title: title, Lead: lead, User: c.Username, Command: "docker login " + reg.Properties.LoginServer + " -u " + c.Username, Back: entry{Text: "Access", Link: v.path("access")}}
+	s := passwordsPage{Title: title, Lead: lead, User: c.Username, Command: "docker login " + reg.Properties.LoginServer + " -u " + c.Username, Back: entry{Text: "Access", Link: v.path("access")}}
 	for _, one := range c.Passwords {
-		s.Values = append(s.Values, secretValue{Name: one.Name, Value: one.Value})
+		s.Values = append(s.Values, passwordValue{Name: one.Name, Value: one.Value})
 	}
-	return p.renderSecret(w, v, "access", s)
+	return p.renderPasswords(w, v, "access", s)
 }
 
 // form is what pages with a form for one thing show: what was typed, and what is wrong

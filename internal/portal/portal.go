@@ -260,7 +260,7 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, v *visit, err erro
 	if f.Kind == fault.Internal {
 		p.Log.Error("a page failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	if later(w, err) {
+	if comeLater(w, err) {
 		status = http.StatusTooManyRequests
 	}
 	if err := p.render(w, r, v, status, "error", page{Title: titles[status], Body: sentence(f)}); err != nil {
@@ -268,8 +268,8 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, v *visit, err erro
 	}
 }
 
-// later reports whether an error asks to come back later, and says so in the answer.
-func later(w http.ResponseWriter, err error) bool {
+// comeLater reports whether an error asks to come back later, and says so in the answer.
+func comeLater(w http.ResponseWriter, err error) bool {
 	var wait interface{ RetryAfter() time.Duration }
 	if !errors.As(err, &wait) {
 		return false

@@ -149,9 +149,9 @@ func createPrincipal(p *portal, w http.ResponseWriter, v *visit) error {
 
 // showPassword shows the password of a service principal, which was just made.
 func (p *portal) showPassword(w http.ResponseWriter, v *visit, sp controlclient.ServicePrincipal, title string) error {
-	return p.renderSecret(w, v, "server", secret{
+	return p.renderPasswords(w, v, "server", passwordsPage{
 		Title: title, Lead: "Keep the password now: it is shown this once and cannot be had again.", User: sp.AppID,
-		Values: []secretValue{{Name: "password", Value: sp.Password}}, Command: "docker login " + v.Host + " -u " + sp.AppID,
+		Values: []passwordValue{{Name: "password", Value: sp.Password}}, Command: "docker login " + v.Host + " -u " + sp.AppID,
 		Back: entry{Text: "Service principals", Link: serverPath("principals")},
 	})
 }

@@ -126,7 +126,7 @@ func (p *portal) login(w http.ResponseWriter, r *http.Request) error {
 	token, err := p.Login(r.Context(), r.RemoteAddr, user, password)
 	if fault.Is(err, fault.Unauthenticated) || fault.Is(err, fault.Unavailable) {
 		status := statusOf(fault.As(err).Kind)
-		if later(w, err) {
+		if comeLater(w, err) {
 			status = http.StatusTooManyRequests
 		}
 		return p.renderLogin(w, r, status, login{next, user, sentence(err), kept})

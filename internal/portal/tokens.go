@@ -257,16 +257,16 @@ func generatePassword(p *portal, w http.ResponseWriter, v *visit) error {
 	if err != nil {
 		return err
 	}
-	s := secret{
+	s := passwordsPage{
 		Title: fmt.Sprintf("New %s of %s", name, made.Username), Lead: "Keep the password now: it is shown this once and cannot be had again.",
 		User: made.Username, Command: "docker login " + reg.Properties.LoginServer + " -u " + made.Username, Back: entry{Text: made.Username, Link: v.tokenPath()},
 	}
 	for _, one := range made.Passwords {
 		if one.Value != "" {
-			s.Values = append(s.Values, secretValue{one.Name, one.Value, expiry})
+			s.Values = append(s.Values, passwordValue{one.Name, one.Value, expiry})
 		}
 	}
-	return p.renderSecret(w, v, "access", s)
+	return p.renderPasswords(w, v, "access", s)
 }
 
 // forgetPassword takes one password away and leaves the other as it is.
