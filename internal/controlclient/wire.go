@@ -15,9 +15,10 @@ type Registry struct {
 	Location   string `json:"location"`
 	SKU        SKU    `json:"sku"`
 	Properties struct {
-		LoginServer      string `json:"loginServer"`
-		CreationDate     string `json:"creationDate"`
-		AdminUserEnabled bool   `json:"adminUserEnabled"`
+		LoginServer          string `json:"loginServer"`
+		CreationDate         string `json:"creationDate"`
+		AdminUserEnabled     bool   `json:"adminUserEnabled"`
+		AnonymousPullEnabled bool   `json:"anonymousPullEnabled"`
 	} `json:"properties"`
 
 	Raw json.RawMessage `json:"-"`
