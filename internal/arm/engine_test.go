@@ -19,6 +19,7 @@ type engine struct {
 	health   map[int64]delivery.Health
 	replays  []delivery.Replay // oldest first; their ids count from 1
 	asked    []delivery.ReplayRequest
+	rings    []delivery.Ring
 	calls    int // of any method
 }
 
@@ -39,6 +40,11 @@ func (e *engine) Attempts(_ context.Context, endpoint int64, f delivery.Filter, 
 		}
 	}
 	return page(all, after, n)
+}
+
+func (e *engine) Rings(context.Context, int64, int64) ([]delivery.Ring, error) {
+	e.calls++
+	return e.rings, nil
 }
 
 func (e *engine) Health(_ context.Context, endpoints ...int64) (map[int64]delivery.Health, error) {
