@@ -221,6 +221,9 @@ func (v *visit) ringRows(rings []controlclient.Ring) []ringRow {
 	rows := make([]ringRow, len(rings))
 	for i, r := range rings {
 		row := ringRow{Ring: r, Kind: "webhook", Link: v.path("webhooks", r.Name), Mark: ringMark(r.State), Text: ringText(r), Duration: time.Duration(r.DurationMs * float64(time.Millisecond))}
+		if r.State != "waiting" || !row.NextAt.After(time.Now()) {
+			row.NextAt = time.Time{} // it is due, and waits for its turn
+		}
 		if r.Kind == controlclient.OfEventSubscription {
 			row.Kind, row.Link = "subscription", v.path("subscriptions", r.Name)
 		}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
 	"github.com/dockbell/dockbell/internal/event"
@@ -53,7 +54,7 @@ type manifestView struct {
 
 	TagRows []tagLink
 	Locks   []mark
-	Locked  bool
+	Allowed string
 
 	SeesEvents bool
 	Pushed     *pushed
@@ -148,7 +149,7 @@ func parseConfig(data []byte) (*configFacts, bool) {
 func words(list []string) string {
 	shown := make([]string, len(list))
 	for i, w := range list {
-		if shown[i] = w; w == "" || strings.ContainsFunc(w, func(r rune) bool { return r <= ' ' || r == '"' || r == '\'' || r == '\\' || r == 0x7f }) {
+		if shown[i] = w; w == "" || strings.ContainsFunc(w, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) || r == '"' || r == '\'' || r == '\\' }) {
 			shown[i] = strconv.Quote(w)
 		}
 	}
@@ -196,7 +197,7 @@ func (p *portal) showManifest(w http.ResponseWriter, h holding) error {
 	view := manifestView{
 		ManifestDetails: d, Repository: string(h.repo), Kind: kindOf(d), Size: sizeOf(d), Platform: platformText(d.Platform), Quarantine: h.quarantineMark(d.Quarantine),
 		Found: pretty(d.QuarantineDetails), NotRead: notRead, RawLink: at + "?raw", At: at,
-		Locks: locksOf(d.Attributes), Locked: !d.Attributes.Write || !d.Attributes.Delete,
+		Locks: locksOf(d.Attributes), Allowed: allowedText(d.Attributes),
 		MayDelete: h.mayDelete() && d.Attributes.Write && d.Attributes.Delete, MayLock: h.mayLock(), MayMark: h.mayMark(),
 		States: []oci.QuarantineState{oci.Passed, oci.Failed, oci.Quarantined},
 	}

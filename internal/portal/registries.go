@@ -243,9 +243,12 @@ func troubleOf(w controlclient.Webhook) (mark, string) {
 	if h == nil {
 		return mark{}, ""
 	}
-	waiting := count(h.Waiting+h.Behind) + " waiting"
-	if h.Waiting+h.Behind == 0 {
+	waiting := countOf(h.Waiting+h.Behind, "event") + " waiting"
+	switch {
+	case h.Waiting+h.Behind == 0:
 		waiting = "nothing waits"
+	case h.Behind > 0:
+		waiting = "up to " + waiting // of those behind, some may be others'
 	}
 	switch {
 	case w.Properties.DisabledReason != "":

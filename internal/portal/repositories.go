@@ -142,6 +142,23 @@ func locksOf(a oci.Attributes) (locks []mark) {
 	return locks
 }
 
+// allowedText says what may be done with a thing by who has the role for it.
+func allowedText(a oci.Attributes) string {
+	var allowed []string
+	for _, is := range []struct {
+		on   bool
+		text string
+	}{{a.Write, "push"}, {a.Delete && a.Write, "delete"}, {a.Read, "pull"}, {a.List, "list"}} {
+		if is.on {
+			allowed = append(allowed, is.text)
+		}
+	}
+	if allowed == nil {
+		return "nothing"
+	}
+	return strings.Join(allowed, ", ")
+}
+
 // imageOf reads what a path names: a repository, and a manifest of it by its tag or
 // its digest where it names one.
 func imageOf(path string) (repo oci.Repository, ref oci.Reference, err error) {
@@ -222,12 +239,12 @@ func showContents(p *portal, w http.ResponseWriter, v *visit) error {
 // repositoryView is what the page of a repository shows.
 type repositoryView struct {
 	oci.RepositoryDetails
-	Locks  []mark
-	Locked bool
-	Views  []choice
-	Tags   []tagRow
-	Images []imageRow
-	IsTags bool
+	Locks   []mark
+	Allowed string
+	Views   []choice
+	Tags    []tagRow
+	Images  []imageRow
+	IsTags  bool
 
 	Next, First string
 	Empty       string // a sentence, where the list has nothing
@@ -362,7 +379,7 @@ func (p *portal) showRepository(w http.ResponseWriter, h holding) error {
 		kind = ""
 	}
 	view := repositoryView{
-		RepositoryDetails: details, Locks: locksOf(details.Attributes), Locked: !details.Attributes.Write || !details.Attributes.Delete, IsTags: kind == "",
+		RepositoryDetails: details, Locks: locksOf(details.Attributes), Allowed: allowedText(details.Attributes), IsTags: kind == "",
 		Views:     []choice{{"Tags", at, kind == ""}, {"Manifests", at + "?view=manifests", kind == "manifests"}, {"Untagged", at + "?view=untagged", kind == "untagged"}},
 		MayDelete: h.mayDelete() && details.Attributes.Write && details.Attributes.Delete, MayLock: h.mayLock(), At: at,
 	}
