@@ -20,8 +20,8 @@ func init() {
 	}
 }
 
-// confirmation asks before something is done, and says what follows from it.
-type confirmation struct {
+// warning is what is said before something is done: what follows from it.
+type warning struct {
 	Title, Text string
 	Points      []string // what follows, one by one
 	Do, Tag     string   // of the form
@@ -36,7 +36,7 @@ type confirmation struct {
 
 // confirm shows the page that asks before something is done.
 func (p *portal) confirm(w http.ResponseWriter, h holding, do, tag, problem string) error {
-	c, err := h.confirmation(do, tag)
+	c, err := h.warning(do, tag)
 	if err != nil {
 		return err
 	}
@@ -53,9 +53,9 @@ func noSuchChange() error {
 	return fault.New(fault.Denied, "that cannot be done here, or not by you: ask for a role that has it, and look whether a lock forbids it")
 }
 
-// confirmation returns what is asked before something is done with what the path
+// warning returns what is said before something is done with what the path
 // names.
-func (h *holding) confirmation(do, tag string) (c confirmation, err error) {
+func (h *holding) warning(do, tag string) (c warning, err error) {
 	ctx := h.Context()
 	c.At, c.Do, c.Tag = h.repositoryPath(string(h.repo), string(h.ref.Digest)), do, tag
 	c.Back = c.At
@@ -71,7 +71,7 @@ func (h *holding) confirmation(do, tag string) (c confirmation, err error) {
 			c.Points = []string{"Whoever runs these images can pull them no more.", "Each manifest rings the webhooks that wait for delete."}
 			return c, nil
 		}
-		return h.lockConfirmation(c, "repository "+name)
+		return h.lockWarning(c, "repository "+name)
 	}
 	d, err := h.DescribeManifest(ctx, h.repo, h.ref.Digest)
 	if err != nil {
@@ -105,11 +105,11 @@ func (h *holding) confirmation(do, tag string) (c confirmation, err error) {
 		}
 		return c, nil
 	}
-	return h.lockConfirmation(c, "manifest "+short(string(d.Digest)))
+	return h.lockWarning(c, "manifest "+short(string(d.Digest)))
 }
 
-// lockConfirmation is that of locks, which are asked for of either.
-func (h *holding) lockConfirmation(c confirmation, what string) (confirmation, error) {
+// lockWarning is that of locks, which both can have.
+func (h *holding) lockWarning(c warning, what string) (warning, error) {
 	switch {
 	case c.Do == "lock" && h.mayLock():
 		c.Title, c.Button = "Lock "+what, "Lock"
