@@ -286,6 +286,8 @@ func TestPortalContentsOfReaders(t *testing.T) {
 	t.Parallel()
 	s := start(t, settings(t.TempDir()))
 	s.must("PUT", "/api/v1/registries/fabrikam", `{"location":"local","sku":{"name":"Basic"}}`, nil)
+	op := s.reads(t, s.Operator(), s.Password)
+	op.has("/portal/", "dockbell", "fabrikam", "no webhooks")
 	digest := s.push("team/web", "v1")
 	s.webhook("deployhook", "http://127.0.0.1:1/nobody")
 	image := repositories + "/team/web@" + digest
@@ -294,6 +296,9 @@ func TestPortalContentsOfReaders(t *testing.T) {
 		return s.reads(t, p.AppID, p.Password)
 	}
 	reader := person("Reader", "dockbell")
+	other := person("Reader", "fabrikam")
+	other.has("/portal/registries/fabrikam", "It holds nothing yet", "docker login", "-docker push", "-webhook create")
+	other.has("/portal/registries/fabrikam/repositories", "holds nothing yet", "-docker push")
 	for _, path := range []string{repositories, repositories + "/team/web", image, "/portal/registries/dockbell", "/portal/registries/dockbell/events", "/portal/registries/dockbell/events/1"} {
 		body := reader.sees(path)
 		if main := body[strings.Index(body, "<main"):]; strings.Contains(main, `method="post"`) || strings.Contains(main, "?do=") || strings.Contains(words(main), "Whom it rang") {
@@ -316,16 +321,15 @@ func TestPortalContentsOfReaders(t *testing.T) {
 	reader.has(image, "team/web@"+digestShort(digest))
 
 	// To a stranger what is there looks like what is not.
-	stranger := person("Reader", "fabrikam")
-	there, nowhere := strings.NewReplacer("dockbell", "dockbell"), strings.NewReplacer("dockbell", "nothere")
+	nowhere := strings.NewReplacer("dockbell", "nothere")
 	for _, path := range []string{"/portal/registries/dockbell", repositories, repositories + "/team/web", image, image + "?do=delete", "/portal/registries/dockbell/events", "/portal/registries/dockbell/events/1", "/portal/registries/dockbell/events/tail?after=0"} {
-		a, _, shown := stranger.ask("GET", there.Replace(path), nil)
-		b, _, other := stranger.ask("GET", nowhere.Replace(path), nil)
-		if a != b || a < 400 || words(shown) != strings.ReplaceAll(words(other), "nothere", "dockbell") {
-			t.Errorf("%s: %d %s\n%d %s", path, a, words(shown), b, words(other))
+		a, _, shown := other.ask("GET", path, nil)
+		b, _, missing := other.ask("GET", nowhere.Replace(path), nil)
+		if a != b || a < 400 || words(shown) != strings.ReplaceAll(words(missing), "nothere", "dockbell") {
+			t.Errorf("%s: %d %s\n%d %s", path, a, words(shown), b, words(missing))
 		}
 	}
-	if a, _, _ := stranger.post(image, "do", "delete"); a != http.StatusForbidden && a != http.StatusNotFound {
+	if a, _, _ := other.post(image, "do", "delete"); a != http.StatusForbidden && a != http.StatusNotFound {
 		t.Errorf("deletion by a stranger: %d", a)
 	}
 	reader.has(image, "team/web@"+digestShort(digest))
@@ -347,7 +351,7 @@ func TestPortalQuarantine(t *testing.T) {
 	}
 	op.has("/portal/registries/dockbell", "Quarantine On: what is pushed waits")
 	op.has(repositories+"/team/web?view=manifests", "in quarantine")
-	op.has(image, "in quarantine", "Mark it as")
+	op.has(image, "in quarantine", "Mark it as", "Tags that wait v1", "-docker pull "+s.loginServer()+"/team/web:v1", "by dockbell")
 	if status, _, body := op.post(image, "do", "mark", "state", "Fine"); status != http.StatusBadRequest {
 		t.Errorf("no state: %d %s", status, words(body))
 	}

@@ -34,6 +34,7 @@ type manifestView struct {
 	Size       string
 	Platform   string
 	Quarantine mark
+	Waiting    bool   // in quarantine: its tags do not name it yet
 	Found      string // of quarantine: the details, as somebody wrote them
 	States     []oci.QuarantineState
 
@@ -94,7 +95,7 @@ func pairsOf(m map[string]string) (all []pair) {
 // tagLink is a tag of a manifest, and where it is removed.
 type tagLink struct{ Name, Untag string }
 
-// pushed is who pushed a manifest, as its newest push tells.
+// pushed is who pushed a manifest, as the newest event of a push tells.
 type pushed struct {
 	feedRow
 	UserAgent string
@@ -201,19 +202,20 @@ func (p *portal) showManifest(w http.ResponseWriter, h holding) error {
 		MayDelete: h.mayDelete() && d.Attributes.Write && d.Attributes.Delete, MayLock: h.mayLock(), MayMark: h.mayMark(),
 		States: []oci.QuarantineState{oci.Passed, oci.Failed, oci.Quarantined},
 	}
+	view.Waiting = h.quarantines() && d.Quarantine != oci.Passed
 	asked := h.URL.Query().Get("tag")
 	for _, tag := range d.Tags {
 		link := tagLink{Name: string(tag)}
-		if h.mayDelete() {
+		if h.mayDelete() && !view.Waiting {
 			link.Untag = at + "?do=untag&tag=" + url.QueryEscape(string(tag))
 		}
 		view.TagRows = append(view.TagRows, link)
-		if string(tag) == asked {
+		if string(tag) == asked && !view.Waiting {
 			view.Tag = asked
 		}
 	}
 	tag := view.Tag
-	if tag == "" && len(d.Tags) > 0 {
+	if tag == "" && len(d.Tags) > 0 && !view.Waiting {
 		tag = string(d.Tags[0])
 	}
 	view.Pull = pullCommands(view.Kind, h.reg.Properties.LoginServer, string(h.repo), tag, string(d.Digest))
@@ -308,7 +310,7 @@ func (h *holding) readEvents(view *manifestView) {
 	view.SeesEvents, view.Events = true, h.feedRows(feed.Entries)
 	view.AllEvents = h.path("events") + "?image=" + url.QueryEscape(view.Repository+"@"+string(view.Digest))
 	for i, e := range feed.Entries {
-		if e.Event.Action == string(event.Push) && !e.Sample {
+		if a := event.Action(e.Event.Action); (a == event.Push || a == event.Quarantine) && !e.Sample {
 			var body struct{ Event json.RawMessage }
 			json.Unmarshal(e.Raw, &body) // the client has read it already
 			view.Pushed = &pushed{view.Events[i], requestOf(body.Event, nil).UserAgent}

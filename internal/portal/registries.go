@@ -72,7 +72,8 @@ type overview struct {
 	SeesEvents bool
 	Events     []feedRow
 
-	// Steps are what to do first in a registry that holds nothing.
+	// Holds says that it holds nothing, and Steps what the visitor can do first then.
+	Holds string
 	Steps []step
 }
 
@@ -110,21 +111,23 @@ func showOverview(p *portal, w http.ResponseWriter, v *visit) error {
 	}
 	// Who may not see what is in it is not told what to do first.
 	if repos, _, err := contents.Repositories(v.Context(), "", 1); err == nil && len(repos) == 0 {
-		o.Steps = firstSteps(reg, o.SeesWebhooks && len(hooks) == 0)
+		o.Holds, o.Steps = "It holds nothing yet", firstSteps(reg, v.may("push/write", reg.ID), len(hooks) == 0 && v.may("webhooks/write", reg.ID))
 	}
 	return p.render(w, v.Request, v, http.StatusOK, "overview", page{Title: reg.Name, Body: o})
 }
 
-// firstSteps are for a registry that holds nothing.
-func firstSteps(reg controlclient.Registry, webhook bool) []step {
+// firstSteps are for a registry that holds nothing, and for who may push, or make a
+// webhook.
+func firstSteps(reg controlclient.Registry, push, webhook bool) []step {
 	server := reg.Properties.LoginServer
-	steps := []step{
-		{"Log in with a client.", []string{"docker login " + server}},
-		{"Push an image.", []string{"docker pull hello-world", "docker tag hello-world " + server + "/hello-world:v1", "docker push " + server + "/hello-world:v1"}},
-	}
+	steps := []step{{"Log in with a client.", []string{"docker login " + server}}}
 	if webhook {
-		steps = slices.Insert(steps, 1, step{"Say who is rung when something is pushed.",
+		steps = append(steps, step{"Say who is rung when something is pushed.",
 			[]string{"dockbell webhook create -r " + reg.Name + " -n deployhook --actions push delete --uri https://deploy.example.com/hook"}})
+	}
+	if push {
+		steps = append(steps, step{"Push an image.",
+			[]string{"docker pull hello-world", "docker tag hello-world " + server + "/hello-world:v1", "docker push " + server + "/hello-world:v1"}})
 	}
 	return steps
 }

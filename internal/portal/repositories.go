@@ -97,7 +97,7 @@ func showRepositories(p *portal, w http.ResponseWriter, v *visit) error {
 		view.First = at + rest
 	}
 	if len(view.Rows) == 0 && prefix == "" && last == "" {
-		view.Steps = firstSteps(reg, false)
+		view.Steps = firstSteps(reg, v.may("push/write", reg.ID), false)
 	}
 	return p.render(w, v.Request, v, http.StatusOK, "repositories", page{Title: "Repositories", Section: "repositories", Body: view})
 }
@@ -211,8 +211,11 @@ func clip(text string) string {
 func (h *holding) mayDelete() bool { return h.may("artifacts/delete", h.reg.ID) }
 func (h *holding) mayLock() bool   { return h.may("metadata/write", h.reg.ID) }
 func (h *holding) mayMark() bool {
-	return h.reg.Properties.Policies.Quarantine.Status == "enabled" && h.may("quarantinedArtifacts/write", h.reg.ID)
+	return h.quarantines() && h.may("quarantinedArtifacts/write", h.reg.ID)
 }
+
+// quarantines reports whether the registry holds back what is pushed.
+func (h *holding) quarantines() bool { return h.reg.Properties.Policies.Quarantine.Status == "enabled" }
 
 func showContents(p *portal, w http.ResponseWriter, v *visit) error {
 	h, err := p.holding(v)
@@ -291,7 +294,7 @@ func (h *holding) imageRow(d oci.ManifestDetails) imageRow {
 
 // quarantineMark says what was found of a manifest, where anybody looks.
 func (h *holding) quarantineMark(state oci.QuarantineState) mark {
-	return quarantineMark(state, h.reg.Properties.Policies.Quarantine.Status == "enabled")
+	return quarantineMark(state, h.quarantines())
 }
 
 func quarantineMark(state oci.QuarantineState, on bool) mark {
@@ -393,6 +396,9 @@ func (p *portal) showRepository(w http.ResponseWriter, h holding) error {
 	if kind == "" {
 		view.Tags, next, err = h.tagRows(from)
 		view.Empty = "No tag names anything in this repository."
+		if h.quarantines() {
+			view.Empty = "No tag names anything in this repository. One that is pushed names its manifest when that has passed quarantine."
+		}
 	} else {
 		view.Images, next, err = h.imageRows(from, kind == "untagged")
 		view.Empty = map[string]string{"manifests": "There is no manifest in this repository.", "untagged": "Every manifest has a tag, as far as this page looked."}[kind]
@@ -405,7 +411,9 @@ func (p *portal) showRepository(w http.ResponseWriter, h holding) error {
 		view.Next = at + rest
 	}
 	server := h.reg.Properties.LoginServer
-	view.Push = []string{"docker push " + server + "/" + string(h.repo) + ":v1"}
+	if h.may("push/write", h.reg.ID) && details.Attributes.Write {
+		view.Push = []string{"docker push " + server + "/" + string(h.repo) + ":v1"}
+	}
 	feed, err := h.api.FeedBefore(h.Context(), h.registry, 0, 10, controlclient.FeedFilter{Repository: string(h.repo)})
 	view.SeesEvents, view.Events = err == nil, h.feedRows(feed.Entries)
 	view.AllEvents = h.path("events") + "?image=" + url.QueryEscape(string(h.repo))
