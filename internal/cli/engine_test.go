@@ -39,6 +39,8 @@ func page[T any](all []T, after string) ([]T, string, error) {
 	return all[i : i+1], next, nil
 }
 
+func (e *engine) Rings(context.Context, int64, int64) ([]delivery.Ring, error) { return nil, nil }
+
 func (e *engine) Attempts(_ context.Context, _ int64, f delivery.Filter, after string, _ int) ([]delivery.Attempt, string, error) {
 	return page(slices.DeleteFunc(slices.Clone(e.attempts), func(a delivery.Attempt) bool {
 		return f.Outcome != "" && a.Outcome != f.Outcome || f.Replay != 0 && a.Replay != f.Replay
