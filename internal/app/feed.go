@@ -71,7 +71,8 @@ func (f feed) Last(ctx context.Context, registry int64, n int) (page arm.FeedPag
 		page.Next = page.Newest
 		size := 0
 		for end := page.Newest; end >= page.Oldest && end > page.Newest-maxScan; end -= scanChunk {
-			heads, err := outbox.Heads(tx, end-scanChunk, scanChunk) // positions are dense
+			from := max(end-scanChunk, page.Oldest-1)
+			heads, err := outbox.Heads(tx, from, int(end-from)) // positions are dense
 			if err != nil {
 				return err
 			}
@@ -112,7 +113,7 @@ func (f feed) Before(ctx context.Context, registry, pos int64, n int, want arm.F
 			if end <= first-1-maxScan {
 				return nil
 			}
-			from := max(end-scanChunk, 0)
+			from := max(end-scanChunk, page.Oldest-1)
 			heads, err := outbox.Heads(tx, from, int(end-from)) // positions are dense
 			if err != nil {
 				return err

@@ -498,6 +498,17 @@ func TestFeedFarApart(t *testing.T) {
 	if status, _, body := s.do("GET", plane+"events?last=5", nil, s.asOperator); status != http.StatusOK || !strings.Contains(string(body), `"position":5003`) || strings.Contains(string(body), `"position":1,`) {
 		t.Errorf("last: %d %s", status, body)
 	}
+
+	// Beyond the oldest event that is kept there is nothing, and nothing is shown twice.
+	s.stop()
+	write(t, data, "DELETE FROM event WHERE pos < 4600")
+	s = start(t, settings(data))
+	for _, query := range []string{"last=1000", "before=0&limit=1000"} {
+		_, _, body := s.do("GET", "/api/v1/registries/fabrikam/events?"+query, nil, s.asOperator)
+		if got := strings.Count(string(body), `"position"`); got != 403 {
+			t.Errorf("%s: %d events, want 403", query, got)
+		}
+	}
 }
 
 // write changes the database of a server that has stopped.

@@ -82,8 +82,10 @@ func showRepositories(p *portal, w http.ResponseWriter, v *visit) error {
 		row := repositoryRow{Link: v.repositoryPath(string(name), "")}
 		if row.RepositoryDetails, err = contents.DescribeRepository(v.Context(), name); fault.Is(err, fault.NotFound) {
 			continue // it went just now
-		} else if err != nil {
+		} else if fault.Is(err, fault.Denied) || fault.Is(err, fault.Unauthenticated) {
 			row.RepositoryDetails = oci.RepositoryDetails{Name: name, Attributes: oci.Attributes{Delete: true, Write: true, Read: true, List: true}}
+		} else if err != nil {
+			return err
 		}
 		row.Locks = locksOf(row.Attributes)
 		view.Rows = append(view.Rows, row)
@@ -222,7 +224,7 @@ func showContents(p *portal, w http.ResponseWriter, v *visit) error {
 	if err != nil {
 		return err
 	}
-	if do := v.URL.Query().Get("do"); do != "" {
+	if do := v.URL.Query().Get("do"); do != "" && h.ref.Tag == "" {
 		return p.confirm(w, h, do, v.URL.Query().Get("tag"), "")
 	}
 	switch {
