@@ -20,6 +20,10 @@ type engine struct {
 	replays  []delivery.Replay // oldest first; their ids count from 1
 	asked    []delivery.ReplayRequest
 	calls    int // of any method
+
+	statistics map[int64]delivery.Statistics
+	step       delivery.Step // asked for last
+	since      time.Time     // asked for last
 }
 
 type deadLetter struct {
@@ -47,6 +51,18 @@ func (e *engine) Health(_ context.Context, endpoints ...int64) (map[int64]delive
 	for _, id := range endpoints {
 		if h, ok := e.health[id]; ok {
 			found[id] = h
+		}
+	}
+	return found, nil
+}
+
+func (e *engine) Statistics(_ context.Context, _, endpoint int64, step delivery.Step, since time.Time) (map[int64]delivery.Statistics, error) {
+	e.calls++
+	e.step, e.since = step, since
+	found := map[int64]delivery.Statistics{}
+	for id, s := range e.statistics {
+		if endpoint == 0 || id == endpoint {
+			found[id] = s
 		}
 	}
 	return found, nil

@@ -38,8 +38,8 @@ func (c *Counts) Add(o Counts) {
 	}
 }
 
-// count adds one attempt. answered says that took is how long the answer took.
-func (c *Counts) count(outcome Outcome, answered bool, took time.Duration) {
+// Count adds one attempt. answered says that took is how long the answer took.
+func (c *Counts) Count(outcome Outcome, answered bool, took time.Duration) {
 	switch outcome {
 	case Delivered:
 		c.Delivered++
@@ -173,7 +173,7 @@ func (t *tally) add(endpoint int64, x exchange, outcome Outcome) {
 	}
 	key := counted{endpoint, ByMinute, ByMinute.begin(x.Started).Unix()}
 	c := (*t)[key]
-	c.count(outcome, x.Answer != nil, x.Duration)
+	c.Count(outcome, x.Answer != nil, x.Duration)
 	(*t)[key] = c
 }
 

@@ -31,7 +31,7 @@ func miscounted(tx *sqldb.Tx) (wrong []string, err error) {
 		}
 		h.at = ByHour.begin(time.Unix(0, started)).Unix()
 		c := logged[h]
-		c.count(outcome, answered, time.Duration(micros)*time.Microsecond)
+		c.Count(outcome, answered, time.Duration(micros)*time.Microsecond)
 		logged[h] = c
 		return nil
 	})
@@ -90,7 +90,7 @@ func TestPercentile(t *testing.T) {
 	t.Parallel()
 	took := func(all ...time.Duration) (c Counts) {
 		for _, d := range all {
-			c.count(Delivered, true, d)
+			c.Count(Delivered, true, d)
 		}
 		return c
 	}
