@@ -51,7 +51,7 @@ type entry struct {
 // menu are the entries of a registry's menu, and their sections.
 var menu = []struct{ text, section string }{
 	{"Overview", ""}, {"Repositories", "repositories"}, {"Webhooks", "webhooks"}, {"Subscriptions", "subscriptions"},
-	{"Events", "events"}, {"Replications", "replications"}, {"Access", "access"}, {"Audit log", "audit"},
+	{"Events", "events"}, {"Figures", "figures"}, {"Replications", "replications"}, {"Access", "access"}, {"Audit log", "audit"},
 }
 
 // templates has one set for each page: the page, the frame around it, and the parts
@@ -145,6 +145,7 @@ var functions = template.FuncMap{
 		t = t.UTC()
 		return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s UTC">%s</time>`, t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05"), ago(time.Since(t))))
 	},
+	"took":   msWord,
 	"ms":     func(d time.Duration) string { return milliseconds(d) },
 	"pretty": pretty,
 	"query":  func(pairs ...string) (string, error) { return query(pairs) },
