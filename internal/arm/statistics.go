@@ -61,8 +61,8 @@ type statisticsSpan struct {
 
 // Of the last time there are figures by the minute, of a longer one by the hour.
 const (
-	shownMinutes = time.Hour      // unless the client says
-	shownHours   = 24 * time.Hour // unless the client says
+	shownMinutes = 59 * time.Minute // unless the client says: and the minute that runs
+	shownHours   = 23 * time.Hour   // unless the client says: and the hour that runs
 	mostHours    = 31 * 24 * time.Hour
 )
 

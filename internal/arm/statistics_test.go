@@ -64,8 +64,8 @@ func TestStatisticsSpan(t *testing.T) {
 		step  delivery.Step
 		since time.Time
 	}{
-		{"", delivery.ByHour, now.Add(-24 * time.Hour)},
-		{"?step=minute", delivery.ByMinute, now.Add(-time.Hour)},
+		{"", delivery.ByHour, now.Add(-23 * time.Hour)},
+		{"?step=minute", delivery.ByMinute, now.Add(-59 * time.Minute)},
 		{"?since=" + now.Add(-30*24*time.Hour).UTC().Format(time.RFC3339), delivery.ByHour, now.Add(-30 * 24 * time.Hour)},
 		{"?step=MINUTE&since=" + now.Add(-2*time.Hour).UTC().Format(time.RFC3339), delivery.ByMinute, now.Add(-2 * time.Hour)},
 	} {

@@ -66,10 +66,10 @@ type Counts struct {
 func (c Counts) Attempts() int64 { return c.Delivered + c.Refused + c.Failed + c.Interrupted }
 
 // StatisticsSpan says which figures are wanted. The zero value is the last 24 hours
-// by the hour.
+// by the hour, of which the last is the one that runs.
 type StatisticsSpan struct {
 	Step  string    // minute or hour; empty: hour
-	Since time.Time // zero: an hour ago by the minute, 24 hours ago by the hour
+	Since time.Time // a moment of the first step; zero: 60 minutes or 24 hours
 }
 
 // query returns the span as the query of a path, question mark included.

@@ -305,7 +305,7 @@ func newSparks(all controlclient.Statistics) map[controlclient.EndpointKind]map[
 
 // newPlot is what charts of the same span have alike.
 func newPlot(id string, s controlclient.Statistics) plot {
-	span := s.Until.Sub(s.Since)
+	span := shownSpan(s)
 	return plot{ID: id, X: []string{agoWord(span), agoWord(span / 2), "now"}}
 }
 

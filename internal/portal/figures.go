@@ -13,11 +13,11 @@ func init() { addPages(route{"GET " + Root + "/registries/{registry}/figures", s
 var ranges = []struct {
 	word, text string
 	step       string
-	length     time.Duration
+	length     time.Duration // without the step that runs
 }{
-	{"1h", "Last hour", controlclient.ByMinute, time.Hour},
-	{"24h", "24 hours", controlclient.ByHour, 24 * time.Hour},
-	{"7d", "7 days", controlclient.ByHour, 7 * 24 * time.Hour},
+	{"1h", "Last hour", controlclient.ByMinute, 59 * time.Minute},
+	{"24h", "24 hours", controlclient.ByHour, 23 * time.Hour},
+	{"7d", "7 days", controlclient.ByHour, (7*24 - 1) * time.Hour},
 }
 
 // rangeOf returns which of ranges the query of an address names: a day, if none.
@@ -30,7 +30,7 @@ func rangeOf(r *http.Request) int {
 	return 1
 }
 
-// span is what is asked for of a range.
+// spanOf returns what is asked for of one of ranges.
 func spanOf(i int) controlclient.StatisticsSpan {
 	return controlclient.StatisticsSpan{Step: ranges[i].step, Since: time.Now().Add(-ranges[i].length)}
 }
