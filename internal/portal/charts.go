@@ -336,7 +336,13 @@ func stepOf(s controlclient.Statistics, at time.Time) int {
 
 // rangeWords says of which time figures are.
 func rangeWords(s controlclient.Statistics) string {
-	return "in the last " + spanWord(s.Until.Sub(s.Since))
+	return "in the last " + spanWord(shownSpan(s))
+}
+
+// shownSpan returns how long the time is that figures are of, the whole of the last
+// step included.
+func shownSpan(s controlclient.Statistics) time.Duration {
+	return time.Duration(steps(s)) * stepLength(s)
 }
 
 // spanWord writes about how long a span is, which a chart need not know to the minute.
