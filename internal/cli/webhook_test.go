@@ -27,6 +27,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/subscription"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
@@ -42,7 +43,8 @@ type server struct {
 
 	collections collections
 
-	agrees bool // what receivers say that are asked
+	agrees  bool // what receivers say that are asked
+	unready bool // its database does not answer
 }
 
 // Post is a receiver that is asked whether it agrees to be rung.
@@ -89,6 +91,14 @@ func newServer(t *testing.T, registries ...string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	subscriptions, err := subscription.Open(ctx, subscription.Options{
+		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}), CheckURL: outbound.Policy{}.CheckURL, CheckBroker: outbound.Policy{}.CheckBroker,
+		Poster: s, Version: "1.2.3", Source: func(id int64) event.Registry { return event.Registry{ID: id} },
+		URL: func(int64) string { return "https://contoso.azurecr.example" }, Folder: t.TempDir(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	authority, err := auth.Open(ctx, auth.Options{DB: db, Key: key})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +110,10 @@ func newServer(t *testing.T, registries ...string) *server {
 		Tenants:     tenants,
 		Webhooks:    hooks,
 		Deliveries:  s,
-		Log:         slog.New(slog.DiscardHandler),
+
+		Subscriptions: subscriptions,
+
+		Log: slog.New(slog.DiscardHandler),
 		Authenticate: func(r *http.Request) (arm.Caller, error) {
 			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
 				return nil, fault.New(fault.Unauthenticated, "authentication required")
@@ -116,6 +129,20 @@ func newServer(t *testing.T, registries ...string) *server {
 		},
 	})
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/":
+			io.WriteString(w, "dockbell 1.2.3: images at /v2/, webhooks at /api/v1/registries\n")
+			return
+		case r.URL.Path == "/readyz" && s.unready:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, `{"status":"the database does not answer"}`)
+			return
+		case r.URL.Path == "/readyz":
+			return
+		case s.unready:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		if body, err := io.ReadAll(r.Body); err == nil && len(body) > 0 {
 			s.sent = append(s.sent, r.Method+" "+string(body))
 			r.Body = io.NopCloser(bytes.NewReader(body))
