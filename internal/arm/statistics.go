@@ -80,14 +80,15 @@ func parseSpan(query url.Values, now time.Time) (s statisticsSpan, err error) {
 	if s.since, err = parseTime("since", query.Get("since")); err != nil {
 		return s, err
 	}
+	earliest := now.Add(-most - time.Minute) // it took a moment to ask
 	switch {
 	case s.since.IsZero():
 		s.since = now.Add(-shown)
 	case s.since.After(now):
 		return s, fault.New(fault.Invalid, "since %s is in the future: give a time before %s", wireTime(s.since), wireTime(now))
-	case s.since.Before(now.Add(-most)) && s.step == delivery.ByMinute:
+	case s.since.Before(earliest) && s.step == delivery.ByMinute:
 		return s, fault.New(fault.Invalid, "since %s is too early: figures by the minute are kept for %d hours; use step=hour for earlier ones", wireTime(s.since), most/time.Hour)
-	case s.since.Before(now.Add(-most)):
+	case s.since.Before(earliest):
 		return s, fault.New(fault.Invalid, "since %s is too early: figures are shown of the last %d days", wireTime(s.since), most/(24*time.Hour))
 	}
 	return s, nil

@@ -193,7 +193,7 @@ func (t tally) save(tx *sqldb.Tx) error {
 // removes the hours that attempts are not kept of either: those before the moment
 // before.
 func (e *Engine) sweepCounts(ctx context.Context, now, before time.Time) error {
-	minutes := ByHour.begin(now.Add(-MinutesKept)).Unix()
+	minutes := ByHour.begin(now.Add(-MinutesKept - time.Minute)).Unix() // of whom asks for all of it, some time passes until that is read
 	for last, more := int64(0), true; more; {
 		err := e.DB.Write(ctx, sqldb.Bulk, func(tx *sqldb.Tx) error {
 			hours := tally{}

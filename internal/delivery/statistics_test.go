@@ -297,3 +297,55 @@ func BenchmarkCounting(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStatistics reads the figures of a registry with 500 endpoints, each of
+// which was rung in every minute of the last four hours and every hour of a month:
+// what a log of more than a million attempts comes to.
+func BenchmarkStatistics(b *testing.B) {
+	db, err := sqldb.Open(bg, sqldb.Config{Path: filepath.Join(b.TempDir(), "test.db"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	engine := New(Options{DB: db, Log: slog.New(slog.DiscardHandler)})
+	now := ByHour.begin(time.Now())
+	for range 500 {
+		err := db.Write(bg, sqldb.Bulk, func(tx *sqldb.Tx) error {
+			id, err := engine.Add(tx, kindWebhook, 1, "local")
+			if err != nil {
+				return err
+			}
+			rung := tally{}
+			for i := range int64(240) {
+				rung[counted{id, ByMinute, now.Unix() - 60*i}] = Counts{Delivered: 9}
+			}
+			for i := range int64(720) {
+				rung[counted{id, ByHour, now.Unix() - 3600*i}] = Counts{Delivered: 540}
+			}
+			return rung.save(tx)
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		name  string
+		step  Step
+		since time.Duration
+	}{{"hour", ByMinute, time.Hour}, {"day", ByHour, day}, {"week", ByHour, 7 * day}} {
+		b.Run(x.name, func(b *testing.B) {
+			for b.Loop() {
+				if all, err := engine.Statistics(bg, 1, 0, x.step, now.Add(-x.since)); err != nil || len(all) != 500 {
+					b.Fatalf("%d, %v", len(all), err)
+				}
+			}
+		})
+		b.Run(x.name+" of one", func(b *testing.B) {
+			for b.Loop() {
+				if all, err := engine.Statistics(bg, 1, 7, x.step, now.Add(-x.since)); err != nil || len(all[7].Points) == 0 {
+					b.Fatalf("%d, %v", len(all), err)
+				}
+			}
+		})
+	}
+}
