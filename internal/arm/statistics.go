@@ -87,7 +87,7 @@ func parseSpan(query url.Values, now time.Time) (s statisticsSpan, err error) {
 	case s.since.After(now):
 		return s, fault.New(fault.Invalid, "since %s is in the future: give a time before %s", wireTime(s.since), wireTime(now))
 	case s.since.Before(earliest) && s.step == delivery.ByMinute:
-		return s, fault.New(fault.Invalid, "since %s is too early: figures by the minute are kept for %d hours; use step=hour for earlier ones", wireTime(s.since), most/time.Hour)
+		return s, fault.New(fault.Invalid, "since %s is too early: figures by the minute are of the last %d minutes; use step=hour for earlier ones", wireTime(s.since), most/time.Minute)
 	case s.since.Before(earliest):
 		return s, fault.New(fault.Invalid, "since %s is too early: figures are shown of the last %d days", wireTime(s.since), most/(24*time.Hour))
 	}

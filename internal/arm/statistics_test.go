@@ -67,7 +67,7 @@ func TestStatisticsSpan(t *testing.T) {
 		{"", delivery.ByHour, now.Add(-23 * time.Hour)},
 		{"?step=minute", delivery.ByMinute, now.Add(-59 * time.Minute)},
 		{"?since=" + now.Add(-30*24*time.Hour).UTC().Format(time.RFC3339), delivery.ByHour, now.Add(-30 * 24 * time.Hour)},
-		{"?step=MINUTE&since=" + now.Add(-2*time.Hour).UTC().Format(time.RFC3339), delivery.ByMinute, now.Add(-2 * time.Hour)},
+		{"?step=MINUTE&since=" + now.Add(-30*time.Minute).UTC().Format(time.RFC3339), delivery.ByMinute, now.Add(-30 * time.Minute)},
 	} {
 		for _, at := range []string{hook, "/api/v1/registries/contoso"} {
 			if w := p.do("GET", at+"/statistics"+x.query, ""); w.Code != http.StatusOK {

@@ -10,7 +10,7 @@ import (
 
 // The steps of Statistics.
 const (
-	ByMinute = "minute" // kept for 3 hours
+	ByMinute = "minute" // of the last hour
 	ByHour   = "hour"   // shown for 31 days
 )
 

@@ -100,7 +100,7 @@ const (
 
 // MinutesKept is for how long there are figures by the minute. Those by the hour are
 // kept for as long as attempts.
-const MinutesKept = 3 * time.Hour
+const MinutesKept = time.Hour
 
 // begin returns where the span begins that t lies in.
 func (s Step) begin(t time.Time) time.Time { return t.UTC().Truncate(time.Duration(s)) }
@@ -143,18 +143,37 @@ func (e *Engine) Statistics(ctx context.Context, registry, endpoint int64, step 
 		all[id] = s
 	}
 	e.mu.Unlock()
+	points := map[int64][]Point{}
 	err := e.DB.Read(ctx, func(tx *sqldb.Tx) error {
-		return eachCount(tx, registry, endpoint, step, step.begin(since), func(id int64, p Point) {
-			if s, ok := all[id]; ok {
-				s.Points = append(s.Points, p)
-				all[id] = s
-			}
-		})
+		clear(points)
+		return eachCount(tx, registry, endpoint, step, step.begin(since), func(id int64, p Point) { points[id] = join(points[id], p) })
 	})
 	if err != nil {
 		return nil, err
 	}
+	for id, s := range all {
+		s.Points = together(points[id])
+		all[id] = s
+	}
 	return all, nil
+}
+
+// together returns points in order of time, with one for each moment.
+func together(points []Point) (sums []Point) {
+	slices.SortStableFunc(points, func(a, b Point) int { return a.At.Compare(b.At) })
+	for _, p := range points {
+		sums = join(sums, p)
+	}
+	return sums
+}
+
+// join adds a point: to the last one, if that is of the same moment.
+func join(points []Point, p Point) []Point {
+	if n := len(points); n > 0 && points[n-1].At.Equal(p.At) {
+		points[n-1].Add(p.Counts)
+		return points
+	}
+	return append(points, p)
 }
 
 // counted is where an attempt counts.
