@@ -3,6 +3,8 @@ package delivery
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -84,6 +86,45 @@ func (r *rig) statistics(step Step, since time.Time) map[int64]Statistics {
 		r.t.Fatal(err)
 	}
 	return all
+}
+
+// What the log has from before there were figures is counted when they come.
+func TestStatisticsOfAnOlderLog(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, open func() *sqldb.DB) {
+		text, err := os.ReadFile(filepath.Join("../sqldb/migrations", path.Base(t.Name()), "0019_statistics.sql"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, insert, found := strings.Cut(string(text), "INSERT INTO attempt_count")
+		if !found {
+			t.Fatal("the migration inserts nothing")
+		}
+		r := newRigOn(t, open)
+		r.endpoints(2)
+		err = r.db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
+			for i, took := range append([]time.Duration{0, 30 * time.Second}, bounds[:]...) {
+				for k, outcome := range []Outcome{Delivered, Refused, Failed, Interrupted} {
+					x := encode(status(200))
+					if outcome == Interrupted {
+						x = encode(outbound.Result{Class: outbound.Cancelled})
+					}
+					x.Started, x.Duration = time.Now().Add(-time.Duration(i)*time.Hour), took
+					if err := insertAttempt(tx, &job{ep: &endpoint{id: int64(1 + i%2)}, pos: int64(i), n: k + 1}, x, outcome, "test"); err != nil {
+						return err
+					}
+				}
+			}
+			_, err := tx.Exec("INSERT INTO attempt_count" + insert)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.checkCounts()
+		if all := r.statistics(ByHour, time.Now().Add(-30*time.Hour)); len(all[1].Points) != 9 || len(all[2].Points) != 8 {
+			t.Errorf("%d and %d hours, want 9 and 8", len(all[1].Points), len(all[2].Points))
+		}
+	})
 }
 
 func TestReadCounts(t *testing.T) {
