@@ -192,7 +192,7 @@ func (v *visit) deliveryLog(e *endpoint) (deliveryLog, error) {
 	}
 	if q.after != "" {
 		l.Newest = at(q.path, q.values())
-	} else if q.Until == "" {
+	} else if q.Until == "" && q.ID == "" { // an event has a page that is kept fresh
 		tail := q.values()
 		tail.Set("since", time.Now().UTC().Format(time.RFC3339Nano))
 		l.Tail = at(e.Path("tail"), tail)
@@ -245,6 +245,9 @@ func imageLink(registry string, b controlclient.EventBody) string {
 func tailLog(p *portal, w http.ResponseWriter, v *visit, e *endpoint) error {
 	q := parseLogQuery(v.URL)
 	f, err := q.filter(time.Now())
+	if err == nil && q.ID != "" {
+		err = fault.New(fault.Invalid, "the log of one event is not kept fresh: its own page is")
+	}
 	if err != nil {
 		return err
 	}
