@@ -1,7 +1,7 @@
 // Package acrserver serves the parts of the data plane that are Azure Container
 // Registry's own: the registry token service under /oauth2, the metadata of
-// repositories, tags and manifests under /acr/v1, and the legacy chart repository
-// under /helm/v1.
+// repositories, tags and manifests, and of those that were deleted, under /acr/v1, and
+// the legacy chart repository under /helm/v1.
 //
 // It owns the parsing of these requests and the writing of their answers; who
 // may have which token is decided by package auth, what is known of contents by

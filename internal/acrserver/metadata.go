@@ -2,6 +2,7 @@ package acrserver
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -58,6 +59,21 @@ var routes = [...][]route{
 		{http.MethodGet, (*call).getManifest},
 		{http.MethodHead, (*call).getManifest},
 		{http.MethodPatch, (*call).patchManifest},
+	},
+	deletedCatalog: {
+		{http.MethodGet, (*call).listDeletedRepositories},
+		{http.MethodHead, (*call).listDeletedRepositories},
+	},
+	deletedTags: {
+		{http.MethodGet, (*call).listDeletedTags},
+		{http.MethodHead, (*call).listDeletedTags},
+	},
+	deletedManifests: {
+		{http.MethodGet, (*call).listDeletedManifests},
+		{http.MethodHead, (*call).listDeletedManifests},
+	},
+	oneDeletedManifest: {
+		{http.MethodPost, (*call).restoreManifest},
 	},
 }
 
@@ -220,14 +236,19 @@ func (c *call) patchManifest() error {
 }
 
 func (c *call) listRepositories() error {
+	return c.listNames(c.contents.Repositories)
+}
+
+// listNames lists repositories.
+func (c *call) listNames(names func(ctx context.Context, last string, n int) ([]oci.Repository, bool, error)) error {
 	q, err := c.readList()
 	if err != nil {
 		return err
 	}
 	if q.Order != oci.ByName {
-		return fault.New(fault.Invalid, "repositories are listed by name: leave orderby out").WithCode(oci.CodeUnsupported)
+		return byNameOnly("repositories")
 	}
-	repos, more, err := c.contents.Repositories(c.r.Context(), q.Last, q.N)
+	repos, more, err := names(c.r.Context(), q.Last, q.N)
 	if err != nil {
 		return err
 	}
@@ -235,6 +256,11 @@ func (c *call) listRepositories() error {
 		c.linkNext(q, string(repos[len(repos)-1]), time.Time{})
 	}
 	return c.write(http.StatusOK, catalogAnswer{list(repos)})
+}
+
+// byNameOnly refuses another order.
+func byNameOnly(what string) error {
+	return fault.New(fault.Invalid, "%s are listed by name: leave orderby out", what).WithCode(oci.CodeUnsupported)
 }
 
 func (c *call) listTags() error {
@@ -327,11 +353,19 @@ func (c *call) readList() (q listQuery, err error) {
 // tells when the last item had changed, so that the next page is found even if
 // that item is deleted or changed by then.
 func (c *call) linkNext(q listQuery, last string, at time.Time) {
+	if q.Order == oci.ByName {
+		at = time.Time{}
+	}
+	c.linkPage(q, last, at)
+}
+
+// linkPage is linkNext, with a time in any order unless that is zero.
+func (c *call) linkPage(q listQuery, last string, at time.Time) {
 	query := url.Values{"last": {last}, "n": {strconv.Itoa(q.N)}, "orderby": {q.orderBy}}
 	if q.digest != "" {
 		query.Set("digest", string(q.digest))
 	}
-	if q.Order != oci.ByName {
+	if !at.IsZero() {
 		query.Set("lasttime", strconv.FormatInt(at.UnixNano(), 10))
 	}
 	c.w.Header().Set("Link", "<"+c.path.String()+"?"+query.Encode()+`>; rel="next"`)

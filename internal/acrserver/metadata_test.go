@@ -32,7 +32,7 @@ func (s *service) contents(o registry.Options) func(*http.Request) (oci.Contents
 	o.Blobs, o.Log, o.UploadKey = files, slog.New(slog.DiscardHandler), make([]byte, 32)
 	o.Outbox, o.Wanted = outbox.New(func(outbox.Entry) {}), func(int64, event.Action) bool { return false }
 	store := registry.New(o)
-	s.store = store.For(event.Registry{ID: contoso.ID, Name: contoso.Name, LoginServer: contoso.Service}, registry.Caller{Actor: user})
+	s.store = store.For(event.Registry{ID: contoso.ID, Name: contoso.Name, LoginServer: contoso.Service}, registry.Caller{Actor: user, SoftDelete: true})
 	return func(r *http.Request) (oci.Contents, error) {
 		id, err := s.authority.Authenticate(r, contoso)
 		return auth.Guard(s.store, id, contoso), err
@@ -264,6 +264,7 @@ func TestMetadataRefusals(t *testing.T) {
 	s := newService(t)
 	image, _ := s.push("team/web", "v1", "")
 	manifest := "/acr/v1/team/web/_manifests/" + string(image.Digest)
+	restore := "/acr/v1/_deleted/team/web/_manifests/" + string(image.Digest)
 	const repo, tag = "/acr/v1/team/web", "/acr/v1/team/web/_tags/v1"
 	for _, tt := range []struct {
 		method, path, body string
@@ -274,8 +275,28 @@ func TestMetadataRefusals(t *testing.T) {
 		{"GET", "/acr/v1", "", 404, oci.CodeUnsupported, "there are /acr/v1/_catalog, /acr/v1/<name>"},
 		{"GET", "/acr/v1/", "", 404, oci.CodeUnsupported, ""},
 		{"GET", "/acr/v2/x", "", 404, oci.CodeUnsupported, ""},
-		{"GET", "/acr/v1/_deleted/_catalog", "", 404, oci.CodeUnsupported, "no soft delete"},
-		{"GET", "/acr/v1/_deleted", "", 404, oci.CodeUnsupported, "no soft delete"},
+		{"GET", "/acr/v1/_deleted", "", 404, oci.CodeUnsupported, "there are /acr/v1/_catalog"},
+		{"GET", "/acr/v1/_deleted/", "", 404, oci.CodeUnsupported, ""},
+		{"GET", "/acr/v1/_deleted/_deleted/_catalog", "", 404, oci.CodeUnsupported, ""},
+		{"GET", "/acr/v1/_deleted/team/web", "", 404, oci.CodeUnsupported, "/acr/v1/_deleted/<name> _tags"},
+		{"GET", "/acr/v1/_deleted/team/web/_tags/v1", "", 404, oci.CodeUnsupported, ""},
+		{"GET", "/acr/v1/_deleted/none/_tags", "", 404, oci.CodeNameUnknown, ""},
+		{"GET", "/acr/v1/_deleted/none/_manifests", "", 404, oci.CodeNameUnknown, ""},
+		{"GET", "/acr/v1/_deleted/team/web/_tags?orderby=timeasc", "", 400, oci.CodeUnsupported, "deleted tags are listed by name"},
+		{"GET", "/acr/v1/_deleted/team/web/_tags?last=v1@sha256:x", "", 400, oci.CodeDigestInvalid, ""},
+		{"GET", "/acr/v1/_deleted/team/web/_tags?last=v1@" + string(image.Digest), "", 400, oci.CodeUnsupported, "needs lasttime"},
+		{"GET", "/acr/v1/_deleted/_catalog?orderby=timeasc", "", 400, oci.CodeUnsupported, "listed by name"},
+		{"POST", "/acr/v1/_deleted/_catalog", "", 405, oci.CodeUnsupported, "use GET, HEAD"},
+		{"GET", restore, "", 405, oci.CodeUnsupported, "use POST"},
+		{"POST", restore, "", 404, oci.CodeManifestUnknown, "has no deleted manifest"},
+		{"POST", restore + "?force=perhaps", "", 400, oci.CodeUnsupported, `force="perhaps"`},
+		{"POST", restore, `{"tag":"v2"}`, 404, oci.CodeManifestUnknown, "tag v2 of team/web was not deleted from " + string(image.Digest)},
+		{"POST", restore, `{"tag":".."}`, 400, oci.CodeManifestInvalid, `tag ".." is not valid`},
+		{"POST", restore, `{"tag":1}`, 400, oci.CodeUnsupported, "tag is neither a string nor null"},
+		{"POST", restore, `{"tags":["v1"]}`, 400, oci.CodeUnsupported, `no member "tags"`},
+		{"POST", restore, `"v1"`, 400, oci.CodeUnsupported, "not a JSON object"},
+		{"POST", "/acr/v1/_deleted/team/web/_manifests/v1", "", 400, oci.CodeDigestInvalid, ""},
+		{"POST", "/acr/v1/_deleted/none/_manifests/" + string(image.Digest), "", 404, oci.CodeNameUnknown, ""},
 		{"GET", repo + "/", "", 404, oci.CodeUnsupported, ""},
 		{"GET", repo + "/_layers", "", 404, oci.CodeUnsupported, ""},
 		{"GET", "/acr/v1//team/web", "", 400, oci.CodeNameInvalid, ""},
@@ -337,7 +358,7 @@ func TestMetadataRefusals(t *testing.T) {
 		if err := json.Unmarshal([]byte(got), &body); err != nil || len(body.Errors) != 1 || body.Errors[0].Code != tt.code || !strings.Contains(body.Errors[0].Message, tt.message) {
 			t.Errorf("%s %s %.40s: %s, want %s …%s…", tt.method, tt.path, tt.body, got, tt.code, tt.message)
 		}
-		if tt.status == http.StatusMethodNotAllowed && !strings.HasPrefix(w.Header().Get("Allow"), "GET, HEAD") {
+		if tt.status == http.StatusMethodNotAllowed && !strings.HasPrefix(w.Header().Get("Allow"), "GET, HEAD") && tt.path != restore {
 			t.Errorf("%s %s: Allow: %s", tt.method, tt.path, w.Header().Get("Allow"))
 		}
 	}
@@ -361,6 +382,9 @@ func TestMetadataRefusals(t *testing.T) {
 		{"PATCH", manifest, "repository:team/web:metadata_write,metadata_read"},
 		{"DELETE", repo, "repository:team/web:delete"},
 		{"DELETE", tag, "repository:team/web:delete"},
+		{"GET", "/acr/v1/_deleted/_catalog", "registry:deleted_catalog:*"},
+		{"GET", "/acr/v1/_deleted/team/web/_tags", "repository:team/web:deleted_read"},
+		{"GET", "/acr/v1/_deleted/team/web/_manifests", "repository:team/web:deleted_read"},
 	} {
 		for _, body := range []string{`{"writeEnabled":false}`, ""} { // Azure's clients ask without a body
 			w := s.do(httptest.NewRequest(tt.method, "http://registry.test"+tt.path, strings.NewReader(body)))
@@ -392,6 +416,11 @@ func TestParsePath(t *testing.T) {
 		"/acr/v1/a/_manifests":             {manifests, "a", ""},
 		"/acr/v1/a/_manifests/sha256%3Aab": {oneManifest, "a", "sha256:ab"},
 		"/acr/v1/a/_manifests/x%2Fy":       {oneManifest, "a", "x/y"},
+
+		"/acr/v1/_deleted/_catalog":                   {deletedCatalog, "", ""},
+		"/acr/v1/_deleted/a/b/_tags":                  {deletedTags, "a/b", ""},
+		"/acr/v1/_deleted/a%2Fb/_manifests":           {deletedManifests, "a/b", ""},
+		"/acr/v1/_deleted/a/b/_manifests/sha256%3Aab": {oneDeletedManifest, "a/b", "sha256:ab"},
 	} {
 		if got, err := parsePath(escaped); err != nil || got != want {
 			t.Errorf("%s is %+v, %v: want %+v", escaped, got, err, want)
@@ -404,6 +433,7 @@ func TestParsePath(t *testing.T) {
 func FuzzParsePath(f *testing.F) {
 	for _, seed := range []string{
 		"/acr/v1/_catalog", "/acr/v1/a%2Fb/_tags/v1", "/acr/v1/a/b/_manifests/sha256%3a00", "/acr/v1/_deleted/_catalog",
+		"/acr/v1/_deleted/a%2fb/_tags", "/acr/v1/_deleted/a/_manifests", "/acr/v1/_deleted/a/b/_manifests/sha256:00", "/acr/v1/_deleted/_deleted/a/_tags",
 		"/acr/v1/a/_tags/_manifests/_tags", "/acr/v1//_tags", "/acr/v1/a/../b", "/acr/v1/a/_tags/%2e%2e%2f", "/acr/v1/%5ftags/_tags", "/acr/v1/a%25/_tags/%zz",
 	} {
 		f.Add(seed)
@@ -416,12 +446,12 @@ func FuzzParsePath(f *testing.F) {
 			}
 			return
 		}
-		if p.resource != catalog {
+		if p.resource != catalog && p.resource != deletedCatalog {
 			if again, err := oci.ParseRepository(string(p.repo)); err != nil || again != p.repo {
 				t.Fatalf("%q names repository %q", escaped, p.repo)
 			}
 		}
-		if hasLast := p.resource == oneTag || p.resource == oneManifest; hasLast != (p.last != "") {
+		if hasLast := p.resource == oneTag || p.resource == oneManifest || p.resource == oneDeletedManifest; hasLast != (p.last != "") {
 			t.Fatalf("%q is %+v", escaped, p)
 		}
 		if again, err := parsePath(p.String()); err != nil || again != p {

@@ -145,7 +145,7 @@ func newAttributes(a oci.Attributes) attributes {
 	return attributes{DeleteEnabled: a.Delete, WriteEnabled: a.Write, ReadEnabled: a.Read, ListEnabled: a.List}
 }
 
-// maxChange is the longest body of a PATCH, in bytes.
+// maxChange is the longest body of a PATCH or POST, in bytes.
 const maxChange = 64 << 10
 
 // patch is what a PATCH is to change.
@@ -154,15 +154,24 @@ type patch struct {
 	quarantine bool // it is about quarantine, perhaps among others
 }
 
-// readPatch reads the body of a PATCH; one that is bad changes nothing.
-func (c *call) readPatch() (patch, error) {
+// readBody reads what a request says is to be changed.
+func (c *call) readBody() ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxChange))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return patch{}, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", maxChange)
+		return nil, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", maxChange)
 	case err != nil:
-		return patch{}, fault.Wrap(err, fault.Invalid, "the request ended before its body did").WithCode(oci.CodeUnsupported)
+		return nil, fault.Wrap(err, fault.Invalid, "the request ended before its body did").WithCode(oci.CodeUnsupported)
+	}
+	return body, nil
+}
+
+// readPatch reads the body of a PATCH; one that is bad changes nothing.
+func (c *call) readPatch() (patch, error) {
+	body, err := c.readBody()
+	if err != nil {
+		return patch{}, err
 	}
 	return parsePatch(body)
 }

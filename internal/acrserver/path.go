@@ -18,7 +18,17 @@ const (
 	oneTag                      // /acr/v1/<name>/_tags/<tag>
 	manifests                   // /acr/v1/<name>/_manifests
 	oneManifest                 // /acr/v1/<name>/_manifests/<digest>
+
+	deletedCatalog     // /acr/v1/_deleted/_catalog
+	deletedTags        // /acr/v1/_deleted/<name>/_tags
+	deletedManifests   // /acr/v1/_deleted/<name>/_manifests
+	oneDeletedManifest // /acr/v1/_deleted/<name>/_manifests/<digest>
 )
+
+// ofDeleted is what stands for a resource below _deleted.
+var ofDeleted = map[resource]resource{
+	catalog: deletedCatalog, tags: deletedTags, manifests: deletedManifests, oneManifest: oneDeletedManifest,
+}
 
 // path is what the path of a request names.
 type path struct {
@@ -39,11 +49,20 @@ func parsePath(escaped string) (path, error) {
 	if !ok || rest == "" {
 		return path{}, noResource(escaped)
 	}
+	rest, deleted := strings.CutPrefix(rest, "_deleted/")
+	p, err := parseRest(escaped, rest)
+	if err == nil && deleted {
+		if p.resource, ok = ofDeleted[p.resource]; !ok {
+			return path{}, noResource(escaped)
+		}
+	}
+	return p, err
+}
+
+// parseRest reads what is behind the root, or _deleted.
+func parseRest(escaped, rest string) (path, error) {
 	if rest == "_catalog" {
 		return path{resource: catalog}, nil
-	}
-	if rest == "_deleted" || strings.HasPrefix(rest, "_deleted/") {
-		return path{}, fault.New(fault.NotFound, "there is no soft delete here: of what was deleted nothing is kept").WithCode(oci.CodeUnsupported)
 	}
 	parts := strings.Split(rest, "/")
 	n := len(parts)
@@ -81,7 +100,7 @@ func parsePath(escaped string) (path, error) {
 
 // noResource refuses a path of which nothing can be made.
 func noResource(escaped string) error {
-	return fault.New(fault.NotFound, "%.200q is no path of the metadata API: there are %s_catalog, %[2]s<name>, and below <name> _tags, _tags/<tag>, _manifests and _manifests/<digest>", escaped, metadataRoot).
+	return fault.New(fault.NotFound, "%.200q is no path of the metadata API: there are %s_catalog, %[2]s<name>, and below <name> _tags, _tags/<tag>, _manifests and _manifests/<digest>; and %[2]s_deleted/_catalog, and below %[2]s_deleted/<name> _tags, _manifests and _manifests/<digest>", escaped, metadataRoot).
 		WithCode(oci.CodeUnsupported)
 }
 
@@ -90,15 +109,21 @@ func noResource(escaped string) error {
 func (p path) String() string {
 	name := metadataRoot + url.PathEscape(string(p.repo))
 	switch p.resource {
+	case deletedCatalog:
+		return metadataRoot + "_deleted/_catalog"
+	case deletedTags, deletedManifests, oneDeletedManifest:
+		name = metadataRoot + "_deleted/" + url.PathEscape(string(p.repo))
+	}
+	switch p.resource {
 	case catalog:
 		return metadataRoot + "_catalog"
-	case tags:
+	case tags, deletedTags:
 		return name + "/_tags"
 	case oneTag:
 		return name + "/_tags/" + url.PathEscape(p.last)
-	case manifests:
+	case manifests, deletedManifests:
 		return name + "/_manifests"
-	case oneManifest:
+	case oneManifest, oneDeletedManifest:
 		return name + "/_manifests/" + url.PathEscape(p.last)
 	}
 	return name

@@ -26,6 +26,10 @@ type question struct {
 // catalog is the action on the list of repositories.
 const catalog = "catalog"
 
+// deletedCatalog is that on the list of those that were deleted. Whoever may list
+// repositories, and read what was deleted, has it.
+const deletedCatalog = "deleted_catalog"
+
 // questions are everything there is below /v2, /acr/v1 and /helm/v1. Charts are in no
 // repository of images: what may be done with them is called charts/pull and so on.
 var questions = func() (all []question) {
@@ -71,6 +75,10 @@ var questions = func() (all []question) {
 	add(reads, "/acr/v1/{repo}/_manifests", "metadata_read", "200")
 	add(reads, "/acr/v1/{repo}/_manifests/{digest}", "metadata_read", "200")
 	add("PATCH", "/acr/v1/{repo}/_manifests/{digest}", "metadata_read,metadata_write", "200", locks)
+	add(reads, "/acr/v1/_deleted/_catalog", deletedCatalog, "200")
+	add(reads, "/acr/v1/_deleted/{repo}/_tags", "deleted_read", "200")
+	add(reads, "/acr/v1/_deleted/{repo}/_manifests", "deleted_read", "200")
+	add("POST", "/acr/v1/_deleted/{repo}/_manifests/"+noDigest, "deleted_read,deleted_restore", "404 MANIFEST_UNKNOWN", `{"tag":"v1"}`)
 	add(reads, "/helm/v1/repo/index.yaml", "charts/pull", "200")
 	add(reads, "/helm/v1/repo/_charts", "charts/pull", "200")
 	add(reads, "/helm/v1/repo/_charts/none", "charts/pull", "404 CHART_NOT_FOUND")
@@ -101,7 +109,10 @@ type someone struct {
 	charts         string // actions on charts
 }
 
-const everything = "pull push delete metadata_read metadata_write"
+const (
+	everything = mapped + " deleted_read deleted_restore"
+	mapped     = "pull push delete metadata_read metadata_write" // what a scope map can allow
+)
 
 // TestAccess has everyone there is ask everything, in each way to say who one
 // is, of a repository that some may use and of one that they may not.
@@ -136,6 +147,9 @@ func (r *running) interview(t *testing.T, digests map[string]string, people []so
 					may := strings.Fields(map[string]string{"team/app": who.ours, "other/app": who.theirs}[repo])
 					if who.lists {
 						may = append(may, catalog)
+						if slices.Contains(may, "deleted_read") {
+							may = append(may, deletedCatalog)
+						}
 					}
 					for action := range strings.FieldsSeq(who.charts) {
 						may = append(may, "charts/"+action)
@@ -195,7 +209,7 @@ func (r *running) people(t *testing.T) (all []someone) {
 		}
 	}
 	for role, rights := range map[string]string{
-		"Owner": everything, "Contributor": everything, "Reader": "pull metadata_read",
+		"Owner": everything, "Contributor": everything, "Reader": "pull metadata_read deleted_read",
 		"AcrPull": "pull metadata_read", "AcrPush": "pull push metadata_read", "AcrDelete": "delete",
 		"AcrQuarantineReader": "pull metadata_read", "AcrQuarantineWriter": "pull metadata_read",
 	} {
@@ -248,7 +262,7 @@ func (r *running) scoped() (all []someone) {
 		"deletes":      {"repositories/team/app/content/delete repositories/team/none/content/delete", "delete", ""},
 		"seesMetadata": {"repositories/team/app/metadata/read repositories/other/*/metadata/read", "metadata_read", "metadata_read"},
 		"locks":        {"repositories/team/app/metadata/read repositories/team/app/metadata/write", "metadata_read metadata_write", ""},
-		"builtInAdmin": {"_repositories_admin", everything, everything},
+		"builtInAdmin": {"_repositories_admin", mapped, mapped},
 		"builtInPull":  {"_repositories_pull", "pull", "pull"},
 		"builtInMeta":  {"_repositories_pull_metadata_read", "pull metadata_read", "pull metadata_read"},
 		"builtInPush":  {"_repositories_push", "pull push", "pull push"},
@@ -301,7 +315,7 @@ func bearer(token string) func(*http.Request) { return field("Authorization", "B
 // refused.
 func (r *running) accessToken(t *testing.T, as func(*http.Request)) string {
 	t.Helper()
-	scopes := url.Values{"scope": {"registry:catalog:*", "artifact-repository:repo:*"}}
+	scopes := url.Values{"scope": {"registry:catalog:*", "registry:deleted_catalog:*", "artifact-repository:repo:*"}}
 	for _, repo := range []string{"team/app", "team/none", "other/app", "other/none"} {
 		scopes.Add("scope", "repository:"+repo+":*")
 	}
@@ -328,7 +342,7 @@ func TestNarrowTokens(t *testing.T) {
 	s := start(t, settings(t.TempDir()))
 	digest := s.push("team/app", "v1")
 	s.push("other/app", "v1")
-	for _, actions := range []string{"pull", "push", "pull,push", "delete", "metadata_read", "metadata_read,metadata_write", "pull,delete", "*", "admin"} {
+	for _, actions := range []string{"pull", "push", "pull,push", "delete", "metadata_read", "metadata_read,metadata_write", "pull,delete", "deleted_read", "deleted_read,deleted_restore", "*", "admin"} {
 		status, _, body := s.do("GET", "/oauth2/token?scope=repository:team/app:"+actions, nil, s.asOperator)
 		var answer struct {
 			AccessToken string `json:"access_token"`

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"io"
 	"testing"
 	"time"
@@ -37,6 +38,14 @@ func (s *Server) SetLimits(patience time.Duration, rate int64, shutdown time.Dur
 	s.limits.patience, s.limits.rate, s.limits.shutdown = patience, rate, shutdown
 	s.http = s.newHTTP()
 }
+
+// PurgeDeletedAt removes for good what was deleted, as the server would at a moment.
+func (s *Server) PurgeDeletedAt(now time.Time) {
+	s.purgeDeleted(context.Background(), now, policiesDue{})
+}
+
+// RetainAt removes untagged manifests, as the server would at a moment.
+func (s *Server) RetainAt(now time.Time) { s.retain(context.Background(), now, policiesDue{}) }
 
 // AwaitIdle waits until no handler is at work, or for most.
 func (s *Server) AwaitIdle(most time.Duration) { s.inFlight.wait(most) }

@@ -192,7 +192,7 @@ func (s *Server) admit(r *http.Request) (tenant.Registry, auth.Registry, auth.Id
 }
 
 // contents is a registry as a caller has it. Whoever gets at contents gets them from
-// here, so that quarantine holds for all.
+// here, so that its policies hold for all.
 func (s *Server) contents(reg tenant.Registry, caller registry.Caller, seesQuarantine bool) oci.Contents {
 	switch {
 	case reg.Quarantine() && seesQuarantine:
@@ -200,6 +200,8 @@ func (s *Server) contents(reg tenant.Registry, caller registry.Caller, seesQuara
 	case reg.Quarantine():
 		caller.Quarantine = registry.Hidden
 	}
+	kept := reg.SoftDeletePolicy()
+	caller.SoftDelete, caller.DeletedFor = kept.Enabled, kept.Lifetime()
 	return s.registry.For(s.source(reg), caller)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -175,6 +176,12 @@ func TestNothingIsAnonymous(t *testing.T) {
 	data := t.TempDir()
 	s := start(t, settings(data))
 	s.webhook("deployhook", "http://127.0.0.1:1/hook")
+	waiting := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) // which a person has to agree for
+	defer waiting.Close()
+	if status, _, answer := s.do("PUT", "/api/v1/registries/dockbell/eventSubscriptions/on-push",
+		[]byte(`{"properties":{"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"`+waiting.URL+`/?code=s3cret"}}}}`), s.asOperator); status != http.StatusCreated {
+		t.Fatalf("%d %s", status, answer)
+	}
 	digest := s.push("secret/app", "v1")
 	blob := string(oci.FromBytes(oci.SHA256, []byte("{}")))
 	_, upload, _ := s.do("POST", "/v2/secret/app/blobs/uploads/", nil, s.asOperator)
@@ -205,6 +212,13 @@ func TestNothingIsAnonymous(t *testing.T) {
 			paths = append(paths, "/api/v1/registries/"+registry+rest)
 		}
 	}
+	for _, name := range []string{"on-push", "nosuch"} {
+		for _, rest := range []string{"", "/getFullUrl", "/getDeliveryAttributes", "/validate", "/listEvents", "/replays", "/deadLetters"} {
+			paths = append(paths, "/api/v1/registries/dockbell/eventSubscriptions/"+name+rest)
+		}
+		paths = append(paths, "/eventsubscriptions/"+name+"/validate?id=1&token=x", "/eventsubscriptions/"+name+"/validate", "/eventsubscriptions/"+name)
+	}
+	paths = append(paths, "/eventsubscriptions/", "/providers/Microsoft.EventGrid/topicTypes?api-version=2022-06-15")
 	paths = append(paths, "/api/v1/registries", "/api/v1/registries/", "/API/V1/Registries/dockbell/webHooks")
 	methods := []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "get"}
 
@@ -273,6 +287,8 @@ func TestNothingIsAnonymous(t *testing.T) {
 			"/api/v1/registries/dockbell/webhooks/deployhook":          "/api/v1/registries/contoso/webhooks/otherhook",
 			"/api/v1/registries/dockbell/webhooks/deployhook/ping":     "/api/v1/registries/dockbell/webhooks/otherhook/ping",
 			"/api/v1/registries/dockbell/webhooks/deployhook/nonsense": "/api/v1/registries/contoso/webhooks/deployhook/nonsense",
+			"/api/v1/registries/dockbell/eventSubscriptions/on-push":   "/api/v1/registries/contoso/eventSubscriptions/on-push",
+			"/eventsubscriptions/on-push/validate?token=x":             "/eventsubscriptions/nosuch/validate?token=x",
 		} {
 			a, _, _ := s.do(method, is, nil)
 			b, _, _ := s.do(method, isNot, nil)

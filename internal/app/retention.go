@@ -7,8 +7,8 @@ import (
 	"github.com/dockbell/dockbell/internal/tenant"
 )
 
-// How often it is looked for registries whose retention policy is due, and how
-// often that of each is. One that was switched on or changed is due at once.
+// How often it is looked for registries with a policy that is due, and how often that
+// of each is. One that was switched on or changed is due at once.
 const (
 	retainLook  = time.Minute
 	retainEvery = time.Hour
@@ -18,13 +18,15 @@ const (
 // the parts of an image are pushed before the index that lists them.
 const untaggedGrace = time.Hour
 
-// retainAlways carries out the retention policies of registries.
+// retainAlways carries out the retention policies of registries, and those of what was
+// deleted in them.
 func (s *Server) retainAlways(ctx context.Context) {
 	tick := time.NewTicker(retainLook)
 	defer tick.Stop()
-	due := retentionDue{}
+	due, deleted := policiesDue{}, policiesDue{}
 	for {
 		s.retain(ctx, time.Now(), due)
+		s.purgeDeleted(ctx, time.Now(), deleted)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -33,8 +35,8 @@ func (s *Server) retainAlways(ctx context.Context) {
 	}
 }
 
-// retentionDue remembers, by registry, which policy was carried out when.
-type retentionDue map[int64]retained
+// policiesDue remembers, by registry, which policy of one kind was carried out when.
+type policiesDue map[int64]retained
 
 type retained struct {
 	updated time.Time // the policy's
@@ -42,17 +44,17 @@ type retained struct {
 }
 
 // next returns the registries that are due at the moment now, and notes that they
-// are being seen to.
-func (d retentionDue) next(registries []tenant.Registry, now time.Time) (due []tenant.Registry) {
+// are being seen to. policy says whether one has the policy, and since when.
+func (d policiesDue) next(registries []tenant.Registry, now time.Time, policy func(tenant.Registry) (on bool, updated time.Time)) (due []tenant.Registry) {
 	enabled := map[int64]bool{}
 	for _, r := range registries {
-		policy := r.RetentionPolicy()
-		if !policy.Enabled {
+		on, updated := policy(r)
+		if !on {
 			continue
 		}
 		enabled[r.ID] = true
-		if last, ok := d[r.ID]; !ok || !last.updated.Equal(policy.Updated) || now.Sub(last.at) >= retainEvery {
-			d[r.ID] = retained{policy.Updated, now}
+		if last, ok := d[r.ID]; !ok || !last.updated.Equal(updated) || now.Sub(last.at) >= retainEvery {
+			d[r.ID] = retained{updated, now}
 			due = append(due, r)
 		}
 	}
@@ -64,6 +66,11 @@ func (d retentionDue) next(registries []tenant.Registry, now time.Time) (due []t
 	return due
 }
 
+func retention(r tenant.Registry) (on bool, updated time.Time) {
+	policy := r.RetentionPolicy()
+	return policy.Enabled, policy.Updated
+}
+
 // untaggedBefore returns the time before which a manifest must have lost its last
 // tag to be removed at the moment now.
 func untaggedBefore(p tenant.RetentionPolicy, now time.Time) time.Time {
@@ -71,9 +78,9 @@ func untaggedBefore(p tenant.RetentionPolicy, now time.Time) time.Time {
 }
 
 // retain removes what the policies of registries want removed at the moment now.
-func (s *Server) retain(ctx context.Context, now time.Time, due retentionDue) {
-	for _, r := range due.next(s.tenants.List(), now) {
-		removed, err := s.registry.RemoveUntagged(ctx, s.source(r), untaggedBefore(r.RetentionPolicy(), now))
+func (s *Server) retain(ctx context.Context, now time.Time, due policiesDue) {
+	for _, r := range due.next(s.tenants.List(), now, retention) {
+		removed, err := s.registry.RemoveUntagged(ctx, s.source(r), untaggedBefore(r.RetentionPolicy(), now), r.SoftDeletePolicy().Enabled)
 		if ctx.Err() != nil {
 			return
 		}

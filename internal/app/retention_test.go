@@ -25,7 +25,7 @@ func TestRetentionDue(t *testing.T) {
 		return tenant.Registry{ID: id, SKU: tenant.Premium, Settings: settings}
 	}
 	none := tenant.Registry{ID: 9, SKU: tenant.Premium, Settings: tenant.Settings{}}
-	due := retentionDue{}
+	due := policiesDue{}
 	for i, step := range []struct {
 		after      time.Duration
 		registries []tenant.Registry
@@ -40,11 +40,32 @@ func TestRetentionDue(t *testing.T) {
 		{64 * time.Minute, []tenant.Registry{policy(1, "8", "2026-03-01T12:02:30Z"), policy(2, "0", "2026-03-01T12:01:30Z")}, []int64{2}}, // it was gone meanwhile
 	} {
 		var got []int64
-		for _, r := range due.next(step.registries, start.Add(step.after)) {
+		for _, r := range due.next(step.registries, start.Add(step.after), retention) {
 			got = append(got, r.ID)
 		}
 		if len(got) != len(step.want) || len(got) > 0 && got[0] != step.want[0] {
 			t.Errorf("step %d: %v are due, want %v", i, got, step.want)
+		}
+	}
+}
+
+// What was deleted is looked for in every registry, whether the policy is on now or not,
+// and at once where it changed.
+func TestSoftDeleteDue(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	changed := tenant.Registry{ID: 1, Settings: tenant.Settings{"policies.softDeletePolicy.retentionDays": "1", "policies.softDeletePolicy.lastUpdatedTime": "2026-03-01T12:00:30Z"}}
+	due := policiesDue{}
+	for i, step := range []struct {
+		after    time.Duration
+		registry tenant.Registry
+		want     int
+	}{
+		{0, tenant.Registry{ID: 1, Settings: tenant.Settings{}}, 1}, {time.Minute, tenant.Registry{ID: 1, Settings: tenant.Settings{}}, 0},
+		{2 * time.Minute, changed, 1}, {3 * time.Minute, changed, 0}, {62 * time.Minute, changed, 1},
+	} {
+		if got := len(due.next([]tenant.Registry{step.registry}, start.Add(step.after), softDelete)); got != step.want {
+			t.Errorf("step %d: %d due, want %d", i, got, step.want)
 		}
 	}
 }
@@ -79,7 +100,7 @@ func TestRetain(t *testing.T) {
 		t.Fatal(err)
 	}
 	day := 24 * time.Hour
-	due := retentionDue{}
+	due := policiesDue{}
 	retain := func(after time.Duration) {
 		t.Helper()
 		s.retain(context.Background(), time.Now().Add(after), due)

@@ -1,14 +1,16 @@
 // Package arm is the face of the control plane: the operations of Azure's
-// resource provider Microsoft.ContainerRegistry, with its bodies, errors and
-// headers, so that Azure's tools work unchanged and people with curl have the
-// same under a short root.
+// resource provider Microsoft.ContainerRegistry, and those of Microsoft.EventGrid
+// that are about registries, with their bodies, errors and headers, so that Azure's
+// tools work unchanged and people with curl have the same under a short root.
 //
 // It owns paths, wire models and the table from fault kinds to statuses and
-// codes. What a webhook may be is for package webhook, what was delivered for
-// package delivery, what a registry may be for package tenant, scope maps and
+// codes. What a webhook may be is for package webhook, what an event subscription
+// may be for package subscription, what was delivered for package delivery, what a registry may be for package tenant, scope maps and
 // repository-scoped tokens for package auth, who is asking and what they may do for
 // whoever gives Authenticate. Invariants: no answer but getCallbackConfig's holds a
-// service URI or a custom header's value, none but listCredentials' and
+// service URI or a custom header's value, none but getFullUrl's the query of a
+// subscription's address, none but getDeliveryAttributes' a secret attribute, none at
+// all a broker's credentials, none but listCredentials' and
 // regenerateCredential's a password of an admin user, none but
 // generateCredentials' one of a token;
 // only the Authorization header authenticates, and no answer consents to
@@ -67,6 +69,10 @@ type Attempts interface {
 	// starting behind after: empty, or what an earlier call returned as next.
 	// next is empty when there are no more.
 	Attempts(ctx context.Context, endpoint int64, f delivery.Filter, after string, n int) (page []delivery.Attempt, next string, err error)
+
+	// Standing returns how an event stands for an endpoint. A time that is not zero
+	// is when that happened.
+	Standing(ctx context.Context, endpoint int64, eventID string, at time.Time) (delivery.Standing, error)
 }
 
 // Healths tells how endpoints fare, and makes what they are owed wait.

@@ -259,6 +259,12 @@ func listResources(a *api, c call) (answer, error) {
 			list.Value = append(list.Value, expand(body, stamp, expanded))
 		}
 	}
+	var topics []systemTopic
+	if filter.wants(aSystemTopic, "") {
+		if topics, err = a.systemTopics(c.Context(), a.topicSources(c)); err != nil {
+			return answer{}, err
+		}
+	}
 	for _, r := range a.registriesIn(c) {
 		if filter.group != "" && !strings.EqualFold(filter.group, r.ResourceGroup) {
 			continue
@@ -269,12 +275,8 @@ func listResources(a *api, c call) (answer, error) {
 				add(resourceBody{ID: r.ResourceID() + "/replications/" + rep.Name, Name: r.Name + "/" + rep.Name, Type: aReplication, Location: rep.Location, Tags: orEmpty(rep.Tags)}, rep.Stamp)
 			}
 		}
-		if filter.wants(aSystemTopic, "") && c.caller.May(aSystemTopic+"/read", r.ResourceID()) {
-			topics, err := a.systemTopics(c.Context(), []tenant.Registry{r})
-			if err != nil {
-				return answer{}, err
-			}
-			for _, t := range topics {
+		for _, t := range topics {
+			if t.source.ID == r.ID {
 				add(resourceBody{ID: t.id(), Name: t.name, Type: aSystemTopic, Location: r.Location, Tags: orEmpty(t.tags)}, r.Stamp)
 			}
 		}

@@ -44,7 +44,7 @@ func (a *api) record(h http.Header, c call, ans answer, failed error) {
 	if c.route.run == nil { // it did not come to that
 		c.route, _, _ = findRoute(http.Header{}, c.Method, c.place)
 	}
-	if !c.route.audited() {
+	if !c.route.audited() || failed == nil && c.isDryRun() {
 		return
 	}
 	e := audit.Entry{

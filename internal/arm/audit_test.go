@@ -101,6 +101,34 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// TestAuditOfEventSubscriptions: of the address there is the host, and of a secret
+// nothing; of a system topic the registry that it stands for.
+func TestAuditOfEventSubscriptions(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	const to = "to=https://receiver.example:443"
+	topic := group + grid + "/systemTopics/contoso-topic"
+	for _, x := range []struct{ method, target, body, action, resource, detail string }{
+		{"PUT", onPush, subscribe, "eventSubscriptions/write", registry + grid + "/eventSubscriptions/on-push", to + " created=true"},
+		{"PUT", arm.Root + "/contoso/eventSubscriptions/on-push", subscribe, "eventSubscriptions/write", registry + grid + "/eventSubscriptions/on-push", to + " created=false"},
+		{"POST", arm.Root + "/contoso/eventSubscriptions/on-push/getFullUrl", "", "eventSubscriptions/getFullUrl/action", registry + grid + "/eventSubscriptions/on-push", to},
+		{"POST", arm.Root + "/contoso/eventSubscriptions/on-push/validate", "", "eventSubscriptions/validate/action", registry + grid + "/eventSubscriptions/on-push", to + " state=Succeeded"},
+		{"PUT", topic + version, makeTopic, "systemTopics/write", topic, "source=contoso created=true"},
+		{"PATCH", topic + "/eventSubscriptions/on-push" + version, `{"labels":["a"]}`, "systemTopics/eventSubscriptions/write", topic + "/eventSubscriptions/on-push", to},
+		{"DELETE", topic + version, "", "systemTopics/delete", topic, "409 Conflict"},
+		{"DELETE", topic + "/eventSubscriptions/on-push" + version, "", "systemTopics/eventSubscriptions/delete", topic + "/eventSubscriptions/on-push", ""},
+	} {
+		w := p.do(x.method, x.target, x.body)
+		e := p.recorded(t)[0]
+		if e.Action != "Microsoft.EventGrid/"+x.action || e.Resource != x.resource || e.Detail != x.detail || e.Registry != 2 && x.action != "systemTopics/write" {
+			t.Errorf("%s %s: %d, on record %+v", x.method, x.target, w.Code, e)
+		}
+	}
+	if strings.Contains(p.logged.String(), "s3cret") {
+		t.Errorf("the log has a secret: %s", p.logged.String())
+	}
+}
+
 // TestAuditOfEveryRoute has a whole server asked for every operation under both
 // roots, by someone who may and by someone who may not: what is no reading leaves
 // one entry, and reading none.

@@ -38,12 +38,7 @@ func (a *api) confirm(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer") // the address is the secret
 	h.Set("X-Content-Type-Options", "nosniff")
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		// Programs that look at links before people do use HEAD: that agrees to nothing.
-		h.Set("Allow", "GET, POST")
-		if r.Method == http.MethodHead {
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
+		h.Set("Allow", "GET, POST") // not HEAD, by which programs look at links before people do
 		a.tell(w, r, http.StatusMethodNotAllowed, "MethodNotAllowed", "This address takes GET and POST.")
 		return
 	}

@@ -286,7 +286,7 @@ func destinationToWire(d subscription.Destination) typedBody {
 	attributes := attributesToWire(d.Attributes, false)
 	if d.Broker == nil {
 		body.Properties = webhookDestinationBody{
-			BaseURL: d.BaseURL, MaxEvents: max(d.MaxEvents, 1), PreferredKB: d.PreferredKB, MinTLS: d.MinTLS, Attributes: attributes,
+			BaseURL: d.BaseURL, MaxEvents: d.MaxEvents, PreferredKB: d.PreferredKB, MinTLS: d.MinTLS, Attributes: attributes,
 		}
 		return body
 	}

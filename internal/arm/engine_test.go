@@ -19,7 +19,9 @@ type engine struct {
 	health   map[int64]delivery.Health
 	replays  []delivery.Replay // oldest first; their ids count from 1
 	asked    []delivery.ReplayRequest
-	calls    int // of any method
+	standing map[string]delivery.Standing
+	filters  []delivery.Filter // that were asked for
+	calls    int               // of any method
 }
 
 type deadLetter struct {
@@ -32,6 +34,7 @@ var moment = time.Date(2026, 3, 14, 9, 26, 53, 589793200, time.UTC)
 
 func (e *engine) Attempts(_ context.Context, endpoint int64, f delivery.Filter, after string, n int) ([]delivery.Attempt, string, error) {
 	e.calls++
+	e.filters = append(e.filters, f)
 	var all []delivery.Attempt
 	for _, a := range e.attempts {
 		if a.Endpoint == endpoint && (f.Outcome == "" || a.Outcome == f.Outcome) && (f.Replay == 0 || a.Replay == f.Replay) {
@@ -39,6 +42,15 @@ func (e *engine) Attempts(_ context.Context, endpoint int64, f delivery.Filter, 
 		}
 	}
 	return page(all, after, n)
+}
+
+func (e *engine) Standing(_ context.Context, endpoint int64, eventID string, at time.Time) (delivery.Standing, error) {
+	e.calls++
+	s, ok := e.standing[eventID]
+	if !ok {
+		return delivery.Standing{}, fault.New(fault.NotFound, "there is no event %q", eventID)
+	}
+	return s, nil
 }
 
 func (e *engine) Health(_ context.Context, endpoints ...int64) (map[int64]delivery.Health, error) {

@@ -36,6 +36,33 @@ type (
 	}
 )
 
+// standingBody is how an event stands for an endpoint.
+type standingBody struct {
+	feedEntry
+	State       delivery.StandingState `json:"state"`
+	Attempts    int                    `json:"attempts,omitempty"`
+	MaxAttempts int                    `json:"maxAttempts,omitempty"`
+	NextAttempt string                 `json:"nextAttempt,omitempty"`
+	ExpiresAt   string                 `json:"expiresAt,omitempty"`
+	Behind      bool                   `json:"behind,omitempty"`
+	Paused      bool                   `json:"paused,omitempty"`
+	Probing     bool                   `json:"probing,omitempty"`
+	DeadLetter  *deadLetterBody        `json:"deadLetter,omitempty"`
+}
+
+func (c call) standingToWire(s delivery.Standing) standingBody {
+	body := standingBody{
+		feedEntry: c.feedToWire(FeedEntry{s.Event, s.ACRBody}), State: s.State,
+		Attempts: s.Attempts, MaxAttempts: s.MaxAttempts, NextAttempt: optionalTime(s.Next), ExpiresAt: optionalTime(s.Expires),
+		Behind: s.Behind, Paused: s.Paused, Probing: s.Probing,
+	}
+	if s.DeadLetter != nil {
+		letter := deadLetterToWire(*s.DeadLetter)
+		body.DeadLetter = &letter
+	}
+	return body
+}
+
 func eventToWire(at delivery.Attempt) eventBody {
 	return eventBody{
 		ID: at.EventID,

@@ -186,18 +186,18 @@ func (a *api) subscriptionWithHealth(c call, s subscription.Subscription) (answe
 	}
 	body := c.eventSubscriptionToWire(s)
 	if h, ok := all[s.ID]; ok {
-		body.Health = c.subscriptionHealth(s, h)
+		body.Health = c.subscriptionHealth(c.registry, s, h)
 	}
 	return answer{http.StatusOK, body}, nil
 }
 
-func (c call) subscriptionHealth(s subscription.Subscription, h delivery.Health) *healthBody {
+func (c call) subscriptionHealth(r tenant.Registry, s subscription.Subscription, h delivery.Health) *healthBody {
 	state := ""
 	if s.State != subscription.Succeeded {
 		state = "awaitingConsent"
 	}
 	body := healthToWire(h, state)
-	if !c.caller.May(aEventSubscription+"/write", c.registry.ResourceID()) {
+	if !c.caller.May(aEventSubscription+"/write", r.ResourceID()) {
 		body.LastStatus, body.LastError = 0, ""
 	}
 	return body
@@ -318,8 +318,15 @@ func (a *api) listEventSubscriptions(c call, registries []tenant.Registry, show 
 	if strings.Trim(after, "abcdefghijklmnopqrstuvwxyz0123456789-/") != "" {
 		return answer{}, badSkipToken(after)
 	}
+	health, err := asksHealth(query)
+	if err != nil {
+		return answer{}, err
+	}
 	list := listBody[eventSubscriptionBody]{Value: []eventSubscriptionBody{}}
+	var shown []subscription.Subscription
+	var of []tenant.Registry // of those shown
 	last := ""
+pages:
 	for _, r := range registries { // by name
 		all, err := a.sortedSubscriptions(c.Context(), r)
 		if err != nil {
@@ -332,12 +339,32 @@ func (a *api) listEventSubscriptions(c call, registries []tenant.Registry, show 
 			}
 			if len(list.Value) == most {
 				list.NextLink = nextLink(c.Request, last)
-				return answer{http.StatusOK, list}, nil
+				break pages
 			}
 			list.Value, last = append(list.Value, show(r, s)), key
+			shown, of = append(shown, s), append(of, r)
 		}
 	}
-	return answer{http.StatusOK, list}, nil
+	if !health {
+		return answer{http.StatusOK, list}, nil
+	}
+	return answer{http.StatusOK, list}, a.addSubscriptionHealth(c, of, shown, list.Value)
+}
+
+// addSubscriptionHealth gives each of bodies, which show subscriptions of registries,
+// its health. One that was deleted in between has none.
+func (a *api) addSubscriptionHealth(c call, of []tenant.Registry, shown []subscription.Subscription, bodies []eventSubscriptionBody) error {
+	ids := make([]int64, len(shown))
+	for i, s := range shown {
+		ids[i] = s.ID
+	}
+	all, err := a.Deliveries.Health(c.Context(), ids...)
+	for i, s := range shown {
+		if h, ok := all[s.ID]; ok {
+			bodies[i].Health = c.subscriptionHealth(of[i], s, h)
+		}
+	}
+	return err
 }
 
 // sortedSubscriptions returns a registry's by name, without regard to case.

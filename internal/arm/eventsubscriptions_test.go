@@ -417,16 +417,21 @@ func TestFailuresOfReceivers(t *testing.T) {
 		t.Fatal(w.Body)
 	}
 	p.engine.health = map[int64]delivery.Health{1: {State: delivery.Failing, LastStatus: 503, LastError: "dns"}}
-	target := strings.Replace(onPush, version, version+"&expand=health", 1)
-	for reader, want := range map[bool]bool{true: false, false: true} {
-		w := p.as(func(action, _ string) bool { return !reader || strings.HasSuffix(action, "/read") }, "GET", target, "")
-		for _, words := range []string{`"provisioningStateReason":"the receiver`, `"lastStatus":503`, `"lastError":"dns"`} {
-			if strings.Contains(w.Body.String(), words) != want {
-				t.Errorf("reader %t: %s: %s", reader, words, w.Body)
+	one := strings.Replace(onPush, version, version+"&expand=health", 1)
+	for _, target := range []string{one, "/api/v1/registries/contoso/eventSubscriptions?expand=health"} {
+		for reader, want := range map[bool]bool{true: false, false: true} {
+			w := p.as(func(action, _ string) bool { return !reader || strings.HasSuffix(action, "/read") }, "GET", target, "")
+			for _, words := range []string{`"provisioningStateReason":"the receiver`, `"lastStatus":503`, `"lastError":"dns"`} {
+				if strings.Contains(w.Body.String(), words) != want {
+					t.Errorf("%s, reader %t: %s: %s", target, reader, words, w.Body)
+				}
+			}
+			if !strings.Contains(w.Body.String(), `"state":"awaitingConsent"`) {
+				t.Errorf("%s, reader %t: %s", target, reader, w.Body)
 			}
 		}
-		if !strings.Contains(w.Body.String(), `"state":"awaitingConsent"`) {
-			t.Errorf("reader %t: %s", reader, w.Body)
-		}
+	}
+	if w := p.do("GET", "/api/v1/registries/contoso/eventSubscriptions", ""); strings.Contains(w.Body.String(), "health") {
+		t.Errorf("health that nobody asked for: %s", w.Body)
 	}
 }

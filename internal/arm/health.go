@@ -29,6 +29,7 @@ type healthBody struct {
 	NextAttempt         string `json:"nextAttempt,omitempty"`
 	PausedAt            string `json:"pausedAt,omitempty"`
 	DeadLetters         int64  `json:"deadLetters"`
+	Destination         string `json:"destination,omitempty"` // of a webhook: scheme://name:port
 }
 
 // stateOf returns why a webhook is sent nothing, whatever the engine says; empty if
@@ -97,6 +98,7 @@ func (a *api) addHealth(ctx context.Context, hooks []webhook.Webhook, bodies []w
 	for i, w := range hooks {
 		if h, ok := all[w.ID]; ok {
 			bodies[i].Health = healthToWire(h, stateOf(w, time.Now()))
+			bodies[i].Health.Destination = a.host(w)
 		}
 	}
 	return nil
@@ -124,7 +126,7 @@ func (c call) hideFailures(bodies []webhookBody) {
 	}
 	for i := range bodies {
 		if h := bodies[i].Health; h != nil {
-			h.LastStatus, h.LastError = 0, ""
+			h.LastStatus, h.LastError, h.Destination = 0, "", ""
 		}
 		if agreed := bodies[i].Properties.Consent; agreed != nil {
 			agreed.LastStatus, agreed.LastError, agreed.Reason = 0, "", ""

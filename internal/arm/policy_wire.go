@@ -2,6 +2,7 @@ package arm
 
 import (
 	"cmp"
+	"iter"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/ring"
@@ -21,21 +22,50 @@ type policyInput struct {
 // check checks the numbers, as they were sent, and names the one that is out of
 // range. The order is for package ring to know.
 func (in policyInput) check() error {
-	for _, m := range []struct {
-		name     string
-		sent     *int
-		min, max int
-	}{
-		{"maxDeliveryAttempts", in.MaxDeliveryAttempts.value, 1, ring.MaxMaxAttempts},
-		{"eventTimeToLiveInMinutes", in.EventTimeToLiveInMinutes.value, int(ring.MinTTL / time.Minute), int(ring.MaxTTL / time.Minute)},
-		{"timeoutInSeconds", in.TimeoutInSeconds.value, int(ring.MinTimeout / time.Second), int(ring.MaxTimeout / time.Second)},
-		{"maxPerMinute", in.MaxPerMinute.value, 0, ring.MaxPerMinute},
-	} {
-		if m.sent != nil && (*m.sent < m.min || *m.sent > m.max) {
-			return invalidContent("properties.retryPolicy.%s is %d: use %d to %d", m.name, *m.sent, m.min, m.max)
-		}
+	for _, err := range in.problems() {
+		return err
 	}
 	return nil
+}
+
+// problems yields the members that are out of range.
+func (in *policyInput) problems() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, m := range in.ranges() {
+			if m.outOfRange() && !yield(m.name, invalidContent("properties.retryPolicy.%s is %d: use %d to %d", m.name, *m.sent.value, m.min, m.max)) {
+				return
+			}
+		}
+	}
+}
+
+// leaveOutOfRange makes absent what is out of range.
+func (in *policyInput) leaveOutOfRange() {
+	for _, m := range in.ranges() {
+		if m.outOfRange() {
+			*m.sent = member[int]{}
+		}
+	}
+}
+
+// rangeOf is what a number may be.
+type rangeOf struct {
+	name     string
+	sent     *member[int]
+	min, max int
+}
+
+func (m rangeOf) outOfRange() bool {
+	return m.sent.value != nil && (*m.sent.value < m.min || *m.sent.value > m.max)
+}
+
+func (in *policyInput) ranges() []rangeOf {
+	return []rangeOf{
+		{"maxDeliveryAttempts", &in.MaxDeliveryAttempts, 1, ring.MaxMaxAttempts},
+		{"eventTimeToLiveInMinutes", &in.EventTimeToLiveInMinutes, int(ring.MinTTL / time.Minute), int(ring.MaxTTL / time.Minute)},
+		{"timeoutInSeconds", &in.TimeoutInSeconds, int(ring.MinTimeout / time.Second), int(ring.MaxTimeout / time.Second)},
+		{"maxPerMinute", &in.MaxPerMinute, 0, ring.MaxPerMinute},
+	}
 }
 
 // policyOf reads the member of a PUT, where absent members are the default too.

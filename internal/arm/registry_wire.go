@@ -98,7 +98,7 @@ func registryToWire(r tenant.Registry, source event.Registry) registryBody {
 				Retention:           retentionToWire(r),
 				Export:              statusBody{set("policies.exportPolicy.status")},
 				AuthenticationAsARM: statusBody{set("policies.azureADAuthenticationAsArmPolicy.status")},
-				SoftDelete:          softDelete{number(set("policies.softDeletePolicy.retentionDays")), created, set("policies.softDeletePolicy.status")},
+				SoftDelete:          softDeleteToWire(r),
 			},
 			Encryption:                 statusBody{set("encryption.status")},
 			DataEndpointEnabled:        set("dataEndpointEnabled") == "true",
@@ -121,17 +121,16 @@ func retentionToWire(r tenant.Registry) retentionPolicy {
 	return retentionPolicy{p.Days, wireTime(p.Updated), onOff(p.Enabled)}
 }
 
+func softDeleteToWire(r tenant.Registry) softDelete {
+	p := r.SoftDeletePolicy()
+	return softDelete{p.Days, wireTime(p.Updated), onOff(p.Enabled)}
+}
+
 func onOff(on bool) string {
 	if on {
 		return "enabled"
 	}
 	return "disabled"
-}
-
-// number reads a setting that is one, and was checked.
-func number(text string) int {
-	n, _ := strconv.Atoi(text)
-	return n
 }
 
 // registryInput is the body of PUT and of PATCH.

@@ -273,7 +273,7 @@ func findRoute(h http.Header, method string, p place) (found route, names [2]str
 			clip("/"+strings.Join(p.rest, "/")), Root, CollectionsRoot)
 	}
 	if allowed == nil {
-		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.shown(), "/")), p.level.noun(), below(p.level, p.rest))
+		return route{}, [2]string{}, fault.New(fault.NotFound, "nothing is at %q in %s: %s", clip(strings.Join(p.shown(), "/")), p.level.noun(), below(p))
 	}
 	slices.Sort(allowed)
 	h.Set("Allow", strings.Join(allowed, ", "))
@@ -305,16 +305,21 @@ func match(pattern, path []string) (names [2]string, ok bool) {
 	return names, true
 }
 
-// below tells what there is below as much of path as leads somewhere.
-func below(within level, path []string) string {
+// below tells what there is below as much of a path as leads somewhere.
+func below(p place) string {
+	path := p.shown()
 	for known := len(path); ; known-- {
 		var children []string
 		for _, rt := range routes {
-			if rt.level != within || len(rt.path) <= known {
+			there := rt.path
+			if p.short && hasPrefix(there, "providers", eventGrid, "eventSubscriptions") {
+				there = there[2:]
+			}
+			if rt.level != p.level || len(there) <= known {
 				continue
 			}
-			if _, ok := match(rt.path[:known], path[:known]); ok {
-				children = append(children, strings.Replace(rt.path[known], "*", "{name}", 1))
+			if _, ok := match(there[:known], path[:known]); ok {
+				children = append(children, strings.Replace(there[known], "*", "{name}", 1))
 			}
 		}
 		if children == nil && known > 0 {

@@ -14,7 +14,9 @@ import (
 
 	"github.com/dockbell/dockbell/internal/arm"
 	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/listen"
+	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -102,6 +104,9 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 	case strings.HasPrefix(rt.Path, "/providers/{}"):
 		name = "Microsoft.ContainerRegistry"
 	}
+	if strings.Contains(rt.Path, "/{}/deliveries/{}") {
+		inner = "e1"
+	}
 	path := strings.Replace(strings.Replace(rt.Path, "{}", name, 1), "{}", inner, 1)
 	at := registry
 	short := arm.Root + "/contoso"
@@ -129,6 +134,7 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 func filled(t *testing.T) (p *plane, listener string) {
 	t.Helper()
 	p = newHook(t)
+	p.engine.standing = map[string]delivery.Standing{"e1": {Entry: outbox.Entry{Event: &event.Event{ID: "e1"}, ACRBody: []byte("{}")}}}
 	hub := listen.New()
 	if err := hub.Start(t.Context(), listen.Options{Endpoints: held{}, Log: slog.New(slog.DiscardHandler)}, nil); err != nil {
 		t.Fatal(err)

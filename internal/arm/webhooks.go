@@ -1,13 +1,16 @@
 package arm
 
 import (
+	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
@@ -30,6 +33,9 @@ func putWebhook(a *api, c call) (answer, error) {
 	var in webhookInput
 	if err := readBody(c.Request, &in); err != nil {
 		return answer{}, err
+	}
+	if dry, err := parseDryRun(c.URL.Query()); err != nil || dry.is {
+		return a.validate(c, in, dry, err)
 	}
 	def, err := in.definition()
 	if err != nil {
@@ -57,6 +63,9 @@ func patchWebhook(a *api, c call) (answer, error) {
 	var in webhookInput
 	if err := readBody(c.Request, &in); err != nil {
 		return answer{}, err
+	}
+	if dry, err := parseDryRun(c.URL.Query()); err != nil || dry.is {
+		return a.validate(c, in, dry, err)
 	}
 	change, err := in.change()
 	if err != nil {
@@ -201,7 +210,8 @@ func handshakeWebhook(a *api, c call) (answer, error) {
 	return a.withHealth(c, w)
 }
 
-// listEvents shows the newest attempts, newest first, in pages.
+// listEvents shows the newest attempts, newest first, in pages: 1000 at the most, or,
+// for a caller who says with limit how many are in a page, all there are.
 func listEvents(a *api, c call, e endpoint) (answer, error) {
 	token, err := parsePageToken(c.URL.Query())
 	if err != nil {
@@ -211,7 +221,16 @@ func listEvents(a *api, c call, e endpoint) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	n := min(eventsPerPage, eventsShown-token.seen)
+	n, err := parseCount(c.URL.Query(), "limit", "entries", 1, eventsPerPage, 0)
+	if err != nil {
+		return answer{}, err
+	}
+	shown := eventsShown // as ACR's
+	if n > 0 {
+		shown = math.MaxInt
+	} else {
+		n = min(eventsPerPage, eventsShown-token.seen)
+	}
 	if n <= 0 {
 		return answer{http.StatusOK, listBody[eventBody]{Value: []eventBody{}}}, nil
 	}
@@ -223,7 +242,7 @@ func listEvents(a *api, c call, e endpoint) (answer, error) {
 	for i, attempt := range page {
 		list.Value[i] = eventToWire(attempt)
 	}
-	if seen := token.seen + len(page); next != "" && seen < eventsShown {
+	if seen := token.seen + len(page); next != "" && seen < shown {
 		list.NextLink = nextLink(c.Request, pageToken{seen, next}.String())
 	}
 	return answer{http.StatusOK, list}, nil
@@ -242,7 +261,36 @@ func parseFilter(query url.Values) (f delivery.Filter, err error) {
 			return f, fault.New(fault.Invalid, "replay %q is no number of a replay: leave it out for attempts of all kinds", clip(text))
 		}
 	}
+	if text := query.Get("action"); text != "" {
+		f.Action = event.Action(strings.ToLower(text))
+		if f.Action != event.Ping && !slices.Contains(event.Subscribable, f.Action) {
+			return f, fault.New(fault.Invalid, "action %q is none: use ping, %s, or leave it out for all", clip(text), event.SubscribableText())
+		}
+	}
+	f.Repository, f.Tag, f.EventID = query.Get("repository"), query.Get("tag"), query.Get("eventId")
+	for _, m := range []struct {
+		name string
+		time *time.Time
+	}{{"from", &f.From}, {"until", &f.Until}, {"eventTime", &f.EventAt}} {
+		if *m.time, err = parseTime(m.name, query.Get(m.name)); err != nil {
+			return f, err
+		}
+	}
 	return f, nil
+}
+
+// getStanding tells how one event stands for an endpoint: what happened, and what
+// becomes of it.
+func getStanding(a *api, c call, e endpoint) (answer, error) {
+	at, err := parseTime("eventTime", c.URL.Query().Get("eventTime"))
+	if err != nil {
+		return answer{}, err
+	}
+	s, err := a.Deliveries.Standing(c.Context(), e.id, c.inner, at)
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{http.StatusOK, c.standingToWire(s)}, nil
 }
 
 func webhookToWire(r tenant.Registry, w webhook.Webhook) webhookBody {

@@ -12,11 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/subscription"
 )
 
 func TestEveryKindHasAStatus(t *testing.T) {
@@ -397,8 +399,44 @@ func TestEveryEventTypeIsDescribed(t *testing.T) {
 	}
 }
 
-// FuzzNameFilter checks that a filter that is read lets through as many names of a
-// pair as it does the other way round, and that long ones end.
+// FuzzEventSubscription checks that a body is either refused with a sentence, or means
+// something of which every part is in its range.
+func FuzzEventSubscription(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `{"properties":{"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://a.example","deliveryAttributeMappings":[null,{"type":"static"}]}}}}`,
+		`{"properties":{"destination":{"endpointType":"kafka","properties":{"servers":["a:1"],"topic":"t","tls":{"ca":"x"}}},"retryPolicy":{"maxDeliveryAttempts":3},"filter":null}}`,
+		`{"destination":{"endpointType":"NatsJetStream","properties":{"mode":"BINARY","token":"x"}},"deadLetterDestination":null,"labels":null,"expirationTimeUtc":"2030-01-01T00:00:00+01:00"}`,
+		`{"filter":{"advancedFilters":[{"operatorType":"NumberInRange","key":"a","values":[[1,2]]}]},"eventDeliverySchema":"CloudEventV01Schema","retryPolicy":{}}`,
+		`{"destination":{"endpointType":"WebHook","properties":7}}`, `{"deadLetterDestination":{"endpointType":"storageblob","properties":[]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		refused := func(err error) bool {
+			if err != nil && (!fault.Is(err, fault.Invalid) || fault.As(err).Message == "" || len(fault.As(err).Message) > 2000) {
+				t.Fatalf("%q: %v", body, err)
+			}
+			return err != nil
+		}
+		var in eventSubscriptionInput
+		if !refused(decode(body, &in)) {
+			def, err := in.definition()
+			if !refused(err) && (def.MaxAttempts < 1 || def.MaxAttempts > 30 || def.TTL < time.Minute || def.TTL > 24*time.Hour ||
+				def.Destination != nil && (def.Destination.Type == subscription.WebHook) != (def.Destination.Broker == nil)) {
+				t.Fatalf("%q: %+v", body, def)
+			}
+		}
+		var members eventSubscriptionMembers
+		if !refused(decode(body, &members)) {
+			change, err := members.change()
+			if !refused(err) && (change.MaxAttempts == nil) != (change.TTL == nil) {
+				t.Fatalf("%q: %+v", body, change)
+			}
+		}
+	})
+}
+
+// FuzzNameFilter checks that a filter and its contrary never agree on a name.
 func FuzzNameFilter(f *testing.F) {
 	for _, seed := range []string{
 		"", " ", "name eq 'a'", "NAME NE 'a'", "contains(name,'b')", "not contains( name , 'b' )", "name eq 'a' or name eq 'b' and not (name eq 'c')",

@@ -14,7 +14,9 @@ import (
 // the repository; Tags pull or metadata_read; uploads and PutManifest pull and
 // push; MountBlob these and pull on the source; deletions delete; descriptions
 // metadata_read; changes of attributes metadata_write and metadata_read;
-// Repositories registry:catalog:*; SetQuarantine a role that may it, see requireMark.
+// Repositories registry:catalog:*; SetQuarantine a role that may it, see requireMark;
+// DeletedRepositories registry:deleted_catalog:*; DeletedManifests and DeletedTags
+// deleted_read; Restore deleted_read and deleted_restore.
 // What is in quarantine inner hides by itself: it was told whether the caller sees
 // it, see Identity.SeesQuarantine.
 func Guard(inner oci.Contents, id Identity, registry Registry) oci.Contents {
@@ -244,6 +246,34 @@ func (g *guard) SetQuarantine(ctx context.Context, repo oci.Repository, dgst oci
 		}
 	}
 	return g.inner.SetQuarantine(ctx, repo, dgst, change)
+}
+
+func (g *guard) DeletedRepositories(ctx context.Context, last string, n int) ([]oci.Repository, bool, error) {
+	if err := g.id.Require(g.registry, DeletedCatalog); err != nil {
+		return nil, false, err
+	}
+	return g.inner.DeletedRepositories(ctx, last, n)
+}
+
+func (g *guard) DeletedManifests(ctx context.Context, repo oci.Repository, p oci.DetailsPage) ([]oci.DeletedManifest, bool, error) {
+	if err := g.id.Require(g.registry, ToRepository(repo, DeletedRead)); err != nil {
+		return nil, false, err
+	}
+	return g.inner.DeletedManifests(ctx, repo, p)
+}
+
+func (g *guard) DeletedTags(ctx context.Context, repo oci.Repository, after oci.DeletedTag, n int) ([]oci.DeletedTag, bool, error) {
+	if err := g.id.Require(g.registry, ToRepository(repo, DeletedRead)); err != nil {
+		return nil, false, err
+	}
+	return g.inner.DeletedTags(ctx, repo, after, n)
+}
+
+func (g *guard) Restore(ctx context.Context, repo oci.Repository, dgst oci.Digest, how oci.Restoring) (oci.Restored, error) {
+	if err := g.id.Require(g.registry, ToRepository(repo, DeletedRead, DeletedRestore)); err != nil {
+		return oci.Restored{}, err
+	}
+	return g.inner.Restore(ctx, repo, dgst, how)
 }
 
 func (g *guard) DeleteRepository(ctx context.Context, repo oci.Repository) (oci.Deleted, error) {

@@ -47,6 +47,11 @@ var needs = map[string]string{
 	"SetManifestAttributes":   "repository:x:metadata_write,metadata_read",
 	"DeleteRepository":        "repository:x:delete",
 	"SetQuarantine":           "repository:x:metadata_write,metadata_read",
+
+	"DeletedRepositories": "registry:deleted_catalog:*",
+	"DeletedManifests":    "repository:x:deleted_read",
+	"DeletedTags":         "repository:x:deleted_read",
+	"Restore":             "repository:x:deleted_read,deleted_restore",
 }
 
 // instead says what does as well.
@@ -267,6 +272,7 @@ func TestGuardIsTransparent(t *testing.T) {
 			oci.Registry
 			oci.Metadata
 			oci.Quarantine
+			oci.SoftDelete
 		}{Registry: ocitest.Memory()}, operator, contoso)
 	})
 }

@@ -155,7 +155,7 @@ func permission(kind, name, action string) string {
 		switch {
 		case action == All && name == "catalog":
 			return pullRead
-		case action == All && name == "deleted_catalog":
+		case action == All && name == DeletedCatalog.Name:
 			return deletedRead
 		}
 		return ""

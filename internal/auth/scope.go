@@ -45,6 +45,9 @@ type Access struct {
 // Catalog is access to the list of repositories.
 var Catalog = Access{TypeRegistry, "catalog", []string{All}}
 
+// DeletedCatalog is access to the list of repositories that were deleted.
+var DeletedCatalog = Access{TypeRegistry, "deleted_catalog", []string{All}}
+
 // ToRepository is access to a repository.
 func ToRepository(repo oci.Repository, actions ...string) Access {
 	return Access{TypeRepository, string(repo), actions}

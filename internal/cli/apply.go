@@ -83,14 +83,14 @@ func (env Env) readHooks(path string) (name string, w wanted, err error) {
 	} else {
 		f, err := os.Open(path)
 		if err != nil {
-			return name, w, fault.Wrap(err, fault.Invalid, "the file of webhooks cannot be read: %v", err)
+			return name, w, fault.Wrap(err, fault.Invalid, "the file cannot be read: %v", err)
 		}
 		defer f.Close()
 		in = f
 	}
 	content, err := readAtMost(in, name, maxHooksFile)
 	if err != nil {
-		return name, w, fault.Wrap(err, fault.Invalid, "the file of webhooks cannot be read: %v", err)
+		return name, w, fault.Wrap(err, fault.Invalid, "the file cannot be read: %v", err)
 	}
 	w, err = (&hooksReader{file: name, getenv: env.Getenv}).read(content)
 	return name, w, err

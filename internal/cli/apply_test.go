@@ -223,7 +223,7 @@ func TestApplyRefusesFiles(t *testing.T) {
 		}
 	}
 	sh := newShell(t)
-	if got := sh.run("apply", "-f", "nosuch.yaml"); got.code != 1 || got.err != "error: the file of webhooks cannot be read: open nosuch.yaml: no such file or directory\n" {
+	if got := sh.run("apply", "-f", "nosuch.yaml"); got.code != 1 || got.err != "error: the file cannot be read: open nosuch.yaml: no such file or directory\n" {
 		t.Errorf("no file: %+v", got)
 	}
 	if got := sh.run("apply"); got.code != 2 || got.err != "error: dockbell apply needs --file/-f: see dockbell apply --help\n" {

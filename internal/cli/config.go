@@ -18,7 +18,7 @@ func configCommand(env Env) *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
 	}
-	group.AddCommand(retentionCommand(env))
+	group.AddCommand(retentionCommand(env), softDeleteCommand(env))
 	return group
 }
 
@@ -34,6 +34,7 @@ func retentionCommand(env Env) *cobra.Command {
 		RunE:    runGroup,
 	}
 	r := &registries{env: env, conn: connection{env: env}, out: output{env: env}}
+	policy := policyShown{"retentionPolicy", "days"}
 	show := &cobra.Command{
 		Use:     "show",
 		Short:   "Show the policy.",
@@ -55,10 +56,10 @@ func retentionCommand(env Env) *cobra.Command {
 		cmd.Flags().Var(&kind, "type", "what it removes")
 	}
 	group.AddCommand(
-		r.policy(show, nil, func(ctx context.Context, c *connected, name string) (controlclient.Registry, error) {
+		r.policy(show, policy, nil, nil, func(ctx context.Context, c *connected, name string) (controlclient.Registry, error) {
 			return c.Registry(ctx, name)
 		}),
-		r.policy(update, define, func(ctx context.Context, c *connected, name string) (controlclient.Registry, error) {
+		r.policy(update, policy, []string{"type"}, define, func(ctx context.Context, c *connected, name string) (controlclient.Registry, error) {
 			var p controlclient.RetentionPolicy
 			if status.value != "" {
 				p.Status = &status.value
@@ -80,22 +81,29 @@ func retentionCommand(env Env) *cobra.Command {
 	return group
 }
 
-// policy is a command about the retention policy of the registry that do returns.
-func (r *registries) policy(cmd *cobra.Command, define func(*cobra.Command), do func(context.Context, *connected, string) (controlclient.Registry, error)) *cobra.Command {
+// policyShown is a policy as a registry has it: the member it is in, and the one of that
+// which has the days.
+type policyShown struct{ member, days string }
+
+// of returns the policy of a registry.
+func (p policyShown) of(found controlclient.Registry) map[string]any {
+	policies, _ := registryView(found)["policies"].(map[string]any)
+	policy, _ := policies[p.member].(map[string]any)
+	return policy
+}
+
+// policy is a command about a policy of the registry that do returns. required are flags
+// that az requires.
+func (r *registries) policy(cmd *cobra.Command, shown policyShown, required []string, define func(*cobra.Command), do func(context.Context, *connected, string) (controlclient.Registry, error)) *cobra.Command {
 	registryFlag(cmd.Flags(), &r.name)
 	resourceGroupFlag(cmd)
-	var required []string
-	if define != nil {
-		required = []string{"type"} // as az has it
-	}
 	return r.command(cmd, required, define, within(&r.name, func(ctx context.Context, c *connected, name string) error {
 		found, err := do(ctx, c, name)
 		if err != nil {
 			return err
 		}
-		policies, _ := registryView(found)["policies"].(map[string]any)
-		policy, _ := policies["retentionPolicy"].(map[string]any)
-		days, _ := policy["days"].(float64)
+		policy := shown.of(found)
+		days, _ := policy[shown.days].(float64)
 		text := func(member string) string { s, _ := policy[member].(string); return s }
 		return r.out.print(policy, table{
 			header: []string{"STATUS", "DAYS", "LAST UPDATED"},

@@ -15,21 +15,20 @@ import (
 	"time"
 )
 
-// contract is the server that newServer returns, with scope maps, tokens and event subscriptions, and
+// contract is the server that newServer returns, with scope maps and tokens, and
 // with what registry contoso holds, in the shapes that ACR answers. What is asked
 // of it is written down. Beside the operator it knows token web-ci, which may use
 // images and knows nothing of the control plane.
 type contract struct {
 	*httptest.Server
-	control http.Handler
-	images  map[string]answer // by method and URI
+	behind *server
+	images map[string]answer // by method and URI
 
 	mu            sync.Mutex
 	asked         []string                  // since requests was called
 	resources     map[string]map[string]any // by path below the registry
 	generated     int                       // passwords made
 	generateFails bool
-	grid          grid
 }
 
 type answer struct {
@@ -51,7 +50,7 @@ const (
 
 func newContract(t *testing.T) *contract {
 	t.Helper()
-	c := &contract{control: newServer(t).Config.Handler, resources: map[string]map[string]any{}, grid: newGrid()}
+	c := &contract{behind: newServer(t), resources: map[string]map[string]any{}}
 	c.resources["scopeMaps/_repositories_pull"] = resource("scopeMaps/_repositories_pull", map[string]any{
 		"type": "SystemDefined", "description": "Can pull any repository of the registry", "actions": []any{"repositories/*/content/read"},
 	})
@@ -79,7 +78,9 @@ func newContract(t *testing.T) *contract {
 	old := `{"digest":"` + oldDigest + `","imageSize":525,` + times + `,"mediaType":"application/vnd.oci.image.index.v1+json","references":[{"digest":"` + webDigest + `","architecture":"arm64","os":"linux"}],` + attributes() + `}`
 	one, latest, rc := tag("1.0", webDigest, "write"), tag("latest", webDigest), tag("rc", oldDigest)
 
-	const repo = " /acr/v1/team/web"
+	deleted := `"deletedAt":"` + changed.UTC().Format(layout) + `","deletedBy":"ada","expiresAfter":"` + changed.Add(7*24*time.Hour).UTC().Format(layout) + `"`
+
+	const repo, gone = " /acr/v1/team/web", " /acr/v1/_deleted/team/web"
 	c.images = map[string]answer{
 		"GET /v2/_catalog?n=100":                          {200, "last=team%2Fapi&n=100&orderby=", `{"repositories":["base/go","team/api"]}`},
 		"GET /v2/_catalog?last=team%2Fapi&n=100&orderby=": {200, "", `{"repositories":["team/web"]}`},
@@ -102,6 +103,15 @@ func newContract(t *testing.T) *contract {
 		// This server, other than ours, does not know the filter by digest.
 		"GET" + repo + "/_tags?digest=" + strings.Replace(webDigest, ":", "%3A", 1) + "&n=100":  {200, "", in + `"tags":[` + one + `,` + latest + `,` + rc + `]}`},
 		"GET" + repo + "/_tags?digest=" + strings.Replace(signDigest, ":", "%3A", 1) + "&n=100": {200, "", in + `"tags":[]}`},
+
+		"GET /acr/v1/_deleted/_catalog?n=100": {200, "", `{"repositories":["team/old"]}`},
+		"GET" + gone + "/_manifests?n=100":    {200, "", in + `"manifests":[{"digest":"` + signDigest + `","mediaType":"application/vnd.oci.image.manifest.v1+json",` + deleted + `,"tags":["0.9","rc"]}]}`},
+		"GET" + gone + "/_tags?n=100":         {200, "last=0.9%40" + strings.Replace(signDigest, ":", "%3A", 1) + "&lasttime=1&n=100&orderby=", in + `"tags":[{"tag":"0.9","digest":"` + signDigest + `",` + deleted + `}]}`},
+		"GET" + gone + "/_tags?last=0.9%40" + strings.Replace(signDigest, ":", "%3A", 1) + "&lasttime=1&n=100&orderby=": {200, "", in +
+			`"tags":[{"tag":"0.9","digest":"` + sbomDigest + `",` + deleted + `},{"tag":"rc","digest":"` + signDigest + `",` + deleted + `}]}`},
+		"POST" + gone + "/_manifests/" + signDigest + "?force=false": {200, "", in + `"manifestsRestored":["` + signDigest + `"],"tagsRestored":["0.9","rc"]}`},
+		"POST" + gone + "/_manifests/" + signDigest + "?force=true":  {200, "", in + `"manifestsRestored":[],"tagsRestored":["rc"]}`},
+		"POST" + gone + "/_manifests/" + sbomDigest + "?force=false": {409, "", `{"errors":[{"code":"TAG_IN_USE","message":"tag 0.9 of team/web is in use by ` + webDigest + `: restore with force to move it"}]}` + "\n"},
 
 		"GET /v2/team/web/manifests/1.0":              {200, "", webManifest},
 		"GET /v2/team/web/manifests/" + webDigest:     {200, "", webManifest},
@@ -153,14 +163,10 @@ func (c *contract) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
 	case images:
 		c.serveImages(w, r)
-	case strings.HasPrefix(r.URL.Path, "/providers/Microsoft.EventGrid/"):
-		io.WriteString(w, eventTypes)
-	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry+"eventSubscriptions"):
-		c.grid.serve(w, r, strings.TrimPrefix(r.URL.Path, underRegistry), body)
-	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry):
+	case user == "dockbell" && strings.HasPrefix(r.URL.Path, underRegistry) && !strings.HasPrefix(r.URL.Path, underRegistry+"eventSubscriptions"):
 		c.serveResource(w, r.Method, strings.TrimPrefix(r.URL.Path, underRegistry), body)
 	default:
-		c.control.ServeHTTP(w, r)
+		c.behind.Config.Handler.ServeHTTP(w, r)
 	}
 }
 

@@ -104,7 +104,7 @@ func parseEndpoint(endpoint, ofType string) (address, error) {
 		return address{}, fmt.Errorf("user and password do not go into the address of a broker, which is %s: give them by themselves", form)
 	}
 	hosts, name, _ := strings.Cut(rest, "/")
-	if hosts == "" || name == "" || strings.ContainsAny(name, "/?# ") {
+	if hosts == "" || name == "" || strings.ContainsAny(name, "/?#") || strings.ContainsAny(rest, " \t\r\n") {
 		return address{}, fmt.Errorf("this is no address of a broker, which is %s", form)
 	}
 	a := address{ofType: says, name: name, secure: secure}

@@ -39,6 +39,10 @@ func page[T any](all []T, after string) ([]T, string, error) {
 	return all[i : i+1], next, nil
 }
 
+func (e *engine) Standing(context.Context, int64, string, time.Time) (delivery.Standing, error) {
+	return delivery.Standing{}, fault.New(fault.NotFound, "no command asks for it")
+}
+
 func (e *engine) Attempts(_ context.Context, _ int64, f delivery.Filter, after string, _ int) ([]delivery.Attempt, string, error) {
 	return page(slices.DeleteFunc(slices.Clone(e.attempts), func(a delivery.Attempt) bool {
 		return f.Outcome != "" && a.Outcome != f.Outcome || f.Replay != 0 && a.Replay != f.Replay

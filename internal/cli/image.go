@@ -60,6 +60,17 @@ func parseRepository(text string) (image, error) {
 	return image{repository: text}, nil
 }
 
+// parseMaybeTagged reads the name of a repository, or of a tag in one.
+func parseMaybeTagged(text string) (image, error) {
+	switch {
+	case strings.Contains(text, "@"):
+		return image{}, Usage("%q has a digest: write name, or name:tag", text)
+	case strings.Contains(text, ":"):
+		return parseImage(text)
+	}
+	return parseRepository(text)
+}
+
 // cutHost cuts the login server from the name of an image or repository.
 func cutHost(text string) (host, rest string, err error) {
 	host, rest, ok := strings.Cut(strings.TrimPrefix(text, "https://"), "/")

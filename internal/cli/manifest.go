@@ -24,7 +24,7 @@ func manifestCommand(env Env) *cobra.Command {
 	m := &manifests{contents: contents{env: env, conn: connection{env: env}, out: output{env: env}}}
 	group := &cobra.Command{
 		Use:     "manifest",
-		Short:   "Show, list, describe, lock and delete manifests, and what refers to them.",
+		Short:   "Show, list, describe, lock, delete and restore manifests, and what refers to them.",
 		Example: "  dockbell manifest list-metadata -r contoso -n team/web\n  dockbell manifest show contoso.azurecr.io/team/web:1.0",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
@@ -40,7 +40,7 @@ func manifestCommand(env Env) *cobra.Command {
 		RunE:    runGroup,
 	}
 	first.AddCommand(m.showMetadata("show"), m.listMetadata("list"), m.updateMetadata("update"))
-	group.AddCommand(first, softDelete("list-deleted"), softDelete("list-deleted-tags"), softDelete("restore"))
+	group.AddCommand(first, m.listDeleted(), m.listDeletedTags(), m.restore())
 	return group
 }
 
@@ -64,6 +64,7 @@ type target struct {
 var (
 	artifact        = target{"ARTIFACT", "the artifact, as `name:tag`, name@digest, or name for its tag latest", parseImage}
 	wholeRepository = target{"REPOSITORY", "`name` of the repository", parseRepository}
+	maybeTagged     = target{"REPOSITORY", "the repository, as `name`, or name:tag for one tag of it", parseMaybeTagged}
 )
 
 func (m *manifests) about(cmd *cobra.Command, what target, define func(*cobra.Command), read func() error, run func(context.Context, *registryclient.Client) error) *cobra.Command {

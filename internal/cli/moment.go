@@ -126,6 +126,15 @@ func (o *output) when(t time.Time) string {
 	return age(time.Since(t))
 }
 
+// until prints a moment that is to come as the time till then or, in a wide table, in
+// full; the zero time as nothing.
+func (o *output) until(t time.Time) string {
+	if t.IsZero() || o.format.value == wide {
+		return o.when(t)
+	}
+	return "in " + age(time.Until(t))
+}
+
 // age prints a length of time in its largest unit, cut off, as tables have it: 3s,
 // 5m, 2h, 12d. Clocks differ, so what is below zero is now.
 func age(d time.Duration) string {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/registryclient"
 )
 
@@ -27,22 +26,8 @@ func repositoryCommand(env Env) *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    runGroup,
 	}
-	group.AddCommand(r.list(), r.show(), r.showTags(), r.showManifests(), r.update(), r.untag(), r.delete(), r.purge(), softDelete("list-deleted"))
+	group.AddCommand(r.list(), r.show(), r.showTags(), r.showManifests(), r.update(), r.untag(), r.delete(), r.purge(), r.listDeleted())
 	return group
-}
-
-// softDelete is a command of az that is refused: whoever types it expects that
-// something can be had back.
-func softDelete(use string) *cobra.Command {
-	return &cobra.Command{
-		Use:                use,
-		Short:              "Refused: there is no soft delete.",
-		Hidden:             true,
-		DisableFlagParsing: true,
-		RunE: func(*cobra.Command, []string) error {
-			return fault.New(fault.Unsupported, "there is no soft delete here: what was deleted is gone, and nothing of it can be listed or restored")
-		},
-	}
 }
 
 // registryFlags names the registry.

@@ -1,200 +1,47 @@
 package cli_test
 
 import (
+	"crypto/x509"
 	"encoding/json"
-	"maps"
+	"encoding/pem"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
-)
 
-// grid keeps event subscriptions as the control plane does, without sending
-// anything. A receiver whose address has "slow" in it takes the handshake without
-// agreeing, one with "deaf" in it does not answer.
-type grid struct {
-	subscriptions map[string]map[string]any // by name in lower case
-	urls          map[string]string
-	attributes    map[string][]any // secrets in clear
-}
+	"github.com/dockbell/dockbell/internal/delivery"
+	"github.com/dockbell/dockbell/internal/outbound"
+)
 
 const gridScope = testSubscription + "/resourceGroups/dockbell/providers/Microsoft.ContainerRegistry/registries/contoso"
 
-func newGrid() grid {
-	return grid{subscriptions: map[string]map[string]any{}, urls: map[string]string{}, attributes: map[string][]any{}}
-}
+// anyHour stands for an hour of the day.
+var anyHour = regexp.MustCompile(`\d\d:\d\d:\d\d UTC`)
 
-// eventTypes is the answer with the types of events there are.
-const eventTypes = `{"value":[{"id":"providers/Microsoft.EventGrid/topicTypes/Microsoft.ContainerRegistry.Registries/eventTypes/Microsoft.ContainerRegistry.ImagePushed",` +
-	`"name":"Microsoft.ContainerRegistry.ImagePushed","type":"Microsoft.EventGrid/topicTypes/eventTypes",` +
-	`"properties":{"displayName":"Image Pushed","description":"An image was pushed.","schemaUrl":null,"isInDefaultSet":true}}]}`
-
-// serve answers for what is below a registry's eventSubscriptions.
-func (g *grid) serve(w http.ResponseWriter, r *http.Request, path string, body []byte) {
-	var sent map[string]any
-	json.Unmarshal(body, &sent)
-	_, path, _ = strings.Cut(path, "/")
-	name, action, _ := strings.Cut(path, "/")
-	key := strings.ToLower(name)
-	found := g.subscriptions[key]
-	answer := func(status int, v any) {
-		w.WriteHeader(status)
-		json.NewEncoder(w).Encode(v)
-	}
-	refuse := func(status int, code, message string) {
-		answer(status, map[string]any{"error": map[string]any{"code": code, "message": message}})
-	}
+// subscriber is what the receiver of an event subscription says that is asked whether
+// it agrees: one whose address has "slow" in it takes the question and does not answer
+// it, one with "deaf" in it knows no such thing.
+func subscriber(r outbound.Request) outbound.Result {
+	res := outbound.Result{Started: time.Now(), Answer: outbound.NewAnswer(http.StatusOK, nil)}
 	switch {
-	case name == "":
-		list := []any{}
-		for _, n := range slices.Sorted(maps.Keys(g.subscriptions)) {
-			list = append(list, g.subscriptions[n])
-		}
-		answer(http.StatusOK, map[string]any{"value": list})
-	case r.Method == http.MethodPut:
-		properties, _ := sent["properties"].(map[string]any)
-		found = map[string]any{
-			"id": gridScope + "/providers/Microsoft.EventGrid/eventSubscriptions/" + name, "name": name, "type": "Microsoft.EventGrid/eventSubscriptions", "systemData": nil,
-			"properties": map[string]any{
-				"topic": strings.Replace(gridScope, "Microsoft.ContainerRegistry", "microsoft.containerregistry", 1), "labels": nil, "deadLetterDestination": nil, "expirationTimeUtc": nil,
-				"eventDeliverySchema": "EventGridSchema", "retryPolicy": map[string]any{"maxDeliveryAttempts": 30, "eventTimeToLiveInMinutes": 1440},
-				"filter": map[string]any{}, "destination": map[string]any{},
-			},
-		}
-		if problem := g.change(key, found, properties); problem != "" {
-			refuse(http.StatusBadRequest, "Url validation", problem)
-			return
-		}
-		g.subscriptions[key] = found
-		answer(http.StatusCreated, inProgress(found, "Creating"))
-	case found == nil && r.Method == http.MethodDelete:
-		w.WriteHeader(http.StatusNoContent)
-	case found == nil:
-		refuse(http.StatusNotFound, "ResourceNotFound", "registry contoso has no event subscription "+name)
-	case r.Method == http.MethodDelete:
-		delete(g.subscriptions, key)
-	case r.Method == http.MethodPatch:
-		if problem := g.change(key, found, sent); problem != "" {
-			refuse(http.StatusBadRequest, "Url validation", problem)
-			return
-		}
-		answer(http.StatusCreated, inProgress(found, "Updating"))
-	case action == "getFullUrl" && g.urls[key] == "":
-		refuse(http.StatusBadRequest, "InvalidRequest", "event subscription "+name+" has no address with a query")
-	case action == "getFullUrl":
-		answer(http.StatusOK, map[string]any{"endpointUrl": g.urls[key]})
-	case action == "getDeliveryAttributes":
-		answer(http.StatusOK, map[string]any{"value": g.attributes[key]})
-	case action == "validate":
-		properties := found["properties"].(map[string]any)
-		if properties["provisioningState"] == "Failed" {
-			properties["provisioningState"] = "Succeeded"
-			delete(properties, "provisioningStateReason")
-		}
-		answer(http.StatusOK, found)
-	case action == "pause" || action == "resume":
-		health := map[string]any{"state": "ok", "waiting": 0, "behind": 0, "deadLetters": 0}
-		if action == "pause" {
-			health["state"], health["waiting"] = "paused", 2
-		}
-		shown := maps.Clone(found)
-		shown["health"] = health
-		answer(http.StatusOK, shown)
-	case action == "listEvents":
-		answer(http.StatusOK, map[string]any{"value": []any{}})
-	case action == "redeliver" || action == "replays" && r.Method == http.MethodPost:
-		answer(http.StatusOK, map[string]any{"id": 1, "state": "done", "selection": sent, "looked": 4, "toLook": 4, "matched": 1, "delivered": 1})
-	case action == "deadLetters":
-		answer(http.StatusOK, map[string]any{"value": []any{map[string]any{"id": 4, "count": 3, "reason": "30 attempts failed", "at": time.Now().Add(-50 * time.Hour), "eventId": "e1", "eventTime": time.Now().Add(-80 * time.Hour)}}})
-	case action == "deadLetters/purge":
-		answer(http.StatusOK, map[string]any{"purged": 3})
-	case r.Method == http.MethodGet && action == "":
-		answer(http.StatusOK, found)
+	case strings.Contains(r.URL, "slow"):
+	case strings.Contains(r.URL, "deaf"):
+		res.Answer, res.Body = outbound.NewAnswer(http.StatusNotFound, nil), []byte("no such page")
+	case r.Method == http.MethodOptions:
+		res.Answer = outbound.NewAnswer(http.StatusOK, map[string]string{"Webhook-Allowed-Origin": "*"})
 	default:
-		refuse(http.StatusNotFound, "NotFound", "there is no "+action)
-	}
-}
-
-// inProgress is a subscription as the answer to a change shows it.
-func inProgress(s map[string]any, state string) map[string]any {
-	shown := maps.Clone(s)
-	properties := maps.Clone(s["properties"].(map[string]any))
-	properties["provisioningState"], shown["properties"] = state, properties
-	return shown
-}
-
-// change takes over the members of a body as a whole, keeps what is secret, and
-// returns what the handshake ended with, if that was badly.
-func (g *grid) change(key string, found, sent map[string]any) (problem string) {
-	properties := found["properties"].(map[string]any)
-	state := "Succeeded"
-	if d, ok := sent["destination"].(map[string]any); ok {
-		p := d["properties"].(map[string]any)
-		if url, ok := p["endpointUrl"].(string); ok {
-			if strings.Contains(url, "deaf") {
-				return "the receiver at deaf.example.net did not agree: it answered 404 Not Found, and to an OPTIONS that asks whether it may be sent events, WebHook-Allowed-Origin is missing"
-			}
-			if strings.Contains(url, "slow") {
-				state = "AwaitingManualAction"
-			}
-			if strings.Contains(url, "late") {
-				state = "Failed"
-				properties["provisioningStateReason"] = "nobody opened the address that the receiver was sent within 10 minutes; events wait meanwhile"
-			}
-			g.urls[key] = url
+		var asked []struct {
+			Data struct{ ValidationCode string }
 		}
-		if g.urls[key] != "" && d["endpointType"] == "WebHook" {
-			p["endpointUrl"] = nil
-			p["endpointBaseUrl"], _, _ = strings.Cut(g.urls[key], "?")
-			for member, value := range map[string]any{"maxEventsPerBatch": 1, "preferredBatchSizeInKilobytes": 64} {
-				if p[member] == nil {
-					p[member] = value
-				}
-			}
-		} else {
-			delete(g.urls, key)
-		}
-		for _, secret := range []string{"password", "token", "credentials"} {
-			if p[secret] != nil {
-				p[secret] = "Hidden"
-			}
-		}
-		if tls, ok := p["tls"].(map[string]any); ok {
-			p["tls"] = map[string]any{"enabled": tls["enabled"], "ca": nil, "certificate": nil, "key": nil}
-		}
-		clear, ok := p["deliveryAttributeMappings"].([]any)
-		if !ok {
-			clear = g.attributes[key]
-		}
-		var shown []any
-		for i, a := range clear {
-			a := a.(map[string]any)
-			static := a["properties"].(map[string]any)
-			if static["isSecret"] == true {
-				if static["value"] == "Hidden" {
-					clear[i] = g.attributes[key][i]
-				}
-				a = maps.Clone(a)
-				a["properties"] = map[string]any{"value": "Hidden", "isSecret": true}
-			}
-			shown = append(shown, a)
-		}
-		g.attributes[key] = clear
-		p["deliveryAttributeMappings"] = shown
-	}
-	maps.Copy(properties, sent)
-	properties["provisioningState"] = state
-	filter, _ := properties["filter"].(map[string]any)
-	for member, value := range map[string]any{"subjectBeginsWith": "", "subjectEndsWith": "", "advancedFilters": []any{}, "enableAdvancedFilteringOnArrays": nil,
-		"includedEventTypes": []any{"Microsoft.ContainerRegistry.ImagePushed", "Microsoft.ContainerRegistry.ImageDeleted", "Microsoft.ContainerRegistry.ChartPushed", "Microsoft.ContainerRegistry.ChartDeleted"}} {
-		if filter[member] == nil {
-			filter[member] = value
+		if err := json.Unmarshal(r.Body, &asked); err == nil && len(asked) == 1 {
+			res.Body = []byte(`{"validationResponse":"` + asked[0].Data.ValidationCode + `"}`)
 		}
 	}
-	return ""
+	return res
 }
 
 const subscribe = "event-subscription create -n on-push --endpoint https://hooks.example.net/in?code=s3cret "
@@ -204,6 +51,8 @@ func TestSubscriptionJSON(t *testing.T) {
 	t.Parallel()
 	c := newContract(t)
 	sh := c.shell(t)
+	c.behind.look = steps
+	c.behind.dead = []delivery.DeadLetter{{ID: 9, Count: 31, PosFrom: 100, PosTo: 140, Reason: "30 attempts failed", At: time.Now().Add(-50 * time.Hour), EventID: "e100", EventAt: time.Now().Add(-80 * time.Hour)}}
 	golden(t, "subscription-json.txt", c.transcript(sh,
 		"event-subscription list -r contoso",
 		"event-subscription create --source-resource-id "+gridScope+" -n on-push --endpoint https://hooks.example.net/in?code=s3cret --event-delivery-schema cloudeventschemav1_0 "+
@@ -212,15 +61,23 @@ func TestSubscriptionJSON(t *testing.T) {
 			"--delivery-attribute-mapping X-Token static s3cret true --delivery-attribute-mapping X-Repo dynamic data.target.repository "+
 			"--max-delivery-attempts 5 --event-ttl 60 --labels a b --expiration-date 2030-01-01 --deadletter-endpoint /subscriptions/1/storageAccounts/acme/blobServices/default/containers/dead",
 		"event-subscription show -r contoso -n ON-PUSH --include-full-endpoint-url --include-attrib-secret --query destination",
-		"event-subscription update -r contoso -n on-push --subject-ends-with :latest",
+		"event-subscription update -r contoso -n on-push --subject-ends-with :latest --event-ttl 30 --expiration-date ''",
 		"event-subscription update -r contoso -n on-push --max-events-per-batch 10 -o none",
 		"event-subscription show -r contoso -n on-push --include-attrib-secret true --query destination",
+		"event-subscription show -r contoso -n on-push --query '[retryPolicy,health.state]'",
+		"event-subscription create -r contoso -n grid --endpoint https://hooks.example.net/grid --query '[eventDeliverySchema,retryPolicy,filter.includedEventTypes,expirationTimeUtc]'",
 		"event-subscription validate -r contoso -n on-push --query provisioningState",
 		"event-subscription create -r contoso -n to-nats --endpoint tls://nats.example.net/registry.events --broker-token t0ken",
-		"event-subscription show -r contoso -n to-nats --include-full-endpoint-url",
-		"event-subscription pause -r contoso -n on-push --query health",
+		"event-subscription show -r contoso -n to-nats --include-full-endpoint-url --query destination.subject",
+		"event-subscription create -r contoso -n to-kafka --endpoint kafka://k1.example.net,k2.example.net:9093/registry --tls --username u --password p --sasl-mechanism scram-sha-256 --record-key none --query destination",
+		"event-subscription pause -r contoso -n on-push --query health.state",
+		"event-subscription resume -r contoso -n on-push --query health.state",
+		"event-subscription list-events -r contoso -n on-push",
+		"event-subscription dead-letters list -r contoso -n on-push --query [].reason",
 		"event-subscription redeliver -r contoso -n on-push --event e1",
 		"event-subscription dead-letters redrive -r contoso -n on-push --all --query state",
+		"event-subscription dead-letters purge -r contoso -n on-push --ids 9",
+		"event-subscription event-types --query [0]",
 		"event-subscription delete -r contoso -n on-push",
 		"event-subscription delete -r contoso -n on-push",
 		"event-subscription show -r contoso -n on-push",
@@ -233,30 +90,62 @@ func TestSubscriptionTerminal(t *testing.T) {
 	c := newContract(t)
 	sh := c.shell(t)
 	sh.terminal = true
+	c.behind.look = steps
+	c.behind.dead = []delivery.DeadLetter{{ID: 9, Count: 31, PosFrom: 100, PosTo: 140, Reason: "30 attempts failed", At: time.Now().Add(-50 * time.Hour), EventID: "e100", EventAt: time.Now().Add(-80 * time.Hour)}}
 	got := c.transcript(sh,
 		"event-subscription list",
 		subscribe+"--subject-begins-with team/ --subject-ends-with :latest --advanced-filter data.target.size NumberInRange 1,10",
 		"event-subscription create -n slow-one --endpoint https://slow.example.net --included-event-types Microsoft.ContainerRegistry.ImagePushed",
-		"event-subscription create -n late-one --endpoint https://late.example.net --advanced-filter a IsNotNull --advanced-filter b IsNotNull",
 		"event-subscription create -n deaf-one --endpoint https://deaf.example.net",
 		"event-subscription create -n to-kafka --endpoint kafka://k1:9092,k2/registry --mode binary --record-key subject",
 		"event-subscription list",
-		"event-subscription list --odata-query \"contains(name,'x')\" -o none",
 		"event-subscription list -l westeurope --query [].name",
 		"event-subscription list -l eastus",
 		"event-subscription show -n slow-one",
 		"event-subscription validate -n slow-one",
-		"event-subscription validate -n late-one",
+		"event-subscription redeliver -n slow-one --event e1",
+		"event-subscription create -n bad --endpoint https://hooks.example.net --advanced-filter data.x NumberIn 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26",
+		"event-subscription update -n on-push --delivery-attribute-mapping X-Token static s3cret true --subject-ends-with '' -o none",
+		"event-subscription update -n on-push --endpoint https://elsewhere.example.net",
 		"event-subscription pause -n on-push",
 		"event-subscription resume -n on-push",
 		"event-subscription list-events -n on-push",
 		"event-subscription replay -n on-push --failed --since 2026-03-14",
 		"event-subscription dead-letters list -n on-push",
-		"event-subscription dead-letters purge -n on-push --ids 4",
+		"event-subscription dead-letters purge -n on-push --ids 9",
 		"event-subscription delete -n on-push",
 		"event-subscription event-types",
 	)
-	golden(t, "subscription-terminal.txt", got)
+	golden(t, "subscription-terminal.txt", anyHour.ReplaceAllString(got, "(hour)"))
+	sh.terminal = false
+	if got := sh.run("event-subscription", "list", "--odata-query", "contains(name, 'to-') or name eq 'slow-one'", "--query", "[].name", "-o", "tsv"); got.out != "slow-one\nto-kafka\n" {
+		t.Errorf("some: %+v", got)
+	}
+}
+
+// pemPair returns a certificate and its key in PEM.
+func pemPair(t *testing.T) [2]string {
+	t.Helper()
+	srv := httptest.NewTLSServer(nil)
+	defer srv.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(srv.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [2]string{
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})),
+	}
+}
+
+// quoted returns a text as JSON has it.
+func quoted(t *testing.T, text string) string {
+	t.Helper()
+	b, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // TestSubscriptionSent shows the bodies that command lines make.
@@ -271,7 +160,9 @@ func TestSubscriptionSent(t *testing.T) {
 		}
 		return path
 	}
-	ca, key, creds := file("ca.pem", "a CA"), file("key.pem", "a key"), file("nats.creds", "creds")
+	pair := pemPair(t)
+	certificate, key := file("cert.pem", pair[0]), file("key.pem", pair[1])
+	short := strings.NewReplacer(quoted(t, pair[0]), "(cert)", quoted(t, pair[1]), "(key)")
 	const hook = `{"endpointType":"WebHook","properties":{"endpointUrl":"https://hooks.example.net/in?code=s3cret"`
 	for _, tt := range []struct{ line, stdin, want string }{
 		{subscribe, "", `PUT {"properties":{"destination":` + hook + `}}}}`},
@@ -292,33 +183,37 @@ func TestSubscriptionSent(t *testing.T) {
 		// What is changed in part keeps the rest.
 		{"event-subscription update -n on-push --delivery-attribute-mapping T static s3cret true", "",
 			`PATCH {"destination":{"endpointType":"WebHook","properties":{"maxEventsPerBatch":1,"preferredBatchSizeInKilobytes":64,"deliveryAttributeMappings":[{"name":"T","type":"Static","properties":{"value":"s3cret","isSecret":true}}]}}}`},
-		{"event-subscription update -n on-push --endpoint https://other.example.net/", "",
-			`PATCH {"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://other.example.net/","maxEventsPerBatch":1,"preferredBatchSizeInKilobytes":64}}}`},
+		{"event-subscription update -n on-push --endpoint https://hooks.example.net/other", "",
+			`PATCH {"destination":{"endpointType":"WebHook","properties":{"endpointUrl":"https://hooks.example.net/other","maxEventsPerBatch":1,"preferredBatchSizeInKilobytes":64}}}`},
 		{"event-subscription update -n on-push --subject-begins-with a --included-event-types Microsoft.ContainerRegistry.ImagePushed --advanced-filter a IsNotNull", "",
 			`PATCH {"filter":{"subjectBeginsWith":"a","includedEventTypes":["Microsoft.ContainerRegistry.ImagePushed"],"advancedFilters":[{"operatorType":"IsNotNull","key":"a"}]}}`},
 		{"event-subscription update -n on-push --subject-begins-with '' --subject-case-sensitive", "",
 			`PATCH {"filter":{"isSubjectCaseSensitive":true,"includedEventTypes":["Microsoft.ContainerRegistry.ImagePushed"],"advancedFilters":[{"operatorType":"IsNotNull","key":"a"}]}}`},
 		{"event-subscription update -n on-push --advanced-filter '' --included-event-types ''", "", `PATCH {"filter":{"isSubjectCaseSensitive":true}}`},
-		// Brokers. The attributes go along to another kind of destination.
-		{"event-subscription update -n on-push --endpoint nats://[::1]/a.b --username u --password-stdin --mode binary", "pa ss\n",
-			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"binary","username":"u","password":"pa ss"}}}`},
+		// Brokers, who take CloudEvents alone.
+		{"event-subscription update -n on-push --endpoint nats://[::1]/a.b --username u --password-stdin --mode binary --delivery-attribute-mapping ''", "pa ss\n",
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"binary","username":"u","password":"pa ss","deliveryAttributeMappings":[]}},"eventDeliverySchema":"CloudEventSchemaV1_0"}`},
 		{"event-subscription update -n on-push --mode structured", "",
-			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","username":"u","password":"Hidden"}}}`},
-		{"event-subscription update -n on-push --username '' --broker-creds " + creds + " --delivery-attribute-mapping ''", "",
-			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","credentials":"creds","deliveryAttributeMappings":[]}}}`},
-		{"event-subscription create -n k --endpoint KAFKA://k1:9093,k2/topic --endpoint-type Kafka --record-key None --sasl-mechanism scram-sha-512 --username u --password p --ca " + ca, "",
-			`PUT {"properties":{"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"p","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"ca":"a CA"}}}}}`},
-		{"event-subscription update -n k --certificate " + ca + " --key " + key, "",
-			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"certificate":"a CA","key":"a key"}}}}`},
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","username":"u","password":"Hidden","tls":{"enabled":false}}}}`},
+		{"event-subscription update -n on-push --broker-token t0ken", "",
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["[::1]:4222"],"subject":"a.b","mode":"structured","token":"t0ken","tls":{"enabled":false}}}}`},
+		{"event-subscription update -n on-push --endpoint tls://n1/a.b --broker-token t1ken", "",
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["n1:4222"],"subject":"a.b","mode":"structured","token":"t1ken","tls":{"enabled":true}}}}`},
+		{"event-subscription update -n on-push --endpoint nats://n2/a.b --username ''", "",
+			`PATCH {"destination":{"endpointType":"NatsJetStream","properties":{"servers":["n2:4222"],"subject":"a.b","mode":"structured","tls":{"enabled":true}}}}`},
+		{"event-subscription create -n kaf --endpoint KAFKA://k1:9093,k2/topic --endpoint-type Kafka --record-key None --sasl-mechanism scram-sha-512 --username u --password p --ca " + certificate, "",
+			`PUT {"properties":{"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","key":"none","username":"u","password":"p","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"ca":(cert)}}}}}`},
+		{"event-subscription update -n kaf --certificate " + certificate + " --key " + key, "",
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k1:9093","k2:9092"],"topic":"topic","mode":"structured","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true,"certificate":(cert),"key":(key)}}}}`},
 		// Another address is no reason for a password to go out unencrypted.
-		{"event-subscription update -n k --endpoint kafka://k3/topic", "",
-			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true}}}}`},
-		{"event-subscription update -n k --tls false", "",
-			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":false}}}}`},
-		{"event-subscription update -n k --tls", "",
-			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true}}}}`},
-		{"event-subscription replay -n k --failed --no-wait", "", `POST {"only":"undelivered"}`},
-		{"event-subscription dead-letters purge -n k --all", "", `POST {"ids":"all"}`},
+		{"event-subscription update -n kaf --endpoint kafka://k3/topic --password-stdin", "again",
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","mode":"structured","key":"none","username":"u","password":"again","mechanism":"SCRAM-SHA-512","tls":{"enabled":true}}}}`},
+		{"event-subscription update -n kaf --tls false", "",
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","mode":"structured","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":false}}}}`},
+		{"event-subscription update -n kaf --tls", "",
+			`PATCH {"destination":{"endpointType":"Kafka","properties":{"servers":["k3:9092"],"topic":"topic","mode":"structured","key":"none","username":"u","password":"Hidden","mechanism":"SCRAM-SHA-512","tls":{"enabled":true}}}}`},
+		{"event-subscription replay -n kaf --failed --no-wait", "", `POST {"only":"undelivered"}`},
+		{"event-subscription dead-letters purge -n kaf --all", "", `POST {"ids":"all"}`},
 	} {
 		c.requests()
 		sh.stdin = tt.stdin
@@ -332,15 +227,25 @@ func TestSubscriptionSent(t *testing.T) {
 				sent = append(sent, method+" {"+body)
 			}
 		}
-		if got := strings.Join(sent, "; "); got != tt.want {
+		if got := short.Replace(strings.Join(sent, "; ")); got != tt.want {
 			t.Errorf("%s:\n got %s\nwant %s", tt.line, got, tt.want)
 		}
 	}
 
+	if got := sh.run(split("event-subscription update -n kaf --endpoint kafka://k4/topic")...); got.code != 2 || got.err != "error: other servers are not told the credentials there are: give them again, as in create, or --username '' for none\n" {
+		t.Errorf("elsewhere, without credentials: %+v", got)
+	}
+	// The server refuses what is in the file, which does not matter here.
+	c.requests()
+	sh.run(split("event-subscription create -n creds --endpoint nats://n/a --broker-creds " + certificate)...)
+	if got, want := short.Replace(strings.Join(c.requests(), "; ")), `"subject":"a","credentials":(cert)}`; !strings.Contains(got, want) {
+		t.Errorf("sent %s, want %s in it", got, want)
+	}
+
 	sh.env["DOCKBELL_BROKER_PASSWORD"], sh.env["DOCKBELL_BROKER_TOKEN"] = "from-env", "t0ken"
 	for line, want := range map[string]string{
-		"event-subscription create -n e --endpoint kafka://k/t --username u": `"username":"u","password":"from-env"}`,
-		"event-subscription create -n e --endpoint nats://k/t":               `"subject":"t","token":"t0ken"}`,
+		"event-subscription create -n env --endpoint kafka://k/t --username u --sasl-mechanism plain": `"username":"u","password":"from-env","mechanism":"PLAIN"}`,
+		"event-subscription create -n env --endpoint nats://k/t":                                      `"subject":"t","token":"t0ken"}`,
 	} {
 		c.requests()
 		if got := sh.run(split(line)...); got.code != 0 {
@@ -379,6 +284,9 @@ func TestSubscriptionUsage(t *testing.T) {
 		{to + "nats://x/y --max-events-per-batch 2", `--max-events-per-batch is for HTTP receivers, and this is a destination of type NatsJetStream: leave it out`},
 		{to + "nats://x/y --record-key none", `--record-key is for Kafka, and this is`},
 		{to + "kafka://x/y --broker-token s3cret", `--broker-token is for NATS, and this is`},
+		{to + "nats://x/y --username u --password s3cret --broker-token s3cret", `--username and --broker-token are two ways to log in: give one of them`},
+		{to + "kafka://x/y --username u --password s3cret", `a user of Kafka logs in by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: choose with --sasl-mechanism`},
+		{to + "kafka://x/y --password s3cret", `the password of the broker has no user name: give --username, too`},
 		{to + "kafka://x/y --username u", `there is no password for --username u of the broker: use --password-stdin, --password or DOCKBELL_BROKER_PASSWORD`},
 		{to + "kafka://x/y --username u --password s3cret --password-stdin", `give the password once: with --password or with --password-stdin`},
 		{to + "tls://x/y --endpoint-type kafka", `--endpoint: the address of a broker of this type looks like kafka://host:9092,host2:9092/topic`},

@@ -14,11 +14,13 @@ import (
 
 // What the flags of an event subscription may say.
 var (
-	deliverySchemas = []string{"EventGridSchema", "CloudEventSchemaV1_0"}
+	deliverySchemas = []string{"EventGridSchema", cloudEventSchema}
 	brokerModes     = []string{"structured", "binary"}
 	recordKeys      = []string{"none", "repository", "subject"}
 	saslMechanisms  = []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
 )
+
+const cloudEventSchema = "CloudEventSchemaV1_0"
 
 // subscriptionSettings are the flags that say which events a subscription wants,
 // and how and where it is told of them.
@@ -189,6 +191,9 @@ func (s *subscriptionSettings) changes(env Env, given *pflag.FlagSet, have func(
 		if change.Destination, err = s.destination(env, given, &sub.Properties.Destination); err != nil {
 			return change, err
 		}
+		if was := sub.Properties.Destination.EndpointType; was == controlclient.ToWebHook && change.Destination.EndpointType != was && s.schema.value == "" {
+			change.EventDeliverySchema = cloudEventSchema // brokers are told in no other
+		}
 	}
 	if otherwise {
 		change.Filter = s.filter(given, sub.Properties.Filter)
@@ -306,7 +311,8 @@ func (s *subscriptionSettings) destination(env Env, given *pflag.FlagSet, there 
 	if d.EndpointType == controlclient.ToWebHook {
 		return &d, nil
 	}
-	return &d, s.broker.into(env, given, &d)
+	moved := there != nil && !slices.Equal(d.Properties.Servers, there.Properties.Servers)
+	return &d, s.broker.into(env, given, &d, moved)
 }
 
 // refuseOthers refuses flags that are not for a type of destination.
@@ -334,9 +340,34 @@ func refuseOthers(given *pflag.FlagSet, ofType string) error {
 	return nil
 }
 
-// into puts what was given into a destination that is a broker.
-func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.Destination) error {
+// noMechanism refuses a user of Kafka whose way to log in is not said: to choose it
+// is to say who may see the password.
+const noMechanism = "a user of Kafka logs in by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: choose with --sasl-mechanism"
+
+// into puts what was given into a destination that is a broker. One way to log in
+// takes the place of another. The server shows what is secret to no other servers
+// than those it was given for; moved says that these are others.
+func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.Destination, moved bool) error {
 	p := &d.Properties
+	loggedIn := p.Password+p.Token+p.Credentials != ""
+	if moved {
+		p.Password, p.Token, p.Credentials = "", "", ""
+	}
+	way := ""
+	for _, f := range []struct{ flag, value string }{{"username", b.username}, {"broker-token", b.token}, {"broker-creds", b.credentials}} {
+		if f.value != "" && way != "" {
+			return Usage("--%s and --%s are two ways to log in: give one of them", way, f.flag)
+		}
+		if f.value != "" {
+			way = f.flag
+		}
+	}
+	if way != "" || given.Changed("username") {
+		p.Username, p.Password, p.Token, p.Credentials = "", "", "", ""
+	}
+	if given.Changed("username") && b.username == "" {
+		p.Mechanism, loggedIn = "", false
+	}
 	for _, f := range []struct {
 		flag, value string
 		to          *string
@@ -352,6 +383,9 @@ func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.De
 			*f.to = f.value
 		}
 	}
+	if err := b.files(p); err != nil {
+		return err
+	}
 	switch {
 	case b.passwordStdin && given.Changed("password"):
 		return Usage("give the password once: with --password or with --password-stdin")
@@ -361,19 +395,23 @@ func (b *brokerSettings) into(env Env, given *pflag.FlagSet, d *controlclient.De
 			return Usage("--password-stdin: %s", err)
 		}
 		p.Password = password
-	case !given.Changed("password") && p.Username != "":
-		p.Password = firstOf(env.Getenv(brokerPasswordVariable), p.Password)
+	case p.Username != "" && p.Password == "":
+		p.Password = env.Getenv(brokerPasswordVariable)
 	}
-	if given.Changed("username") && b.username == "" {
-		p.Password = ""
+	switch {
+	case b.username != "" && p.Password == "":
+		return Usage("there is no password for --username %s of the broker: use --password-stdin, --password or %s", b.username, brokerPasswordVariable)
+	case d.EndpointType == controlclient.ToKafka && p.Username != "" && p.Mechanism == "":
+		return Usage("%s", noMechanism)
+	case p.Username == "" && p.Password != "":
+		return Usage("the password of the broker has no user name: give --username, too")
+	case d.EndpointType == controlclient.ToNatsJetStream && p.Username+p.Token+p.Credentials == "":
+		p.Token = env.Getenv(brokerTokenVariable)
 	}
-	if b.username != "" && p.Password == "" {
-		return Usage("there is no password for --username %s of the broker: use --password-stdin, --password or %s", p.Username, brokerPasswordVariable)
+	if moved && loggedIn && p.Password+p.Token+p.Credentials == "" {
+		return Usage("other servers are not told the credentials there are: give them again, as in create, or --username '' for none")
 	}
-	if d.EndpointType == controlclient.ToNatsJetStream && !given.Changed("broker-token") && p.Username == "" {
-		p.Token = firstOf(env.Getenv(brokerTokenVariable), p.Token)
-	}
-	return b.files(p)
+	return nil
 }
 
 // files reads the files that the flags name, and says whether the connection is

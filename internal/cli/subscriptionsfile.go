@@ -107,7 +107,7 @@ func (r *hooksReader) subscription(n *yaml.Node) (wantedSubscription, error) {
 	if s.schema == "" {
 		s.schema = deliverySchemas[0]
 		if to.ofType != controlclient.ToWebHook {
-			s.schema = deliverySchemas[1]
+			s.schema = cloudEventSchema
 		}
 	}
 	key := "event subscription " + strings.ToLower(s.name)
@@ -238,6 +238,9 @@ func (r *hooksReader) broker(d *controlclient.Destination, n *yaml.Node) error {
 	}
 	if err := r.members(n, "the broker of a "+d.EndpointType+" destination", known); err != nil {
 		return err
+	}
+	if kafka && p.Username != "" && p.Mechanism == "" {
+		return r.refuse(n, "a user of Kafka logs in by PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512: choose with mechanism")
 	}
 	if tls != (controlclient.BrokerTLS{}) {
 		p.TLS = &tls

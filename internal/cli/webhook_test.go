@@ -27,6 +27,7 @@ import (
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sqldb"
+	"github.com/dockbell/dockbell/internal/subscription"
 	"github.com/dockbell/dockbell/internal/tenant"
 	"github.com/dockbell/dockbell/internal/webhook"
 )
@@ -42,11 +43,14 @@ type server struct {
 
 	collections collections
 
-	agrees bool // what receivers say that are asked
+	agrees bool // what the receivers of webhooks say that are asked
 }
 
 // Post is a receiver that is asked whether it agrees to be rung.
 func (s *server) Post(_ context.Context, r outbound.Request) outbound.Result {
+	if r.Header.Get("Aeg-Subscription-Name") != "" {
+		return subscriber(r)
+	}
 	res := outbound.Result{Started: time.Now(), Answer: outbound.NewAnswer(http.StatusMethodNotAllowed, nil), Body: []byte("no OPTIONS here")}
 	if s.agrees {
 		res.Answer = outbound.NewAnswer(http.StatusOK, map[string]string{"Webhook-Allowed-Origin": r.Header.Get("WebHook-Request-Origin"), "Webhook-Allowed-Rate": "120"})
@@ -80,11 +84,17 @@ func newServer(t *testing.T, registries ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{}
+	made, events, log := new(endpoints), outbox.New(func(outbox.Entry) {}), slog.New(slog.DiscardHandler)
+	source := func(id int64) event.Registry { return event.Registry{ID: id, LoginServer: "contoso.azurecr.example"} }
 	hooks, err := webhook.Open(ctx, webhook.Options{
-		DB: db, Key: key, Endpoints: new(endpoints), Outbox: outbox.New(func(outbox.Entry) {}),
-		CheckURL: outbound.Policy{}.CheckURL, Version: "1.2.3",
-		Source: func(id int64) event.Registry { return event.Registry{ID: id, LoginServer: "contoso.azurecr.example"} },
-		Poster: s, Log: slog.New(slog.DiscardHandler),
+		DB: db, Key: key, Endpoints: made, Outbox: events, CheckURL: outbound.Policy{}.CheckURL, Version: "1.2.3", Source: source, Poster: s, Log: log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	subscriptions, err := subscription.Open(ctx, subscription.Options{
+		DB: db, Key: key, Endpoints: made, Outbox: events, CheckURL: outbound.Policy{}.CheckURL, Version: "1.2.3", Source: source, Poster: s, Log: log,
+		CheckBroker: func(string) error { return nil }, URL: func(int64) string { return "https://contoso.azurecr.example" }, Folder: t.TempDir(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -94,13 +104,14 @@ func newServer(t *testing.T, registries ...string) *server {
 		t.Fatal(err)
 	}
 	control := arm.New(arm.Config{
-		Audit:       audit.New(audit.Options{DB: db, Log: slog.New(slog.DiscardHandler)}),
-		SigningKeys: authority,
-		Tokens:      authority.RepositoryTokens(),
-		Tenants:     tenants,
-		Webhooks:    hooks,
-		Deliveries:  s,
-		Log:         slog.New(slog.DiscardHandler),
+		Audit:         audit.New(audit.Options{DB: db, Log: log}),
+		SigningKeys:   authority,
+		Tokens:        authority.RepositoryTokens(),
+		Tenants:       tenants,
+		Webhooks:      hooks,
+		Subscriptions: subscriptions,
+		Deliveries:    s,
+		Log:           log,
 		Authenticate: func(r *http.Request) (arm.Caller, error) {
 			if user, password, _ := r.BasicAuth(); user != "dockbell" || password != "s3cret" {
 				return nil, fault.New(fault.Unauthenticated, "authentication required")

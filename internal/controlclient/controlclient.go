@@ -190,6 +190,34 @@ func list[T any](ctx context.Context, c *Client, method, path string) ([]T, erro
 	return nil, fault.New(fault.Internal, "%s links from page to page without an end", c.server)
 }
 
+// Page is a part of a list.
+type Page[T any] struct {
+	Value []T
+	Next  string // with which the next part is asked for; empty: this is the last one
+}
+
+// onePage asks for one part of a list, which begins where next of another part says.
+func onePage[T any](ctx context.Context, c *Client, path string, query url.Values, next string) (Page[T], error) {
+	if next != "" {
+		query.Set(skipToken, next)
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	p, err := get[page[T]](ctx, c, http.MethodGet, path, nil)
+	if err != nil {
+		return Page[T]{}, err
+	}
+	link, err := url.Parse(p.NextLink)
+	if err != nil {
+		return Page[T]{}, fault.Wrap(err, fault.Internal, "%s links to a next page at %q, which is no URL", c.server, p.NextLink)
+	}
+	return Page[T]{p.Value, link.Query().Get(skipToken)}, nil
+}
+
+// skipToken is the query parameter by which a link leads to a next page.
+const skipToken = "$skiptoken"
+
 // get sends one request and returns the answer.
 func get[T any](ctx context.Context, c *Client, method, path string, body any) (T, error) {
 	var answer T

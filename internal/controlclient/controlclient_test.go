@@ -36,6 +36,33 @@ func client(t *testing.T, h http.HandlerFunc) *Client {
 
 var hook1 = Endpoint{OfWebhook, "contoso", "hook1"}
 
+// TestHandshakesTakeTime: who creates a subscription waits for its receiver, longer
+// than for the server.
+func TestHandshakesTakeTime(t *testing.T) {
+	t.Parallel()
+	c := client(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			io.WriteString(w, `{}`)
+			return
+		}
+		<-r.Context().Done()
+	})
+	c.http.Timeout = time.Nanosecond // is for requests that no receiver is asked for
+	def := EventSubscriptionWrite{}
+	for name, call := range map[string]func() error{
+		"put":      func() error { _, err := c.PutEventSubscription(t.Context(), "contoso", "on-push", def); return err },
+		"patch":    func() error { _, err := c.PatchEventSubscription(t.Context(), "contoso", "on-push", def); return err },
+		"validate": func() error { _, err := c.ValidateEventSubscription(t.Context(), "contoso", "on-push"); return err },
+	} {
+		if err := call(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := c.EventSubscription(t.Context(), "contoso", "on-push"); err == nil {
+		t.Error("a question to the server has no time limit")
+	}
+}
+
 // TestRequests checks method, path and body of every call.
 func TestRequests(t *testing.T) {
 	t.Parallel()

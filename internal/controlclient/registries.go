@@ -33,8 +33,9 @@ type RegistryProperties struct {
 
 // Policies are those of a RegistryProperties. A nil member stays as it is.
 type Policies struct {
-	Quarantine *Policy          `json:"quarantinePolicy,omitempty"`
-	Retention  *RetentionPolicy `json:"retentionPolicy,omitempty"`
+	Quarantine *Policy           `json:"quarantinePolicy,omitempty"`
+	Retention  *RetentionPolicy  `json:"retentionPolicy,omitempty"`
+	SoftDelete *SoftDeletePolicy `json:"softDeletePolicy,omitempty"`
 }
 
 // Policy is one that is switched on or off.
@@ -55,6 +56,13 @@ func NewPolicy(on bool) *Policy {
 type RetentionPolicy struct {
 	Status *string `json:"status,omitempty"` // enabled or disabled
 	Days   *int    `json:"days,omitempty"`
+}
+
+// SoftDeletePolicy says whether what is deleted can be restored, and for how many days,
+// 1 to 90. A nil member stays as it is.
+type SoftDeletePolicy struct {
+	Status *string `json:"status,omitempty"` // enabled or disabled
+	Days   *int    `json:"retentionDays,omitempty"`
 }
 
 // Usage is how much of what its tier allows a registry has.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -91,6 +92,12 @@ func (c *Client) Replays(ctx context.Context, e Endpoint) ([]Replay, error) {
 	return list[Replay](ctx, c, http.MethodGet, e.path("replays"))
 }
 
+// ReplayPage returns some of the replays of an endpoint, newest first, from where
+// next of another page says.
+func (c *Client) ReplayPage(ctx context.Context, e Endpoint, next string) (Page[Replay], error) {
+	return onePage[Replay](ctx, c, e.path("replays"), url.Values{}, next)
+}
+
 // Replay returns one replay of an endpoint.
 func (c *Client) Replay(ctx context.Context, e Endpoint, id int64) (Replay, error) {
 	return get[Replay](ctx, c, http.MethodGet, replayPath(e, id), nil)
@@ -128,6 +135,12 @@ func (d *DeadLetter) UnmarshalJSON(b []byte) error {
 // DeadLetters returns what was given up for an endpoint, newest first.
 func (c *Client) DeadLetters(ctx context.Context, e Endpoint) ([]DeadLetter, error) {
 	return list[DeadLetter](ctx, c, http.MethodGet, e.path("deadLetters"))
+}
+
+// DeadLetterPage returns some of what was given up for an endpoint, newest first,
+// from where next of another page says.
+func (c *Client) DeadLetterPage(ctx context.Context, e Endpoint, next string) (Page[DeadLetter], error) {
+	return onePage[DeadLetter](ctx, c, e.path("deadLetters"), url.Values{}, next)
 }
 
 // PurgeDeadLetters forgets dead letters of an endpoint and returns how many events

@@ -22,10 +22,6 @@ const (
 	ToKafka         = "Kafka"
 )
 
-// Hidden stands for a secret in what the server shows. Sent back, it means the one
-// there is.
-const Hidden = "Hidden"
-
 // EventSubscription is an event subscription as the control plane shows it:
 // without the query of its address and without its secrets.
 type EventSubscription struct {
@@ -72,7 +68,8 @@ type DestinationProperties struct {
 	PreferredBatchSizeInKilobytes *int   `json:"preferredBatchSizeInKilobytes,omitempty"`
 	MinimumTLSVersionAllowed      string `json:"minimumTlsVersionAllowed,omitempty"`
 
-	// Of a broker. Password, Token, Credentials and TLS.Key are secrets.
+	// Of a broker. Password, Token and Credentials are secrets: shown as Hidden, which
+	// sent back means the one there is.
 	Servers     []string   `json:"servers,omitempty"` // host:port each
 	Subject     string     `json:"subject,omitempty"` // NATS
 	Topic       string     `json:"topic,omitempty"`   // Kafka
@@ -225,6 +222,19 @@ func subscriptionPath(registry, name string, below ...string) string {
 	return Endpoint{OfEventSubscription, registry, name}.path(below...)
 }
 
+// handshakeTime is how long a server may take that asks a receiver whether it agrees:
+// that has 30 seconds, and is asked twice.
+const handshakeTime = 2 * time.Minute
+
+// askingReceivers is a client that waits as long as handshakes take.
+func (c *Client) askingReceivers() *Client {
+	patient := *c
+	if t := patient.http.Timeout; t > 0 {
+		patient.http.Timeout = max(t, handshakeTime)
+	}
+	return &patient
+}
+
 // EventSubscriptions returns the event subscriptions of a registry, with their
 // health: those whose name the OData filter takes, all of them if it is empty.
 func (c *Client) EventSubscriptions(ctx context.Context, registry, filter string) ([]EventSubscription, error) {
@@ -247,13 +257,13 @@ func (c *Client) PutEventSubscription(ctx context.Context, registry, name string
 	body := struct {
 		Properties EventSubscriptionWrite `json:"properties"`
 	}{def}
-	return get[EventSubscription](ctx, c, http.MethodPut, subscriptionPath(registry, name), body)
+	return get[EventSubscription](ctx, c.askingReceivers(), http.MethodPut, subscriptionPath(registry, name), body)
 }
 
 // PatchEventSubscription changes the members that are set. Its answer is as that of
 // PutEventSubscription.
 func (c *Client) PatchEventSubscription(ctx context.Context, registry, name string, change EventSubscriptionWrite) (EventSubscription, error) {
-	return get[EventSubscription](ctx, c, http.MethodPatch, subscriptionPath(registry, name), change)
+	return get[EventSubscription](ctx, c.askingReceivers(), http.MethodPatch, subscriptionPath(registry, name), change)
 }
 
 // DeleteEventSubscription deletes an event subscription; existed is false when
@@ -280,7 +290,7 @@ func (c *Client) DeliveryAttributes(ctx context.Context, registry, name string) 
 // ValidateEventSubscription asks the receiver of a subscription once more whether
 // it agrees, and returns the subscription as it is then.
 func (c *Client) ValidateEventSubscription(ctx context.Context, registry, name string) (EventSubscription, error) {
-	return get[EventSubscription](ctx, c, http.MethodPost, subscriptionPath(registry, name, "validate"), nil)
+	return get[EventSubscription](ctx, c.askingReceivers(), http.MethodPost, subscriptionPath(registry, name, "validate"), nil)
 }
 
 // PauseEventSubscription makes what a subscription is owed wait, until

@@ -134,6 +134,7 @@ type Health struct {
 	NextAttempt       time.Time `json:"nextAttempt"`
 	PausedAt          time.Time `json:"pausedAt"`
 	DeadLetters       int64     `json:"deadLetters"` // events given up
+	Destination       string    `json:"destination"` // of a webhook: scheme://name:port; empty for who is not told
 
 	Raw json.RawMessage `json:"-"` // the whole
 }
@@ -223,21 +224,46 @@ type Rotation struct {
 type EventFilter struct {
 	Outcome string // delivered, refused, failed or interrupted; empty: any
 	Replay  int64  // attempts of this replay; 0: any
+
+	// Attempts that began in this time; zero: at any.
+	From, Until time.Time
+
+	// Attempts for this event; empty: any. EventTime, if it is not zero, is when that
+	// happened, by which it is found however old it is.
+	EventID   string
+	EventTime time.Time
+
+	// Attempts for events of this kind; empty: any.
+	Action, Repository, Tag string
 }
 
 // query returns the filter as the query of a path, question mark included.
 func (f EventFilter) query() string {
-	q := url.Values{}
-	if f.Outcome != "" {
-		q.Set("outcome", f.Outcome)
-	}
-	if f.Replay != 0 {
-		q.Set("replay", strconv.FormatInt(f.Replay, 10))
-	}
+	q := f.values()
 	if len(q) == 0 {
 		return ""
 	}
 	return "?" + q.Encode()
+}
+
+func (f EventFilter) values() url.Values {
+	q := url.Values{}
+	for name, text := range map[string]string{
+		"outcome": f.Outcome, "eventId": f.EventID, "action": f.Action, "repository": f.Repository, "tag": f.Tag,
+	} {
+		if text != "" {
+			q.Set(name, text)
+		}
+	}
+	for name, t := range map[string]time.Time{"from": f.From, "until": f.Until, "eventTime": f.EventTime} {
+		if !t.IsZero() {
+			q.Set(name, t.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if f.Replay != 0 {
+		q.Set("replay", strconv.FormatInt(f.Replay, 10))
+	}
+	return q
 }
 
 // Event is one attempt to deliver an event to an endpoint.
@@ -264,16 +290,7 @@ func (e *Event) UnmarshalJSON(b []byte) error {
 
 // EventRequest is what was sent.
 type EventRequest struct {
-	Content struct {
-		ID        string `json:"id"`
-		Timestamp string `json:"timestamp"`
-		Action    string `json:"action"`
-		Target    struct {
-			Digest     string `json:"digest"`
-			Repository string `json:"repository"`
-			Tag        string `json:"tag"`
-		} `json:"target"`
-	} `json:"content"`
+	Content    EventBody         `json:"content"`
 	Headers    map[string]string `json:"headers"` // secret values as ******
 	Method     string            `json:"method"`
 	RequestURI string            `json:"requestUri"`

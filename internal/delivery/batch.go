@@ -1,6 +1,9 @@
 package delivery
 
-import "github.com/dockbell/dockbell/internal/outbox"
+import (
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/ring"
+)
 
 // Where the terms of an endpoint allow it, one request tells of several events:
 // what is ready goes together, and nothing waits for company. All of them succeed or
@@ -11,24 +14,28 @@ import "github.com/dockbell/dockbell/internal/outbox"
 // say: they are in memory meanwhile.
 const maxBatch = 256
 
-// sizeOf returns about how many bytes an event takes in a request.
-func sizeOf(entry outbox.Entry) int { return len(entry.ACRBody) + 512 }
-
-// batchSize returns how many events go in one request to ep at the most.
-func (ep *endpoint) batchSize() int { return min(max(1, ep.terms.Batch.Events), maxBatch) }
+// batchLimit returns how much goes in one request to ep at the most; Events is at
+// least 1.
+func (ep *endpoint) batchLimit() ring.Batch {
+	return ring.Batch{Events: min(max(1, ep.terms.Batch.Events), maxBatch), Bytes: ep.terms.Batch.Bytes}
+}
 
 // batch is what goes in one request.
 type batch struct {
+	limit ring.Batch
 	jobs  []*job // in commit order, as far as they are of one key
 	bytes int
 }
 
 // add adds j unless it may not go with what is there.
-func (b *batch) add(ep *endpoint, j *job) bool {
-	size := sizeOf(j.entry)
+func (b *batch) add(j *job) bool {
+	size := 0
+	if b.limit.Events > 1 && b.limit.Bytes > 0 {
+		size = event.EncodedSize(j.entry.Event)
+	}
 	if n := len(b.jobs); n > 0 {
-		first, limit := b.jobs[0], ep.terms.Batch.Bytes
-		if n >= ep.batchSize() || j.goesAlone() || first.goesAlone() || j.replay != first.replay || limit > 0 && b.bytes+size > limit {
+		first := b.jobs[0]
+		if n >= b.limit.Events || j.goesAlone() || first.goesAlone() || j.replay != first.replay || b.limit.Bytes > 0 && b.bytes+size > b.limit.Bytes {
 			return false
 		}
 	}
@@ -44,15 +51,15 @@ func (j *job) goesAlone() bool { return urgent(j.entry.Event) || j.crashes >= cr
 // all of it; nil for j alone. Of one key, nothing overtakes what is before it: once
 // something does not fit, nothing behind it is taken.
 func (ep *endpoint) companions(j *job) []*job {
-	if ep.batchSize() == 1 || len(ep.queue) == 0 {
+	b := batch{limit: ep.batchLimit()}
+	if b.limit.Events == 1 || len(ep.queue) == 0 {
 		return nil
 	}
-	var b batch
-	b.add(ep, j)
+	b.add(j)
 	left, full := ep.queue[:0], false
 	for _, next := range ep.queue {
 		free := !full && ep.active[next.key] == 0 && (next.fed || !ep.unparking)
-		if !free || !b.add(ep, next) {
+		if !free || !b.add(next) {
 			left, full = append(left, next), full || free
 		}
 	}

@@ -43,12 +43,12 @@ func TestCompanions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ep := newEndpoint(1)
 			ep.terms.Batch, ep.unparking = test.limit, test.unpark
-			smallest := sizeOf(outbox.Entry{Event: &event.Event{Action: event.Push}})
+			smallest := event.EncodedSize(&event.Event{Action: event.Push})
 			ep.terms.Batch.Bytes *= smallest
 			ep.active[test.active]++
 			var jobs []*job
 			for _, e := range test.queue {
-				ev := &event.Event{Action: event.Push, Actor: strings.Repeat("x", e.size*smallest)}
+				ev := &event.Event{Action: event.Push, Target: event.Target{Repository: strings.Repeat("x", e.size*smallest)}}
 				if e.ping {
 					ev.Action = event.Ping
 				}

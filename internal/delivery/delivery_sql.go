@@ -133,8 +133,8 @@ func clearFed(tx *sqldb.Tx) error {
 	return err
 }
 
-// saveLive ends the parking of an endpoint that was handed everything up to a
-// position.
+// saveLive ends the parking of an endpoint, for which a start need not look for
+// events up to a position, but in what it was fed.
 func saveLive(tx *sqldb.Tx, id, from int64, fed span) error {
 	_, err := tx.Exec("UPDATE endpoint SET cursor = NULL, from_pos = $2, range_id = NULL WHERE id = $1", id, from)
 	if err != nil {
@@ -387,6 +387,8 @@ type claiming struct {
 	together bool // they go in one request
 	n        int  // rows asked for
 	slots    int  // taken for them
+	limit    ring.Batch
+	late     reason // why those are given up that have expired
 
 	taken   []*job    // now in flight, in commit order
 	expired []*job    // given up instead
@@ -396,8 +398,7 @@ type claiming struct {
 // claim marks rows as in flight. Those that have expired become dead letters.
 func (c *claiming) claim(tx *sqldb.Tx, e *Engine, ep *endpoint) error {
 	c.taken, c.expired = nil, nil
-	var b batch
-	full := false
+	b, full := batch{limit: c.limit}, false
 	pick := "AND due_at <= $2 ORDER BY due_at, pos"
 	if c.probe {
 		pick = "AND due_at >= 0 AND $2 > 0 ORDER BY pos"
@@ -423,8 +424,8 @@ func (c *claiming) claim(tx *sqldb.Tx, e *Engine, ep *endpoint) error {
 			case errors.Is(err, sqldb.ErrNoRow):
 				err = c.expire(tx, e, j, reasonRemoved)
 			case err == nil && !tx.Now().Before(j.expires):
-				err = c.expire(tx, e, j, reasonExpired(ep))
-			case err == nil && c.together && !b.add(ep, j):
+				err = c.expire(tx, e, j, c.late)
+			case err == nil && c.together && !b.add(j):
 				full = true
 				err = unclaimDelivery(tx, j)
 			case err == nil:

@@ -84,6 +84,7 @@ type endpoint struct {
 
 	rows       int            // deliveries in the table; while not counted, only what changed
 	counted    bool           // rows and rowKeys are the whole truth
+	counting   bool           // they are being counted
 	rowKeys    map[string]int // their order keys; nil when there are too many to know
 	replayRows int            // those of replays; only a hint while not counted
 	due        time.Time      // when the first pending row is due; zero for none
@@ -188,7 +189,8 @@ func (ep *endpoint) hasRows(key string) bool {
 	return !ep.counted || ep.rowKeys == nil || ep.rowKeys[key] > 0
 }
 
-// addRow and dropRow count deliveries in the table.
+// addRow and dropRow count deliveries in the table, when the op is enqueued that
+// writes or deletes the row.
 func (ep *endpoint) addRow(key string, replay int64) {
 	ep.rows++
 	if replay > 0 {
@@ -214,6 +216,14 @@ func (ep *endpoint) dropRow(key string, replay int64) {
 		if ep.rowKeys[key]--; ep.rowKeys[key] == 0 {
 			delete(ep.rowKeys, key)
 		}
+	}
+}
+
+// droppedRow is dropRow for an op that is written already. One that was before the
+// counting has been taken into account by that.
+func (ep *endpoint) droppedRow(key string, replay int64) {
+	if !ep.counting {
+		ep.dropRow(key, replay)
 	}
 }
 
@@ -357,10 +367,12 @@ func (l *owedList) barrier(pos int64) *owed {
 // unpark hands events to ep again: the cursor has reached the newest one.
 // Callers hold e.mu.
 func (e *Engine) unpark(ep *endpoint) {
+	// What it was handed before it was parked may still be in memory: a start after a
+	// crash has to look for that, which is behind the mark.
+	from, span := max(ep.from, min(ep.cursor, e.owed.marked)), ep.fedSpan(nil)
 	ep.parked, ep.from, ep.unparking = false, ep.cursor, true
-	cursor, span := ep.cursor, ep.fedSpan(nil)
 	e.enqueue(op{
-		run:  func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, cursor, span) },
+		run:  func(tx *sqldb.Tx) error { return saveLive(tx, ep.id, from, span) },
 		done: func() { ep.unparking = false; e.schedule(ep) },
 	})
 }

@@ -438,7 +438,7 @@ func (e *Engine) giveUpRows(ep *endpoint, why reason, remove func(*sqldb.Tx) ([]
 		},
 		done: func() {
 			for _, j := range gone {
-				ep.dropRow(j.key, j.replay)
+				ep.droppedRow(j.key, j.replay)
 				e.replayed(j)
 			}
 			then(len(gone))

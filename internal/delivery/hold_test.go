@@ -225,18 +225,28 @@ func TestHeldForLongerThanTTL(t *testing.T) {
 // What the engine is about to send when the owner of an endpoint holds it, goes
 // back to where it waits, and its next attempt is its first.
 func TestHeldAtTheLastMoment(t *testing.T) {
+	for name, batch := range map[string]ring.Batch{"one by one": {}, "together": {Events: 10}} {
+		t.Run(name, func(t *testing.T) { heldAtTheLastMoment(t, batch) })
+	}
+}
+
+func heldAtTheLastMoment(t *testing.T, batch ring.Batch) {
 	fakeTime(t, func(t *testing.T) {
 		r := newRig(t)
 		r.endpoints(1)
-		r.policy(1, func(p *ring.Policy) { p.Order, p.MaxAttempts = ring.Unordered, 1 })
+		terms := ring.Terms{Policy: ring.Default(), Batch: batch}
+		terms.MaxAttempts = 1
+		r.ask(1, terms)
 		r.answer = func(int64, *event.Event) outbound.Result {
 			res := status(200)
 			res.Duration = time.Second
 			return res
 		}
-		for i := range startWindow + 2 {
-			r.push(1, fmt.Sprint("v", i)) // as many in flight as may be, two in the queue
+		for i := range startWindow { // as many in flight as may be
+			r.push(1, fmt.Sprint("v", i))
 		}
+		r.push(1, "one") // two in the queue
+		r.push(1, "other")
 		synctest.Wait()
 		r.mu.Lock()
 		r.held = true

@@ -2,14 +2,15 @@ package delivery
 
 import (
 	"context"
-	"database/sql"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
+	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbound"
+	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
 
@@ -47,11 +48,36 @@ type Attempt struct {
 type Filter struct {
 	Outcome Outcome // empty: any
 	Replay  int64   // attempts of this replay; 0: any
+
+	// Attempts that began in this time; zero: at any.
+	From  time.Time
+	Until time.Time // not itself
+
+	// Attempts for this event; empty: any. EventAt, if it is not zero, is when that
+	// happened, by which it is found however old it is.
+	EventID string
+	EventAt time.Time
+
+	// Attempts for events of this kind. What of an event is not kept any more does
+	// not pass these.
+	Action     event.Action // empty: any
+	Repository string       // empty: any
+	Tag        string       // empty: any
 }
+
+// sifts reports whether attempts have to be looked at to see which pass.
+func (f Filter) sifts() bool {
+	return f.Outcome != "" || f.Replay > 0 || f.Action != "" || f.Repository != "" || f.Tag != ""
+}
+
+// maxSifted is how many attempts are looked at for one page.
+const maxSifted = 5000
 
 // Attempts returns up to n attempts of an endpoint, newest first, from the one
 // after the cursor on (an empty one: from the newest), and the cursor to go on
-// with, empty at the end. It fails with fault.Invalid for a cursor that is none.
+// with, empty at the end. A page may be short, or empty, and not the last one: so
+// much work is done for each, however long the log is and however few of it pass
+// the filter. It fails with fault.Invalid for a cursor that is none.
 func (e *Engine) Attempts(ctx context.Context, endpoint int64, f Filter, after string, n int) (page []Attempt, next string, err error) {
 	c := cursor{started: math.MaxInt64}
 	if after != "" {
@@ -59,13 +85,29 @@ func (e *Engine) Attempts(ctx context.Context, endpoint int64, f Filter, after s
 			return nil, "", err
 		}
 	}
+	registry := e.registryOf(endpoint)
+	var sifted cursor // the last attempt that was looked at, if there may be more
 	err = e.DB.Read(ctx, func(tx *sqldb.Tx) (err error) {
 		if f.Replay > 0 { // which may have rung another address
 			if endpoint, err = replayTarget(tx, endpoint, f.Replay); err != nil {
 				return err
 			}
 		}
-		page, err = selectAttempts(tx, endpoint, f, c, n+1)
+		if f.EventID != "" {
+			found, err := findEvent(tx, registry, f.EventID, f.EventAt)
+			if errors.Is(err, sqldb.ErrNoRow) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			page, err = selectAttemptsOf(tx, endpoint, found.Event.Pos, f, c, n+1)
+			return err
+		}
+		if page, err = selectAttempts(tx, endpoint, f, c, n+1); err != nil || len(page) > n || !f.sifts() {
+			return err
+		}
+		sifted, err = lastSifted(tx, endpoint, f, c)
 		return err
 	})
 	if err != nil {
@@ -74,9 +116,31 @@ func (e *Engine) Attempts(ctx context.Context, endpoint int64, f Filter, after s
 	if len(page) > n {
 		page = page[:n]
 		last := page[n-1]
-		next = cursor{last.StartedAt.UnixNano(), last.Pos, last.Replay, last.N}.String()
+		sifted = cursor{last.StartedAt.UnixNano(), last.Pos, last.Replay, last.N}
+	}
+	if sifted != (cursor{}) {
+		next = sifted.String()
 	}
 	return page, next, nil
+}
+
+// registryOf returns the registry of an endpoint, 0 for one that is not there.
+func (e *Engine) registryOf(endpoint int64) int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if ep := e.endpoints[endpoint]; ep != nil {
+		return ep.registry
+	}
+	return 0
+}
+
+// findEvent returns the event of a registry that has the id, or sqldb.ErrNoRow. A
+// time that is not zero is when it happened.
+func findEvent(tx *sqldb.Tx, registry int64, id string, at time.Time) (outbox.Entry, error) {
+	if at.IsZero() {
+		return outbox.ByID(tx, registry, id)
+	}
+	return outbox.ByIDAt(tx, registry, id, at)
 }
 
 // cursor is the place of an attempt in the log of its endpoint.
@@ -94,40 +158,4 @@ func parseCursor(s string) (c cursor, err error) {
 		return c, fault.New(fault.Invalid, "%q is no place in the log: use the nextLink of an answer as it is", s)
 	}
 	return c, nil
-}
-
-func selectAttempts(tx *sqldb.Tx, endpoint int64, f Filter, after cursor, n int) ([]Attempt, error) {
-	return sqldb.Select(tx, func(s sqldb.Scan) (Attempt, error) {
-		a := Attempt{Endpoint: endpoint}
-		var started, micros int64
-		var sent, answer []byte
-		var class string
-		var body []byte
-		var id sql.NullString
-		if err := s(&a.Pos, &a.Replay, &a.N, &started, &micros, &a.Outcome, &class, &a.Message, &sent, &answer, &body, &id, &a.ACRBody); err != nil {
-			return a, err
-		}
-		a.StartedAt, a.Duration = time.Unix(0, started).UTC(), time.Duration(micros)*time.Microsecond
-		a.Class, a.Body = outbound.Class(class), body
-		if err := json.Unmarshal(sent, &a.Sent); err != nil {
-			return a, fmt.Errorf("attempt %d of event %d: %w", a.N, a.Pos, err)
-		}
-		if a.EventID = id.String; !id.Valid {
-			a.EventID = a.Sent.Header["Webhook-Id"]
-		}
-		if answer != nil {
-			var err error
-			if a.Answer, err = decodeAnswer(answer); err != nil {
-				return a, fmt.Errorf("attempt %d of event %d: %w", a.N, a.Pos, err)
-			}
-		}
-		return a, nil
-	}, `SELECT a.pos, a.replay_no, a.n, a.started_at, a.micros, a.outcome, a.error_class, a.error_message,
-			a.request_head, a.response_head, a.response_body, e.id, e.acr_body
-		FROM attempt a LEFT JOIN event e ON e.pos = a.pos
-		WHERE a.endpoint = $1 AND a.started_at <= $2
-			AND (a.started_at, a.pos, a.replay_no, a.n) < ($2, $3, $4, $5)
-			AND ($7 = '' OR a.outcome = $7) AND ($8 = 0 OR a.replay_no = $8)
-		ORDER BY a.started_at DESC, a.pos DESC, a.replay_no DESC, a.n DESC LIMIT $6`,
-		endpoint, after.started, after.pos, after.replayNo, after.n, n, string(f.Outcome), f.Replay)
 }

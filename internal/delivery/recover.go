@@ -323,6 +323,10 @@ func (e *Engine) findRows(endpoints []*endpoint) {
 // count finds out how many rows ep has. Ops that are enqueued after this one
 // count on top. Callers hold e.mu.
 func (e *Engine) count(ep *endpoint) {
+	if ep.counting {
+		return
+	}
+	ep.counting = true
 	ep.counted, ep.rows, ep.replayRows, ep.rowKeys = false, 0, 0, map[string]int{}
 	var keys map[string]int
 	var rows, replays int
@@ -332,6 +336,7 @@ func (e *Engine) count(ep *endpoint) {
 			return err
 		},
 		done: func() {
+			ep.counting = false
 			if rows > maxCounted {
 				e.park(ep, e.next-1) // more than are counted: they go first
 				return

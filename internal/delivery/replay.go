@@ -491,7 +491,7 @@ func (e *Engine) CancelReplay(ctx context.Context, endpoint, id int64) (Replay, 
 		},
 		done: func() {
 			for _, j := range gone {
-				r.target.dropRow(j.key, id)
+				r.target.droppedRow(j.key, id)
 			}
 			e.release(r)
 		},

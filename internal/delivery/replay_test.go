@@ -438,6 +438,37 @@ func TestCancelThenCrash(t *testing.T) {
 	}
 }
 
+// A replay may be cancelled while the start still counts its rows.
+func TestCancelAtTheStart(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRigOn(t, inMemory(t))
+		r.endpoints(1)
+		r.pushMany(1, 200)
+		for range 20 {
+			made, err := r.engine.Replay(bg, ReplayRequest{Registry: 1, Endpoint: 1, PerMinute: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			r.crash()
+			r.start()
+			if _, err := r.engine.CancelReplay(bg, 1, made.ID); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			r.engine.mu.Lock()
+			ep := r.engine.endpoints[1]
+			rows, keys, replays, counted := ep.rows, len(ep.rowKeys), ep.replayRows, ep.counted
+			r.engine.mu.Unlock()
+			if n := r.rowCount("delivery"); n != 0 || rows != 0 || keys != 0 || replays != 0 || !counted {
+				t.Fatalf("there are %d rows; it is thought that there are %d with %d keys, %d of replays (counted: %t)", n, rows, keys, replays, counted)
+			}
+		}
+	})
+}
+
 // The replays of an endpoint that is deleted end with it, crash or not.
 func TestReplayOfTheDeleted(t *testing.T) {
 	fakeTime(t, func(t *testing.T) {

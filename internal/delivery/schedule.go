@@ -195,13 +195,12 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 	if s == probe || ep.interval() > 0 {
 		n = 1
 	}
-	rows, together := n, ep.batchSize() > 1 && s != probe
-	if together {
-		n, rows = 1, ep.batchSize()
+	c := &claiming{probe: s == probe, replays: !ep.pausedAt.IsZero(), n: n, slots: n, late: reasonExpired(ep), limit: ep.batchLimit()}
+	if c.together = c.limit.Events > 1 && !c.probe; c.together {
+		c.n, c.slots = c.limit.Events, 1
 	}
 	ep.claiming, ep.sentLast = true, false
-	e.begin(ep, h, n, true)
-	c := &claiming{probe: s == probe, replays: !ep.pausedAt.IsZero(), together: together, n: rows, slots: n}
+	e.begin(ep, h, c.slots, true)
 	e.enqueue(op{
 		run:  func(tx *sqldb.Tx) error { return c.claim(tx, e, ep) },
 		done: func() { e.claimed(ep, h, c) },
@@ -212,7 +211,7 @@ func (e *Engine) claim(ep *endpoint, s step, now time.Time) {
 func (e *Engine) claimed(ep *endpoint, h *host, c *claiming) {
 	ep.claiming, ep.due = false, c.due
 	for _, j := range c.expired {
-		ep.dropRow(j.key, j.replay)
+		ep.droppedRow(j.key, j.replay)
 		e.replayed(j)
 	}
 	now := time.Now()

@@ -214,6 +214,45 @@ func TestDownForLongerThanTTL(t *testing.T) {
 	})
 }
 
+// An endpoint is live again while something from before it was parked is still in
+// memory, and then the process dies: that is not lost.
+func TestCrashJustAfterCatchingUp(t *testing.T) {
+	fakeTime(t, func(t *testing.T) {
+		r := newRigOn(t, inMemory(t))
+		r.endpoints(1)
+		r.policy(1, func(p *ring.Policy) { p.TTL, p.PerMinute, p.Order = time.Minute, 60, ring.Unordered })
+		last := r.pushMany(1, 2*maxQueue)
+		for r.health(1).State == Live {
+			time.Sleep(time.Millisecond)
+		}
+		for r.health(1).State != Live {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if r.health(1).Waiting == 0 {
+			t.Fatal("nothing is in memory any more")
+		}
+		synctest.Wait()
+		r.crash()
+		r.start()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		known := map[int64]bool{}
+		for _, pos := range r.delivered(1) {
+			known[pos] = true
+		}
+		for _, d := range r.deadLetters(1) {
+			for pos := d.PosFrom; pos <= d.PosTo; pos++ {
+				known[pos] = true
+			}
+		}
+		for pos := int64(1); pos <= last; pos++ {
+			if !known[pos] {
+				t.Errorf("event %d is lost", pos)
+			}
+		}
+	})
+}
+
 // Events for a dead endpoint have no rows, and it is as cheap after a crash.
 func TestParkedEndpointSurvivesCrashes(t *testing.T) {
 	fakeTime(t, func(t *testing.T) {

@@ -437,7 +437,7 @@ func TestBatches(t *testing.T) {
 							}
 							last[key] = pos
 						}
-						if most := map[int]int{10: 10, 5000: 20_000 / sizeOf(outbox.Entry{Event: &event.Event{}}), 3: 1}[limit.Events]; len(all) > most {
+						if most := map[int]int{10: 10, 5000: 20_000 / event.EncodedSize(&event.Event{}), 3: 1}[limit.Events]; len(all) > most {
 							t.Errorf("%d events in a request, want at most %d", len(all), most)
 						}
 					}

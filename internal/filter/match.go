@@ -112,17 +112,8 @@ func (f *Filter) NeedsWhole() bool { return f.whole }
 // Match reports whether f takes an event. Several may look at one View, one after
 // the other.
 func (f *Filter) Match(v *View) bool {
-	if f.types&v.types == 0 {
+	if !f.matchHead(v) {
 		return false
-	}
-	if f.ofSubjects() {
-		subject, folded := v.subjects()
-		if !f.exact {
-			subject = folded
-		}
-		if !strings.HasPrefix(subject, f.beginsWith) || !strings.HasSuffix(subject, f.endsWith) {
-			return false
-		}
 	}
 	for i := range f.conditions {
 		c := &f.conditions[i]
@@ -131,6 +122,21 @@ func (f *Filter) Match(v *View) bool {
 		}
 	}
 	return true
+}
+
+// matchHead is Match without the conditions.
+func (f *Filter) matchHead(v *View) bool {
+	if f.types&v.types == 0 {
+		return false
+	}
+	if !f.ofSubjects() {
+		return true
+	}
+	subject, folded := v.subjects()
+	if !f.exact {
+		subject = folded
+	}
+	return strings.HasPrefix(subject, f.beginsWith) && strings.HasSuffix(subject, f.endsWith)
 }
 
 // holds reports whether c holds of a member; arrays is whether it looks into arrays.

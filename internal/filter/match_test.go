@@ -390,6 +390,8 @@ func TestMatchesAsMeant(t *testing.T) {
 	actions := append([]event.Action{event.Ping, ""}, event.Subscribable...)
 	matches := 0
 	const rounds = 4_000
+	var filters []*Filter
+	var happenings []*event.Event
 	for range rounds {
 		var d Definition
 		for _, name := range event.Types {
@@ -428,6 +430,26 @@ func TestMatchesAsMeant(t *testing.T) {
 		}
 		if mustAgree(t, d, e) {
 			matches++
+		}
+		filters, happenings = append(filters, mustCompile(t, d)), append(happenings, e)
+	}
+	set := NewSet(filters...)
+	all := 0
+	for _, f := range filters {
+		all += len(f.conditions)
+	}
+	if set.distinct == 0 || set.distinct >= all {
+		t.Errorf("of %d conditions %d are distinct", all, set.distinct)
+	}
+	for _, e := range happenings[:100] {
+		var want []int
+		for i, f := range filters {
+			if f.Match(NewView(e)) {
+				want = append(want, i)
+			}
+		}
+		if got := slices.Collect(set.Matching(NewView(e))); !slices.Equal(got, want) {
+			t.Fatalf("together %d match, and one by one %d", len(got), len(want))
 		}
 	}
 	if matches < rounds/20 || matches > rounds/2 {
@@ -511,12 +533,10 @@ func BenchmarkNoMatch500x25(b *testing.B) {
 	}{{"type", first, pulled}, {"first", first, pushed}, {"last", last, pushed}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
+			set := NewSet(bench.filters...)
 			for b.Loop() {
-				v := NewView(bench.event)
-				for _, f := range bench.filters {
-					if f.Match(v) {
-						b.Fatal("one matches")
-					}
+				for range set.Matching(NewView(bench.event)) {
+					b.Fatal("one matches")
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/filter")

@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -24,9 +25,9 @@ import (
 // Debian 12 has; others may word something differently.
 //
 // In the environment are SERVER, the URL of the server, HOST, its host and port,
-// and HOOK, the URL of a receiver that answers 200; in the folder are password, the operator's,
-// certs/ca.crt, the authority, image, an image for skopeo, and scanner.py of the
-// documents. The program await repeats a command until it prints what matches.
+// and HOOK, the URL of a receiver that answers 200, and agrees when it is asked; in the folder are
+// password, the operator's, certs/ca.crt, the authority, image, an image for skopeo, scanner.py of the
+// documents, and az/sitecustomize.py. The program await repeats a command until it prints what matches.
 func TestRealAzureCLI(t *testing.T) {
 	forReal(t, "az", "skopeo", "helm")
 	play(t, "az")
@@ -109,6 +110,44 @@ func needsOwnHosts(t *testing.T) {
 	}
 }
 
+// sitecustomize makes az eventgrid work as Debian has it. There az 2.45 is installed
+// beside a newer library of Azure's than it was made for, so that each of its commands
+// for Event Grid ends with an ImportError, whatever the server. Python reads this file,
+// where PYTHONPATH leads to it, before az: it gives the library the names that az
+// imports for other commands, and changes nothing of what is sent.
+const sitecustomize = `import azure.mgmt.eventgrid.models as models
+
+for name in (
+    "ResourceSku", "EventChannel", "EventChannelSource", "EventChannelDestination", "EventChannelFilter", "ExtendedLocation",
+    "PartnerDestinationUpdateParameters", "PartnerDestination", "WebhookUpdatePartnerDestinationInfo", "WebhookPartnerDestinationInfo",
+    "AzureADPartnerClientAuthentication",
+):
+    if not hasattr(models, name):
+        setattr(models, name, type(name, (), {}))
+`
+
+// receive answers whoever rings, and agrees to be told of events, as CloudEvents and
+// Event Grid ask for it.
+func receive(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodOptions {
+		w.Header().Set("WebHook-Allowed-Origin", r.Header.Get("WebHook-Request-Origin"))
+		w.Header().Set("WebHook-Allowed-Rate", "*")
+		return
+	}
+	if r.Header.Get("aeg-event-type") != "SubscriptionValidation" {
+		io.WriteString(w, "thanks\n")
+		return
+	}
+	var question []struct {
+		Data struct{ ValidationCode string }
+	}
+	if err := json.NewDecoder(r.Body).Decode(&question); err != nil || len(question) != 1 {
+		http.Error(w, "this is no question", http.StatusBadRequest)
+		return
+	}
+	fmt.Fprintf(w, "{\"validationResponse\": %q}", question[0].Data.ValidationCode)
+}
+
 // receiverAt starts a receiver at an address whose port has as many digits as
 // that in the sessions.
 func receiverAt(t *testing.T, address string) string {
@@ -117,7 +156,7 @@ func receiverAt(t *testing.T, address string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	receiver := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "thanks\n") }))
+	receiver := httptest.NewUnstartedServer(http.HandlerFunc(receive))
 	receiver.Listener.Close()
 	receiver.Listener = l
 	receiver.Start()
@@ -155,6 +194,7 @@ func prepare(t *testing.T, dir string) []string {
 		"certs/ca.crt":        authority,
 		"bin/await":           []byte(awaitProgram),
 		"scanner.py":          scanner,
+		"az/sitecustomize.py": []byte(sitecustomize),
 		"image/version":       []byte("Directory Transport Version: 1.1\n"),
 		"image/manifest.json": manifest,
 		"image/" + strings.TrimPrefix(harness.Digest(config), "sha256:"): config,

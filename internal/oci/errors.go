@@ -27,6 +27,7 @@ const (
 	CodeUnavailable         = "UNAVAILABLE"
 	CodeTagUnknown          = "TAG_UNKNOWN"
 	CodeDisallowed          = "REGISTRY_DISALLOWED_OPERATION"
+	CodeTagInUse            = "TAG_IN_USE" // ours
 )
 
 // NameInvalid says that name is no repository name, and why.

@@ -6,11 +6,12 @@ import (
 )
 
 // Contents is a registry with everything that ACR has of it: what OCI
-// Distribution says, the metadata, and quarantine.
+// Distribution says, the metadata, quarantine, and what was deleted.
 type Contents interface {
 	Registry
 	Metadata
 	Quarantine
+	SoftDelete
 }
 
 // Metadata describes what a registry holds, and says what may be done with it:

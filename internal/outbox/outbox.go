@@ -165,6 +165,28 @@ func ByID(tx *sqldb.Tx, registry int64, id string) (Entry, error) {
 	return found[0], nil
 }
 
+// ByIDAt is ByID for an event that happened at a time, give or take what clocks
+// differ by: it looks there alone.
+func ByIDAt(tx *sqldb.Tx, registry int64, id string, at time.Time) (Entry, error) {
+	const around = 2 * time.Second
+	first, err := Since(tx, at.Add(-around))
+	if err != nil {
+		return Entry{}, err
+	}
+	beyond, err := Since(tx, at.Add(around))
+	if err != nil {
+		return Entry{}, err
+	}
+	found, err := sqldb.Select(tx, scan, columns+" WHERE pos >= $1 AND pos < $2 AND id = $3 AND registry = $4 LIMIT 1", first, beyond, id, registry)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(found) == 0 {
+		return Entry{}, sqldb.ErrNoRow
+	}
+	return found[0], nil
+}
+
 // Expanded returns the position up to which every event has its deliveries on
 // record.
 func Expanded(tx *sqldb.Tx) (int64, error) {

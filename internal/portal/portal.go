@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
@@ -74,6 +75,8 @@ type portal struct {
 	Config
 	mux  *http.ServeMux
 	same *http.CrossOriginProtection
+
+	tails atomic.Int64 // that run
 }
 
 // New returns the portal, for paths below Root.

@@ -150,6 +150,7 @@ var functions = template.FuncMap{
 	"query":  func(pairs ...string) (string, error) { return query(pairs) },
 	"list":   func(all ...any) []any { return all },
 	"dict":   dict,
+	"head8":  func(id string) string { return id[:min(len(id), 8)] },
 	"join":   func(list []string) string { return strings.Join(list, ", ") },
 }
 

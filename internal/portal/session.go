@@ -100,9 +100,13 @@ func ours(next string) string {
 
 // sentence returns an error as a sentence of a page.
 func sentence(err error) string {
-	message := fault.As(err).Message
-	if message == "" {
+	return capital(fault.As(err).Message)
+}
+
+// capital begins a text with a capital letter.
+func capital(text string) string {
+	if text == "" {
 		return ""
 	}
-	return strings.ToUpper(message[:1]) + message[1:]
+	return strings.ToUpper(text[:1]) + text[1:]
 }

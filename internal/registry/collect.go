@@ -31,6 +31,10 @@ import (
 // client that was told that a blob is there has the grace time, from that moment on,
 // to push the manifest: the mark was not there, or was taken off, when it was told.
 //
+// With soft delete a manifest may stay in another table. A look reads that after the
+// manifests that are there: so what is deleted while it reads is met here or there. Only
+// what is restored meanwhile may be met nowhere, and that took the marks off (restorer).
+//
 // A manifest that comes while the first look reads may be missed, and its blobs
 // condemned. That harms nobody, and the next look takes the mark off.
 //

@@ -70,12 +70,13 @@ func countRepositories(tx *sqldb.Tx) (n int64, err error) {
 // anyLinksAlone returns a repository that was given up and holds links alone, or
 // sqldb.ErrNoRow. Those of a deleted registry that hold manifests are for Purge.
 func anyLinksAlone(tx *sqldb.Tx) (id int64, err error) {
-	return id, tx.Get("SELECT id FROM repository r WHERE registry < 0 AND NOT EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.id) LIMIT 1", nil, &id)
+	return id, tx.Get(`SELECT id FROM repository r WHERE registry < 0 AND NOT EXISTS (SELECT 1 FROM manifest m WHERE m.repository = r.id)
+		AND NOT EXISTS (SELECT 1 FROM deleted_manifest d WHERE d.repository = r.id) LIMIT 1`, nil, &id)
 }
 
-// newestOfAll returns the greatest row id of a manifest; 0 for none.
-func newestOfAll(tx *sqldb.Tx) (id int64, err error) {
-	return id, tx.Get("SELECT coalesce(max(id), 0) FROM manifest", nil, &id)
+// newestOfAll returns the greatest row id in a table of manifests; 0 for none.
+func newestOfAll(tx *sqldb.Tx, table string) (id int64, err error) {
+	return id, tx.Get("SELECT coalesce(max(id), 0) FROM "+table, nil, &id)
 }
 
 // storedManifest is a manifest as a collection reads it.
@@ -85,12 +86,12 @@ type storedManifest struct {
 	data           []byte
 }
 
-// manifestsIn returns manifests in order of row id from behind after, up to last: at
-// most n, and at most so many bytes unless the first one alone has more.
-func manifestsIn(tx *sqldb.Tx, after, last int64, n int, bytes int64) ([]storedManifest, error) {
+// manifestsIn returns the manifests in a table in order of row id from behind after, up
+// to last: at most n, and at most so many bytes unless the first one alone has more.
+func manifestsIn(tx *sqldb.Tx, table string, after, last int64, n int, bytes int64) ([]storedManifest, error) {
 	var upto, total int64
 	errEnough := errors.New("enough")
-	err := tx.Each("SELECT id, size FROM manifest WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3", []any{after, last, n}, func(s sqldb.Scan) error {
+	err := tx.Each("SELECT id, size FROM "+table+" WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3", []any{after, last, n}, func(s sqldb.Scan) error {
 		var id, size int64
 		if err := s(&id, &size); err != nil {
 			return err
@@ -106,7 +107,7 @@ func manifestsIn(tx *sqldb.Tx, after, last int64, n int, bytes int64) ([]storedM
 	}
 	return sqldb.Select(tx, func(s sqldb.Scan) (m storedManifest, err error) {
 		return m, s(&m.id, &m.repository, &m.mediaType, &m.data)
-	}, "SELECT id, repository, media_type, data FROM manifest WHERE id > $1 AND id <= $2 ORDER BY id", after, upto)
+	}, "SELECT id, repository, media_type, data FROM "+table+" WHERE id > $1 AND id <= $2 ORDER BY id", after, upto)
 }
 
 // linksIn returns the links of blobs whose digest is behind after, up to last, in

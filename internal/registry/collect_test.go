@@ -716,21 +716,28 @@ type pusher struct {
 	r      oci.Contents
 	repo   oci.Repository
 	live   map[oci.Digest]bool
+	shared bool // others delete whole repositories
 	late   int
+}
+
+// digests returns what is live, in order.
+func (p *pusher) digests() []oci.Digest {
+	all := make([]oci.Digest, 0, len(p.live))
+	for dgst := range p.live {
+		all = append(all, dgst)
+	}
+	slices.Sort(all)
+	return all
 }
 
 func (p *pusher) round(n int) {
 	if len(p.live) > 0 && p.rnd.IntN(3) > 0 { // more go than come, so that layers are unused at times
-		all := make([]oci.Digest, 0, len(p.live))
-		for dgst := range p.live {
-			all = append(all, dgst)
-		}
-		slices.Sort(all)
+		all := p.digests()
 		dgst := all[p.rnd.IntN(len(all))]
-		if err := pull(p.r, p.repo, dgst); err != nil {
+		if err := p.pull(dgst); err != nil {
 			p.t.Errorf("pull of what was acknowledged: %v", err)
 		}
-		if err := p.r.DeleteManifest(bg, p.repo, dgst); err != nil {
+		if err := p.r.DeleteManifest(bg, p.repo, dgst); err != nil && !p.elsewhere(err) {
 			p.t.Error(err)
 		}
 		delete(p.live, dgst)
@@ -761,6 +768,24 @@ func (p *pusher) round(n int) {
 		}
 		p.late++
 	}
+}
+
+// pull pulls an image, unless somebody else deletes it.
+func (p *pusher) pull(dgst oci.Digest) error {
+	err := pull(p.r, p.repo, dgst)
+	if err != nil && p.elsewhere(second(p.r.GetManifest(bg, p.repo, oci.Reference{Digest: dgst}))) {
+		return nil
+	}
+	return err
+}
+
+// elsewhere reports whether an error says that somebody else deleted the image.
+func (p *pusher) elsewhere(err error) bool {
+	if err == nil || !p.shared {
+		return false
+	}
+	code := fault.As(err).Code
+	return code == oci.CodeManifestUnknown || code == oci.CodeNameUnknown
 }
 
 // have sees to it that a blob is in the repository, as clients do.

@@ -22,6 +22,8 @@ const deletedAtOnce = 25
 // of blobs. They are many, so the row is first given up: no request finds it any
 // more, whoever pushes makes a new one, and nothing is added to what is being
 // removed. What a crash leaves of it the next call in the registry removes.
+//
+// With something in it that can be restored the row stays instead, and is marked.
 func (h *handle) DeleteRepository(ctx context.Context, repo oci.Repository) (oci.Deleted, error) {
 	defer h.removeGivenUp(context.WithoutCancel(ctx))
 	var last int64
@@ -88,7 +90,7 @@ func (h *handle) deletePiece(tx *sqldb.Tx, repo oci.Repository, last int64) (gon
 	}
 	var events []*outbox.Draft
 	for _, dgst := range found {
-		row, tags, err := deleteManifest(tx, repo, id, dgst)
+		row, tags, err := h.deleteManifest(tx, repo, id, dgst)
 		if err != nil {
 			return gone, false, err
 		}
@@ -98,7 +100,7 @@ func (h *handle) deletePiece(tx *sqldb.Tx, repo oci.Repository, last int64) (gon
 	}
 	more = len(found) == deletedAtOnce
 	if !more {
-		if err := giveUpRepository(tx, id, doomed(h.reg.ID)); err != nil {
+		if err := endRepository(tx, id, h.reg.ID); err != nil {
 			return gone, false, err
 		}
 	}

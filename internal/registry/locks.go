@@ -26,6 +26,11 @@ const (
 	lockList
 )
 
+// gone is no attribute. A repository that was deleted as a whole has it, while
+// something of it can be restored: no request finds it, and what it links stays. A
+// push takes it off, with all locks, as if it made the repository.
+const gone locks = 1 << 4
+
 // Deleting is a change too: without write there is no delete.
 const lockAnyDelete = lockDelete | lockWrite
 

@@ -40,7 +40,7 @@ func describeRepository(tx *sqldb.Tx, registry int64, q Quarantine, repo oci.Rep
 	d.Name = repo
 	err = tx.Get(`SELECT created_at, updated_at, locks,
 		(SELECT count(*) FROM manifest WHERE repository = r.id), (SELECT count(*) FROM tag WHERE repository = r.id`+q.named("tag")+`)
-		FROM repository r WHERE registry = $1 AND name = $2`, []any{registry, string(repo)},
+		FROM repository r WHERE registry = $1 AND name = $2 AND locks & $3 = 0`, []any{registry, string(repo), gone},
 		&created, &updated, &locked, &d.ManifestCount, &d.TagCount)
 	d.CreatedAt, d.UpdatedAt, d.Attributes = created.time(), updated.time(), locked.attributes()
 	return d, err
@@ -206,11 +206,17 @@ func someManifests(tx *sqldb.Tx, repository, last int64, n int) ([]oci.Digest, e
 		"SELECT digest FROM manifest WHERE repository = $1 AND id <= $2 ORDER BY digest LIMIT $3", repository, last, n)
 }
 
-// giveUpRepository gives a repository that holds no manifest to another registry,
-// under a name that no request can ask for.
-func giveUpRepository(tx *sqldb.Tx, id, to int64) error {
-	_, err := tx.Exec(`UPDATE repository SET registry = $2, name = name || '~' || CAST(id AS TEXT)
-		WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE repository = $1)`, id, to)
+// endRepository ends a repository of a registry, unless it holds a manifest. One with
+// something in it that can be restored is marked as gone. Any other is given up: it
+// goes to the number of a deleted registry, under a name that no request can ask for.
+func endRepository(tx *sqldb.Tx, id, registry int64) error {
+	n, err := tx.Exec(`UPDATE repository SET locks = locks | $2 WHERE id = $1
+		AND NOT EXISTS (SELECT 1 FROM manifest WHERE repository = $1) AND EXISTS (SELECT 1 FROM deleted_manifest WHERE repository = $1)`, id, gone)
+	if err != nil || n > 0 {
+		return err
+	}
+	_, err = tx.Exec(`UPDATE repository SET registry = $2, name = name || '~' || CAST(id AS TEXT)
+		WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM manifest WHERE repository = $1)`, id, doomed(registry))
 	return err
 }
 

@@ -102,11 +102,12 @@ type heldPush struct {
 type pusher struct {
 	Request event.Request `json:"request"`
 	Actor   string        `json:"actor,omitempty"`
+	Cause   string        `json:"cause,omitempty"`
 }
 
 // hold has the tags, or the manifest alone, wait for a manifest to pass.
 func (h *handle) hold(tx *sqldb.Tx, repo oci.Repository, repository, manifest int64, tags []oci.Tag) error {
-	record, err := json.Marshal(pusher{h.caller.Request, h.caller.Actor})
+	record, err := json.Marshal(pusher{h.caller.Request, h.caller.Actor, h.caller.Cause})
 	if err != nil {
 		return err
 	}
@@ -279,7 +280,7 @@ func (h *handle) release(tx *sqldb.Tx, repo oci.Repository, repository int64, lo
 			p.tag = ""
 		}
 		// As whoever pushed it would have raised them.
-		pusher := &handle{h.Store, h.reg, Caller{Request: p.by.Request, Actor: p.by.Actor}}
+		pusher := &handle{h.Store, h.reg, Caller{Request: p.by.Request, Actor: p.by.Actor, Cause: p.by.Cause}}
 		events = append(events, pusher.pushEvents(repo, p.of, []oci.Tag{p.tag}, []event.Action{event.Push})...)
 		events = append(events, pusher.moved(repo, p.of, p.tag, before)...)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
@@ -37,6 +38,7 @@ type ward struct {
 	store  *registry.Store
 	repo   oci.Repository
 	policy registry.Quarantine
+	keep   bool // the policy of soft delete
 	config oci.Descriptor
 	names  map[oci.Digest]string
 	seen   int // events
@@ -49,7 +51,11 @@ func newWard(t *testing.T, db *sqldb.DB, store *registry.Store, repo oci.Reposit
 }
 
 // as returns the registry as someone sees it.
-func (w *ward) as(q registry.Quarantine) oci.Contents { return w.store.For(contoso, as(q)) }
+func (w *ward) as(q registry.Quarantine) oci.Contents {
+	c := as(q)
+	c.SoftDelete = w.keep
+	return w.store.For(contoso, c)
+}
 
 func (w *ward) image(letter string) []byte {
 	data := noted(w.config, letter)
@@ -97,6 +103,20 @@ func (w *ward) do(op string) error {
 		return r.DeleteManifest(bg, w.repo, w.digest(what))
 	case "untag":
 		return second(r.DeleteTag(bg, w.repo, oci.Tag(what)))
+	case "keep", "drop": // what is deleted
+		w.keep = words[0] == "keep"
+	case "restore", "force":
+		how := oci.Restoring{Force: words[0] == "force"}
+		if len(words) > 2 {
+			how.Tag = oci.Tag(words[2])
+		}
+		return second(r.Restore(bg, w.repo, w.digest(what), how))
+	case "upload":
+		pushBlob(w.t, r, w.repo, "{}")
+	case "clear": // the whole repository
+		return second(r.DeleteRepository(bg, w.repo))
+	case "purge":
+		return second(w.store.PurgeDeleted(bg, contoso, time.Now().Add(time.Hour)))
 	case "upgrade": // from before pushes were counted
 		return w.db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
 			_, err := tx.Exec("UPDATE tag SET pushes = 0, settled = 0 WHERE repository = (SELECT id FROM repository WHERE name = $1)", string(w.repo))
@@ -104,6 +124,8 @@ func (w *ward) do(op string) error {
 		})
 	case "close", "open": // the whole repository
 		return second(w.as(registry.NoQuarantine).SetRepositoryAttributes(bg, w.repo, attribute("write", words[0] == "open")))
+	case "seal":
+		return second(w.as(registry.NoQuarantine).SetManifestAttributes(bg, w.repo, w.digest(what), attribute("write", false)))
 	case "lock":
 		return second(w.as(registry.NoQuarantine).SetTagAttributes(bg, w.repo, oci.Tag(what), attribute("write", false)))
 	default:

@@ -12,6 +12,7 @@ const (
 	metadataWrite = "Microsoft.ContainerRegistry/registries/repositories/metadata/write"
 
 	quarantineWrite = "Microsoft.ContainerRegistry/registries/quarantine/write"
+	deletedRestore  = "Microsoft.ContainerRegistry/registries/deleted/restore/action"
 )
 
 // record puts on record, in the transaction that does it, what the handle's caller

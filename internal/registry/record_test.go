@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dockbell/dockbell/internal/audit"
@@ -87,7 +88,8 @@ func entries(t *testing.T, log *audit.Log) (texts []string) {
 		t.Fatal(err)
 	}
 	for _, e := range slices.Backward(all) {
-		texts = append(texts, fmt.Sprintf("%s %s %s", e.Action[len("Microsoft.ContainerRegistry/registries/repositories/"):], e.Resource, e.Detail))
+		action := strings.TrimPrefix(strings.TrimPrefix(e.Action, "Microsoft.ContainerRegistry/registries/"), "repositories/")
+		texts = append(texts, fmt.Sprintf("%s %s %s", action, e.Resource, e.Detail))
 	}
 	return texts
 }

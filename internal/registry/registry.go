@@ -9,6 +9,8 @@
 //     was committed.
 //   - A row that names a file is written after the file is durable.
 //   - What an attribute forbids that was off when a request began does not happen.
+//   - What was deleted can be restored whole until it is purged, where that is the
+//     policy; see deleteManifest.
 //   - What is in quarantine is shown to nobody who may not see it; see Quarantine.
 package registry
 
@@ -18,6 +20,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/audit"
 	"github.com/dockbell/dockbell/internal/blob"
@@ -76,7 +79,13 @@ type Caller struct {
 
 	// Quarantine is what of the registry is held back, and from this caller.
 	Quarantine Quarantine
-	Cause      string // why, where no client asked for it; empty: one did
+
+	// SoftDelete says that what is deleted can be restored, until PurgeDeleted; and
+	// DeletedFor how long that is to be, also for what was deleted before.
+	SoftDelete bool
+	DeletedFor time.Duration
+
+	Cause string // of the changes, as events tell it; empty: a client asked for just them
 }
 
 // For returns one hosted registry as the given caller's requests change it.
@@ -309,7 +318,7 @@ func (h *handle) DeleteManifest(ctx context.Context, repo oci.Repository, dgst o
 				return err
 			}
 		}
-		row, tags, err := deleteManifest(tx, repo, id, dgst)
+		row, tags, err := h.deleteManifest(tx, repo, id, dgst)
 		if errors.Is(err, sqldb.ErrNoRow) {
 			return oci.ManifestUnknown(repo, oci.Reference{Digest: dgst})
 		}
@@ -336,6 +345,9 @@ func (h *handle) DeleteTag(ctx context.Context, repo oci.Repository, tag oci.Tag
 	err := h.DB.Write(ctx, sqldb.Change, func(tx *sqldb.Tx) error {
 		id, err := h.lock(tx, repo)
 		if err != nil {
+			return err
+		}
+		if err := h.keepTag(tx, id, tag); err != nil {
 			return err
 		}
 		row, err = deleteTag(tx, repo, id, h.caller.Quarantine, tag)

@@ -15,7 +15,7 @@ import (
 // repositoryID returns the row id and the locks of a repository, or
 // sqldb.ErrNoRow.
 func repositoryID(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, locked locks, err error) {
-	err = tx.Get("SELECT id, locks FROM repository WHERE registry = $1 AND name = $2", []any{registry, string(repo)}, &id, &locked)
+	err = tx.Get("SELECT id, locks FROM repository WHERE registry = $1 AND name = $2 AND locks & $3 = 0", []any{registry, string(repo), gone}, &id, &locked)
 	return id, locked, err
 }
 
@@ -23,7 +23,7 @@ func repositoryID(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, 
 // whether it is, and may be written to.
 func touchKnown(tx *sqldb.Tx, registry, id int64, repo oci.Repository) (bool, error) {
 	n, err := tx.Exec("UPDATE repository SET updated_at = $4 WHERE id = $1 AND registry = $2 AND name = $3 AND locks & $5 = 0",
-		id, registry, string(repo), tx.Now().UnixNano(), lockWrite)
+		id, registry, string(repo), tx.Now().UnixNano(), lockWrite|gone)
 	return n > 0, err
 }
 
@@ -33,16 +33,18 @@ func touchKnown(tx *sqldb.Tx, registry, id int64, repo oci.Repository) (bool, er
 func touchRepository(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, locked locks, err error) {
 	err = tx.Get(`INSERT INTO repository (registry, name, created_at, updated_at)
 		SELECT CAST($1 AS BIGINT), $2, $3, CAST($3 AS BIGINT) WHERE NOT EXISTS (SELECT 1 FROM registry WHERE id = $1 AND deleted_at IS NOT NULL)
-		ON CONFLICT (registry, name) DO UPDATE SET updated_at = excluded.updated_at RETURNING id, locks`,
-		[]any{registry, string(repo), tx.Now().UnixNano()}, &id, &locked)
+		ON CONFLICT (registry, name) DO UPDATE SET updated_at = excluded.updated_at,
+		created_at = CASE WHEN repository.locks & $4 = 0 THEN repository.created_at ELSE excluded.created_at END,
+		locks = CASE WHEN repository.locks & $4 = 0 THEN repository.locks ELSE 0 END RETURNING id, locks`,
+		[]any{registry, string(repo), tx.Now().UnixNano(), gone}, &id, &locked)
 	return id, locked, err
 }
 
 // lockRepository is touchRepository for one that must exist already; otherwise
 // it returns sqldb.ErrNoRow.
 func lockRepository(tx *sqldb.Tx, registry int64, repo oci.Repository) (id int64, locked locks, err error) {
-	err = tx.Get("UPDATE repository SET updated_at = $3 WHERE registry = $1 AND name = $2 RETURNING id, locks",
-		[]any{registry, string(repo), tx.Now().UnixNano()}, &id, &locked)
+	err = tx.Get("UPDATE repository SET updated_at = $3 WHERE registry = $1 AND name = $2 AND locks & $4 = 0 RETURNING id, locks",
+		[]any{registry, string(repo), tx.Now().UnixNano(), gone}, &id, &locked)
 	return id, locked, err
 }
 
@@ -332,8 +334,8 @@ func readBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest
 	var locked locks
 	err = tx.Get(`SELECT c.size, c.data, c.file, r.locks FROM repository r
 		JOIN blob_link l ON l.repository = r.id JOIN content c ON c.digest = l.digest
-		WHERE r.registry = $1 AND r.name = $2 AND l.digest = $3`,
-		[]any{registry, string(repo), string(dgst)}, &c.size, &c.data, &c.file, &locked)
+		WHERE r.registry = $1 AND r.name = $2 AND l.digest = $3 AND r.locks & $4 = 0`,
+		[]any{registry, string(repo), string(dgst), gone}, &c.size, &c.data, &c.file, &locked)
 	if err == nil {
 		err = locked.allow(lockRead, thing{repo: repo})
 	}
@@ -346,8 +348,8 @@ func statBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest
 	var locked locks
 	err = tx.Get(`SELECT c.size, r.locks, l.condemned_at IS NOT NULL FROM repository r
 		JOIN blob_link l ON l.repository = r.id JOIN content c ON c.digest = l.digest
-		WHERE r.registry = $1 AND r.name = $2 AND l.digest = $3`,
-		[]any{registry, string(repo), string(dgst)}, &size, &locked, &condemned)
+		WHERE r.registry = $1 AND r.name = $2 AND l.digest = $3 AND r.locks & $4 = 0`,
+		[]any{registry, string(repo), string(dgst), gone}, &size, &locked, &condemned)
 	if err == nil {
 		err = locked.allow(lockRead, thing{repo: repo})
 	}
@@ -358,7 +360,7 @@ func statBlob(tx *sqldb.Tx, registry int64, repo oci.Repository, dgst oci.Digest
 // links that may be read, or sqldb.ErrNoRow.
 func findBlob(tx *sqldb.Tx, registry int64, dgst oci.Digest) (size int64, err error) {
 	err = tx.Get(`SELECT c.size FROM blob_link l JOIN repository r ON r.id = l.repository JOIN content c ON c.digest = l.digest
-		WHERE l.digest = $1 AND r.registry = $2 AND r.locks & $3 = 0 LIMIT 1`, []any{string(dgst), registry, lockRead}, &size)
+		WHERE l.digest = $1 AND r.registry = $2 AND r.locks & $3 = 0 LIMIT 1`, []any{string(dgst), registry, lockRead | gone}, &size)
 	return size, err
 }
 

@@ -30,11 +30,12 @@ const retentionActor = "retention policy"
 
 // RemoveUntagged removes the manifests of a hosted registry that have been without
 // a tag since before a time, and returns how many. Each removal rings as a delete
-// that no client asked for, with the cause retention. It works in small pieces,
-// and what an error or a crash leaves over another call removes.
-func (s *Store) RemoveUntagged(ctx context.Context, reg event.Registry, before time.Time) (removed int, err error) {
+// that no client asked for, with the cause retention, and can be restored where that
+// is the policy. It works in small pieces, and what an error or a crash leaves over
+// another call removes.
+func (s *Store) RemoveUntagged(ctx context.Context, reg event.Registry, before time.Time, softDelete bool) (removed int, err error) {
 	h := &handle{s, reg, Caller{
-		Request: event.Request{Host: reg.LoginServer}, Actor: retentionActor, Kind: audit.Application, Cause: "retention",
+		Request: event.Request{Host: reg.LoginServer}, Actor: retentionActor, Kind: audit.Application, Cause: "retention", SoftDelete: softDelete,
 	}}
 	var failed error // what one repository meets is no reason to spare the others
 	for last, more := oci.Repository(""), true; more; {
@@ -174,7 +175,7 @@ func (h *handle) removePiece(ctx context.Context, repo oci.Repository, some []oc
 			if !is {
 				continue
 			}
-			row, tags, err := deleteManifest(tx, repo, id, dgst)
+			row, tags, err := h.deleteManifest(tx, repo, id, dgst)
 			if err != nil {
 				return err
 			}

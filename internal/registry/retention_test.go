@@ -75,7 +75,7 @@ func TestRetention(t *testing.T) {
 		}
 		remove := func(before time.Time) int {
 			t.Helper()
-			n, err := s.RemoveUntagged(bg, contoso, before)
+			n, err := s.RemoveUntagged(bg, contoso, before, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,7 +215,7 @@ func TestRetentionOfMany(t *testing.T) {
 	}
 	push(r, "b", 31, "kept")
 	push(elsewhere, "a", 0)
-	n, err := s.RemoveUntagged(bg, contoso, time.Now().Add(time.Minute))
+	n, err := s.RemoveUntagged(bg, contoso, time.Now().Add(time.Minute), false)
 	if err != nil || n != many+30 {
 		t.Errorf("%d removed, error %v; want %d", n, err, many+30)
 	}

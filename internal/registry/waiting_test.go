@@ -66,7 +66,7 @@ func TestWaitingChangesRingLater(t *testing.T) {
 		}
 		retain := func(wantLeft int64) {
 			t.Helper()
-			if _, err := s.RemoveUntagged(bg, contoso, time.Now().Add(time.Hour)); err != nil {
+			if _, err := s.RemoveUntagged(bg, contoso, time.Now().Add(time.Hour), false); err != nil {
 				t.Fatal(err)
 			}
 			d, err := judge.DescribeRepository(bg, app)

@@ -34,8 +34,8 @@ type knownSize struct {
 const sizeLife = time.Minute
 
 // Size returns how many bytes a hosted registry holds: each blob once, however
-// many of its repositories have it, and its manifests. The figure is up to a
-// minute old.
+// many of its repositories have it, and its manifests, also those that were deleted and
+// can be restored. The figure is up to a minute old.
 func (s *Store) Size(ctx context.Context, registry int64) (int64, error) {
 	s.sizes.mu.Lock()
 	defer s.sizes.mu.Unlock()
@@ -110,6 +110,9 @@ func (s *Store) Purge(ctx context.Context, registry int64) error {
 				return false, err
 			}
 			n, err := deleteSome(tx, id, manifestsAtOnce)
+			if err == nil && n < manifestsAtOnce {
+				n, err = deleteSomeDeleted(tx, id, manifestsAtOnce)
+			}
 			if err == nil && n < manifestsAtOnce {
 				err = deleteRepository(tx, id)
 			}

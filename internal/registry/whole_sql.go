@@ -36,11 +36,12 @@ func lastOfNames(tx *sqldb.Tx, registry int64, after string, n int) (last string
 	return last, err
 }
 
-// sumManifests returns the size of the manifests in the repositories of a
-// registry whose name is behind after, up to last.
+// sumManifests returns the size of the manifests, deleted ones included, in the
+// repositories of a registry whose name is behind after, up to last.
 func sumManifests(tx *sqldb.Tx, registry int64, after, last string) (bytes int64, err error) {
-	err = tx.Get(`SELECT CAST(coalesce(sum(m.size), 0) AS BIGINT) FROM repository r JOIN manifest m ON m.repository = r.id
-		WHERE r.registry = $1 AND r.name > $2 AND r.name <= $3`, []any{registry, after, last}, &bytes)
+	const sum = "(SELECT CAST(coalesce(sum(m.size), 0) AS BIGINT) FROM repository r JOIN "
+	const these = " m ON m.repository = r.id WHERE r.registry = $1 AND r.name > $2 AND r.name <= $3)"
+	err = tx.Get("SELECT "+sum+"manifest"+these+" + "+sum+"deleted_manifest"+these, []any{registry, after, last}, &bytes)
 	return bytes, err
 }
 
@@ -74,7 +75,17 @@ func deleteSome(tx *sqldb.Tx, repository int64, n int) (int64, error) {
 	return tx.Exec("DELETE FROM manifest WHERE id IN "+some, repository, n)
 }
 
+// deleteSomeDeleted removes up to n deleted manifests of a repository.
+func deleteSomeDeleted(tx *sqldb.Tx, repository int64, n int) (int64, error) {
+	return tx.Exec("DELETE FROM deleted_manifest WHERE id IN (SELECT id FROM deleted_manifest WHERE repository = $1 LIMIT $2)", repository, n)
+}
+
+// deleteRepository removes a repository that holds no manifest, with the names of tags
+// that were deleted in it.
 func deleteRepository(tx *sqldb.Tx, id int64) error {
+	if _, err := tx.Exec("DELETE FROM deleted_tag WHERE repository = $1", id); err != nil {
+		return err
+	}
 	_, err := tx.Exec("DELETE FROM repository WHERE id = $1", id)
 	return err
 }

@@ -25,6 +25,7 @@ const (
 	aRepository = `{"registry":"contoso.azurecr.io","imageName":"library/hello-world",` + times + `,"manifestCount":10,"tagCount":2,` + attributes + `}`
 	aTag        = `{"name":"v1","digest":"` + digest + `",` + times + `,"signed":false,` + attributes + `}`
 	aManifest   = `{"digest":"` + digest + `","imageSize":525,` + times + `,"architecture":"arm64","os":"linux","mediaType":"application/vnd.docker.distribution.manifest.v2+json","configMediaType":"application/vnd.docker.container.image.v1+json","tags":["v1"],` + attributes + `}`
+	aDeleted    = `{"digest":"` + digest + `","mediaType":"m","tags":["v1"],"deletedAt":"2025-03-01T17:15:15.2790632Z"}`
 	oneTag      = `{"registry":"contoso.azurecr.io","imageName":"library/hello-world","tag":` + aTag + `}`
 	oneManifest = `{"registry":"contoso.azurecr.io","imageName":"library/hello-world","manifest":` + aManifest + `}`
 	tags        = `{"registry":"contoso.azurecr.io","imageName":"library/hello-world","tags":[` + aTag + `]}`
@@ -75,6 +76,26 @@ func TestRequests(t *testing.T) {
 			_, err := c.SetRepositoryAttributes(ctx, repo, Attributes{Write: &off, Delete: &off})
 			return err
 		}, 200, aRepository, `PATCH /acr/v1/library/hello-world {"deleteEnabled":false,"writeEnabled":false}`},
+		{"deleted repositories", func(ctx context.Context, c *Client) error {
+			names, err := c.DeletedRepositories(ctx)
+			return same(err, names, []string{"old"})
+		}, 200, `{"repositories":["old"]}`, "GET /acr/v1/_deleted/_catalog?n=100"},
+		{"deleted manifests", func(ctx context.Context, c *Client) error {
+			all, err := c.DeletedManifests(ctx, repo)
+			return same(err, len(all) == 1 && all[0].Digest == digest && all[0].Tags[0] == "v1" && all[0].DeletedAt.Unix() == 1740849315 && string(all[0].Raw) == aDeleted, true)
+		}, 200, `{"manifests":[` + aDeleted + `]}`, "GET /acr/v1/_deleted/library/hello-world/_manifests?n=100"},
+		{"deleted tags", func(ctx context.Context, c *Client) error {
+			all, err := c.DeletedTags(ctx, repo)
+			return same(err, len(all) == 1 && all[0].Name == "v1" && all[0].Digest == digest && all[0].DeletedBy == "ada", true)
+		}, 200, `{"tags":[{"tag":"v1","digest":"` + digest + `","deletedAt":"2025-03-01T17:15:15.2790632Z","deletedBy":"ada"}]}`, "GET /acr/v1/_deleted/library/hello-world/_tags?n=100"},
+		{"restore", func(ctx context.Context, c *Client) error {
+			done, err := c.Restore(ctx, repo, digest, "", false)
+			return same(err, []any{done.Manifests, done.Tags}, []any{[]string{digest}, []string{"v1"}})
+		}, 200, `{"manifestsRestored":["` + digest + `"],"tagsRestored":["v1"]}`, "POST /acr/v1/_deleted/library/hello-world/_manifests/" + digest + `?force=false {"tag":null}`},
+		{"restore a tag by force", func(ctx context.Context, c *Client) error {
+			_, err := c.Restore(ctx, repo, digest, "v1", true)
+			return err
+		}, 200, `{}`, "POST /acr/v1/_deleted/library/hello-world/_manifests/" + digest + `?force=true {"tag":"v1"}`},
 		{"delete repository", func(ctx context.Context, c *Client) error {
 			d, err := c.DeleteRepository(ctx, repo)
 			return same(err, []any{d.Manifests, d.Tags}, []any{[]string{digest}, []string{"latest"}})

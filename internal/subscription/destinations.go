@@ -87,9 +87,8 @@ func (s *Store) Wants(registry, endpoint int64) ring.Rule {
 // Wanted reports whether any subscription of the registry asks for the action. Those
 // that ask for what there is by default are none of it: that is not asked about.
 func (s *Store) Wanted(registry int64, action event.Action) bool {
-	return slices.ContainsFunc((*s.rules.Load())[registry], func(h *hook) bool {
-		return slices.Contains(h.Filter.EventTypes, event.EventGridType(action))
-	})
+	of := (*s.rules.Load())[registry]
+	return of != nil && of.named[event.EventGridType(action)]
 }
 
 // Terms returns what an endpoint asks of whoever rings it, false if it is gone.

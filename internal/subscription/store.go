@@ -113,7 +113,7 @@ func (l *lettered) take() map[int64]bool {
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{Options: o, userAgent: "Dockbell/" + o.Version, tokens: tokens{asked: map[string]*token{}},
 		lettered: lettered{wake: make(chan struct{}, 1), endpoints: map[int64]bool{}}}
-	loaded := rules{}
+	loaded := map[int64][]*hook{}
 	err := s.DB.Read(ctx, func(tx *sqldb.Tx) error {
 		rows, err := selectAll(tx)
 		if err != nil {
@@ -135,8 +135,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("event subscriptions: %w", err)
 	}
-	loaded.sort()
-	s.rules.Store(&loaded)
+	inForce := rules{}
+	for registry, hooks := range loaded {
+		inForce[registry] = newRegistryRules(hooks)
+	}
+	s.enforce(inForce)
 	return s, nil
 }
 

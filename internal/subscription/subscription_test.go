@@ -64,8 +64,9 @@ type world struct {
 	folder    string
 
 	published []published
-	letters   []ring.Letter // unfiled
 
+	mu          sync.Mutex
+	letters     []ring.Letter // unfiled
 	filingFails bool
 }
 
@@ -80,6 +81,8 @@ func (w *world) Publish(_ context.Context, s sink.Server, m sink.Message, _ time
 }
 
 func (w *world) Unfiled(_ context.Context, endpoint int64, n int) (found []ring.Letter, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, l := range w.letters {
 		if l.Endpoint == endpoint && len(found) < n {
 			found = append(found, l)
@@ -89,6 +92,8 @@ func (w *world) Unfiled(_ context.Context, endpoint int64, n int) (found []ring.
 }
 
 func (w *world) Filed(_ context.Context, letters []ring.Letter) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.filingFails {
 		return errors.New("the database does not answer")
 	}
@@ -900,7 +905,9 @@ func TestTold(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { w.Run(ctx); close(ended) }()
 	<-done
+	w.mu.Lock()
 	w.letters = []ring.Letter{{Key: "1-2", Endpoint: sub.ID, Event: pushed("team/api", "v2"), Reason: "Gone", At: time.Now()}}
+	w.mu.Unlock()
 	w.DeadLettered(sub.ID)
 	<-done
 	cancel()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/sqldb"
@@ -418,6 +419,39 @@ func testRetentionPolicy(t *testing.T, w *world) {
 	r, err = w.Patch(ctx, "contoso", Change{SKU: &standard, Settings: off}, ada)
 	if p := r.RetentionPolicy(); err != nil || p.Enabled || p.Days != 30 || !p.Updated.After(first.Updated) {
 		t.Errorf("both at once: %+v, %v", p, err)
+	}
+	w.settled()
+}
+
+// TestSoftDeletePolicy is for every tier, and says when it was changed.
+func TestSoftDeletePolicy(t *testing.T) { onEach(t, testSoftDeletePolicy) }
+
+func testSoftDeletePolicy(t *testing.T, w *world) {
+	ctx := t.Context()
+	r, _, err := w.Put(ctx, "", "contoso", Definition{Location: "eastus", SKU: "Basic"}, ada)
+	if err != nil || r.SoftDeletePolicy() != (SoftDeletePolicy{Days: 7, Updated: r.CreatedAt}) {
+		t.Fatalf("%+v, %v", r.SoftDeletePolicy(), err)
+	}
+	for _, days := range []string{"0", "-1", "91", "x", "1.5"} {
+		_, err = w.Patch(ctx, "contoso", Change{Settings: map[string]string{"policies.softDeletePolicy.retentionDays": days}}, ada)
+		fails(t, err, fault.Invalid, "InvalidParameter", "use 1 to 90")
+	}
+	on := map[string]string{"policies.softDeletePolicy.status": "Enabled", "policies.softDeletePolicy.retentionDays": "30"}
+	r, err = w.Patch(ctx, "contoso", Change{Settings: on}, ada)
+	first := r.SoftDeletePolicy()
+	if err != nil || !first.Enabled || first.Days != 30 || !first.Updated.Equal(r.UpdatedAt) || first.Lifetime() != 720*time.Hour {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	// Both policies at once, each with its own time.
+	premium := "Premium"
+	r, err = w.Patch(ctx, "contoso", Change{SKU: &premium, Settings: map[string]string{"policies.retentionPolicy.status": "enabled"}}, ada)
+	if err != nil || r.SoftDeletePolicy() != first || !r.RetentionPolicy().Updated.After(first.Updated) {
+		t.Errorf("%+v, %+v, %v", r.SoftDeletePolicy(), r.RetentionPolicy(), err)
+	}
+	retention := r.RetentionPolicy()
+	r, err = w.Patch(ctx, "contoso", Change{Settings: map[string]string{"policies.softDeletePolicy.status": "disabled"}}, ada)
+	if p := r.SoftDeletePolicy(); err != nil || p.Enabled || p.Days != 30 || !p.Updated.After(first.Updated) || r.RetentionPolicy() != retention {
+		t.Errorf("%+v, %+v, %v", p, r.RetentionPolicy(), err)
 	}
 	w.settled()
 }

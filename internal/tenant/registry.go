@@ -197,6 +197,7 @@ func (s *Store) update(tx *sqldb.Tx, old Registry, change Change, by Actor) (Reg
 		return Registry{}, err
 	}
 	r.noteRetention(old, tx.Now())
+	r.noteSoftDelete(old, tx.Now())
 	r.UpdatedAt, r.UpdatedBy = tx.Now(), by
 	if err := updateRegistry(tx, r); err != nil {
 		return Registry{}, err

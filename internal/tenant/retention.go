@@ -26,12 +26,19 @@ type RetentionPolicy struct {
 
 // RetentionPolicy returns the registry's.
 func (r Registry) RetentionPolicy() RetentionPolicy {
-	p := RetentionPolicy{Enabled: r.Settings.Get(retentionStatus) == "enabled", Updated: r.CreatedAt}
+	p := RetentionPolicy{Enabled: r.Settings.Get(retentionStatus) == "enabled"}
 	p.Days, _ = strconv.Atoi(r.Settings.Get(retentionDays)) // it was checked
-	if at, err := time.Parse(time.RFC3339Nano, r.Settings[retentionChanged]); err == nil {
-		p.Updated = at
-	}
+	p.Updated = r.changedAt(retentionChanged)
 	return p
+}
+
+// changedAt returns when a policy was changed last, given the name that this has among
+// the settings.
+func (r Registry) changedAt(name string) time.Time {
+	if at, err := time.Parse(time.RFC3339Nano, r.Settings[name]); err == nil {
+		return at
+	}
+	return r.CreatedAt
 }
 
 // noteRetention notes in r, which was old, when the policy became another.

@@ -47,8 +47,8 @@ var KnownSettings = []Setting{
 	{Name: "policies.trustPolicy.status", Values: disabledYet, Why: "there is no content trust: sign images with artifacts that refer to them"},
 	{Name: retentionStatus, Values: []string{"disabled", "enabled"}},
 	{Name: retentionDays, Values: []string{"7"}, Min: 0, Max: 365},
-	{Name: "policies.softDeletePolicy.status", Values: disabledYet, Why: "what is deleted is gone"},
-	{Name: "policies.softDeletePolicy.retentionDays", Values: []string{"7"}, Min: 1, Max: 90},
+	{Name: softDeleteStatus, Values: offOn},
+	{Name: softDeleteDays, Values: []string{"7"}, Min: 1, Max: 90},
 	{Name: "policies.exportPolicy.status", Values: onOff},
 	{Name: "policies.azureADAuthenticationAsArmPolicy.status", Values: onOff},
 	{Name: "roleAssignmentMode", Values: []string{"LegacyRegistryPermissions"}, Why: "roles hold for whole registries"},
@@ -119,8 +119,10 @@ func (s Settings) with(sent map[string]string) (Settings, error) {
 			next[known.Name] = value
 		}
 	}
-	if at, ok := s[retentionChanged]; ok {
-		next[retentionChanged] = at
+	for _, changed := range []string{retentionChanged, softDeleteChanged} {
+		if at, ok := s[changed]; ok {
+			next[changed] = at
+		}
 	}
 	return next, nil
 }

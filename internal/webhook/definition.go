@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"net/textproto"
 	"slices"
@@ -257,8 +258,28 @@ func isToken(s string) bool {
 	})
 }
 
-// overQuota is what the webhook beyond a tier's limit meets.
-func overQuota(reg Registry, have int) error {
+// checkMove fails if a webhook is to be in another location than it is.
+func checkMove(old record, location string) error {
+	if l := normalLocation(location); l != "" && l != old.Location {
+		return fault.New(fault.Conflict, "webhook %s is in %s and cannot move to %s: delete it and create it there", old.Name, old.Location, clip(l)).
+			WithCode("InvalidResourceLocation")
+	}
+	return nil
+}
+
+// checkAddressed fails if a new webhook has no address.
+func checkAddressed(def Definition) error {
+	if def.ServiceURI == "" {
+		return fault.New(fault.Invalid, "the webhook has no service URI: give an http or https URL, for example https://hooks.example.net/acr")
+	}
+	return nil
+}
+
+// checkQuota fails if a registry that has so many webhooks may have no more.
+func checkQuota(reg Registry, have int) error {
+	if have < reg.Limit {
+		return nil
+	}
 	way := "delete one"
 	if higher := map[string]string{"Basic": "Standard", "Standard": "Premium"}[reg.SKU]; higher != "" {
 		way = fmt.Sprintf("delete one or move to %s with dockbell registry update -n %s --sku %s", higher, reg.Name, higher)
@@ -326,57 +347,60 @@ func (d Definition) asChange() Change {
 // webhook. What it leaves alone is not checked again: a webhook whose address
 // is refused by now can still be disabled.
 func (c Change) check(checkURL func(string) error) error {
-	if err := checkTags(c.Tags); err != nil {
+	for p := range c.problems(checkURL) {
+		return p.Err
+	}
+	return nil
+}
+
+// problems yields what check fails with, of every member.
+func (c Change) problems(checkURL func(string) error) iter.Seq[Problem] {
+	return problems(
+		memberRule{MemberTags, func() error { return checkTags(c.Tags) }},
+		memberRule{MemberServiceURI, func() error { return given(c.ServiceURI, checkURL) }},
+		memberRule{MemberHeaders, func() error { return checkHeaders(c.CustomHeaders) }},
+		memberRule{MemberStatus, func() error { return parses(c.Status, parseStatus) }},
+		memberRule{MemberScope, func() error { return parses(c.Scope, parseScope) }},
+		memberRule{MemberActions, func() (err error) {
+			if c.Actions != nil {
+				_, err = parseActions(c.Actions)
+			}
+			return err
+		}},
+		memberRule{MemberPolicy, func() error {
+			if c.Policy == nil {
+				return nil
+			}
+			// Each member has a rule of its own, so this one is about those given.
+			return c.Policy.applyTo(ring.Default()).Check()
+		}},
+		memberRule{MemberStyles, func() error { _, err := parseStyles(c.SignatureHeaders); return err }},
+		memberRule{MemberFormat, func() error { return parses(c.Format, parseFormat) }},
+		memberRule{MemberHandshake, func() error {
+			if c.Handshake == nil || *c.Handshake == "" {
+				return nil
+			}
+			return parses(c.Handshake, parseHandshake)
+		}},
+		memberRule{MemberTypePrefix, func() error { return given(c.EventTypePrefix, event.CheckTypePrefix) }},
+		memberRule{MemberTLS, func() error { return outbound.CheckTLS(c.TLS) }},
+	)
+}
+
+// given checks a member that may be left out.
+func given(member *string, check func(string) error) error {
+	if member == nil {
+		return nil
+	}
+	return check(*member)
+}
+
+// parses is given for a member that is checked by parsing it.
+func parses[T any](member *string, parse func(string) (T, error)) error {
+	return given(member, func(text string) error {
+		_, err := parse(text)
 		return err
-	}
-	if c.ServiceURI != nil {
-		if err := checkURL(*c.ServiceURI); err != nil {
-			return err
-		}
-	}
-	if err := checkHeaders(c.CustomHeaders); err != nil {
-		return err
-	}
-	if c.Status != nil {
-		if _, err := parseStatus(*c.Status); err != nil {
-			return err
-		}
-	}
-	if c.Scope != nil {
-		if _, err := parseScope(*c.Scope); err != nil {
-			return err
-		}
-	}
-	if c.Actions != nil {
-		if _, err := parseActions(c.Actions); err != nil {
-			return err
-		}
-	}
-	if c.Policy != nil {
-		// Each member has a rule of its own, so this one is about those given.
-		if err := c.Policy.applyTo(ring.Default()).Check(); err != nil {
-			return err
-		}
-	}
-	if _, err := parseStyles(c.SignatureHeaders); err != nil {
-		return err
-	}
-	if c.Format != nil {
-		if _, err := parseFormat(*c.Format); err != nil {
-			return err
-		}
-	}
-	if c.Handshake != nil && *c.Handshake != "" {
-		if _, err := parseHandshake(*c.Handshake); err != nil {
-			return err
-		}
-	}
-	if c.EventTypePrefix != nil {
-		if err := event.CheckTypePrefix(*c.EventTypePrefix); err != nil {
-			return err
-		}
-	}
-	return outbound.CheckTLS(c.TLS)
+	})
 }
 
 // of returns old with the change, which was checked, made.
@@ -459,22 +483,41 @@ func (c Change) checkFor(old record) error {
 
 // check checks what a change may break of the webhook it was applied to.
 func (r record) check() error {
-	if r.Listener && (r.Format != ACR || r.Handshake != NoHandshake) {
-		return fault.New(fault.Invalid, "webhook %s is a listener, which has no address: leave format and handshake out", r.Name)
-	}
-	if !r.Format.tellsCloudEvents() && r.Extras != (event.CloudExtras{}) {
-		return fault.New(fault.Invalid, "webhook %s has a prefix of event types or flat data, and the format %s, which has neither: leave them out, or use the format cloudevents or cloudevents-binary", r.Name, r.Format)
-	}
-	if err := r.Format.checkURI(r.ServiceURI); err != nil {
-		return err
-	}
-	for name := range r.CustomHeaders {
-		if r.Format != ACR && strings.EqualFold(name, "Content-Type") {
-			return fault.New(fault.Invalid, "webhook %s has a custom header Content-Type, which the format %s sets itself: take the header away, or use the format acr", r.Name, r.Format)
-		}
-	}
-	if r.TLS != nil && strings.HasPrefix(outbound.HostOf(r.ServiceURI), "http://") {
-		return fault.New(fault.Invalid, "webhook %s has certificates, and a service URI that begins with http: give one that begins with https, or take the certificates away", r.Name)
+	for p := range r.problems() {
+		return p.Err
 	}
 	return nil
+}
+
+// problems yields what check fails with.
+func (r record) problems() iter.Seq[Problem] {
+	return problems(
+		memberRule{MemberFormat, func() error {
+			if r.Listener && (r.Format != ACR || r.Handshake != NoHandshake) {
+				return fault.New(fault.Invalid, "webhook %s is a listener, which has no address: leave format and handshake out", r.Name)
+			}
+			return nil
+		}},
+		memberRule{MemberTypePrefix, func() error {
+			if !r.Format.tellsCloudEvents() && r.Extras != (event.CloudExtras{}) {
+				return fault.New(fault.Invalid, "webhook %s has a prefix of event types or flat data, and the format %s, which has neither: leave them out, or use the format cloudevents or cloudevents-binary", r.Name, r.Format)
+			}
+			return nil
+		}},
+		memberRule{MemberServiceURI, func() error { return r.Format.checkURI(r.ServiceURI) }},
+		memberRule{MemberHeaders, func() error {
+			for name := range r.CustomHeaders {
+				if r.Format != ACR && strings.EqualFold(name, "Content-Type") {
+					return fault.New(fault.Invalid, "webhook %s has a custom header Content-Type, which the format %s sets itself: take the header away, or use the format acr", r.Name, r.Format)
+				}
+			}
+			return nil
+		}},
+		memberRule{MemberTLS, func() error {
+			if r.TLS != nil && strings.HasPrefix(outbound.HostOf(r.ServiceURI), "http://") {
+				return fault.New(fault.Invalid, "webhook %s has certificates, and a service URI that begins with http: give one that begins with https, or take the certificates away", r.Name)
+			}
+			return nil
+		}},
+	)
 }

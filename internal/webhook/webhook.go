@@ -263,9 +263,8 @@ func (s *Store) Put(ctx context.Context, reg Registry, name string, def Definiti
 		if err := change.checkFor(old); err != nil {
 			return err
 		}
-		if l := normalLocation(def.Location); l != "" && l != old.Location {
-			return fault.New(fault.Conflict, "webhook %s is in %s and cannot move to %s: delete it and create it there", old.Name, old.Location, clip(l)).
-				WithCode("InvalidResourceLocation")
+		if err := checkMove(old, def.Location); err != nil {
+			return err
 		}
 		w, err = s.update(tx, old, change.of(old), by)
 		return err
@@ -386,15 +385,15 @@ func (s *Store) createNamed(tx *sqldb.Tx, reg Registry, name string, def Definit
 	if err != nil {
 		return Webhook{}, err
 	}
-	if def.ServiceURI == "" {
-		return Webhook{}, fault.New(fault.Invalid, "the webhook has no service URI: give an http or https URL, for example https://hooks.example.net/acr")
+	if err := checkAddressed(def); err != nil {
+		return Webhook{}, err
 	}
 	have, err := countWebhooks(tx, reg.ID, false)
 	if err != nil {
 		return Webhook{}, err
 	}
-	if have >= reg.Limit {
-		return Webhook{}, overQuota(reg, have)
+	if err := checkQuota(reg, have); err != nil {
+		return Webhook{}, err
 	}
 	return s.create(tx, reg, Webhook{Name: name, Location: location}, def, by)
 }
