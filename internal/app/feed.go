@@ -2,9 +2,13 @@ package app
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/event"
+	"github.com/dockbell/dockbell/internal/fault"
 	"github.com/dockbell/dockbell/internal/outbox"
 	"github.com/dockbell/dockbell/internal/sqldb"
 )
@@ -67,7 +71,8 @@ func (f feed) Last(ctx context.Context, registry int64, n int) (page arm.FeedPag
 		page.Next = page.Newest
 		size := 0
 		for end := page.Newest; end >= page.Oldest && end > page.Newest-maxScan; end -= scanChunk {
-			heads, err := outbox.Heads(tx, end-scanChunk, scanChunk) // positions are dense
+			from := max(end-scanChunk, page.Oldest-1)
+			heads, err := outbox.Heads(tx, from, int(end-from)) // positions are dense
 			if err != nil {
 				return err
 			}
@@ -90,6 +95,78 @@ func (f feed) Last(ctx context.Context, registry int64, n int) (page arm.FeedPag
 	})
 	slices.Reverse(page.Entries)
 	return page, err
+}
+
+// Before implements arm.Feed.
+func (f feed) Before(ctx context.Context, registry, pos int64, n int, want arm.FeedFilter) (page arm.FeedPage, err error) {
+	err = f.db.Read(ctx, func(tx *sqldb.Tx) (err error) {
+		if page, err = bounds(tx); err != nil {
+			return err
+		}
+		first := page.Newest + 1
+		if pos > 0 {
+			first = min(first, pos)
+		}
+		page.Next = first
+		size := 0
+		for end := first - 1; end >= page.Oldest && end > 0; end -= scanChunk {
+			if end <= first-1-maxScan {
+				return nil
+			}
+			from := max(end-scanChunk, page.Oldest-1)
+			heads, err := outbox.Heads(tx, from, int(end-from)) // positions are dense
+			if err != nil {
+				return err
+			}
+			for _, head := range slices.Backward(heads) {
+				if head.Registry.ID == registry && mayPass(want, head) {
+					if len(page.Entries) == n || size >= maxFeedBytes {
+						return nil
+					}
+					entry, err := read(tx, head.Pos)
+					if err != nil {
+						return err
+					}
+					if want.Passes(entry.Event) {
+						page.Entries = append(page.Entries, entry)
+						size += len(entry.ACRBody)
+					}
+				}
+				page.Next = head.Pos
+			}
+		}
+		page.Next = 0
+		return nil
+	})
+	return page, err
+}
+
+// mayPass is whether a filter may let an event pass of which the head is known: that
+// of one owed to a single endpoint has no action.
+func mayPass(want arm.FeedFilter, head *event.Event) bool {
+	if head.Action == "" {
+		want.Action = ""
+	}
+	return want.Passes(head)
+}
+
+// Find implements arm.Feed.
+func (f feed) Find(ctx context.Context, registry int64, id string) (found arm.FeedEntry, err error) {
+	err = f.db.Read(ctx, func(tx *sqldb.Tx) error {
+		var entry outbox.Entry
+		pos, err := strconv.ParseInt(id, 10, 64)
+		if err == nil {
+			entry, err = outbox.At(tx, pos)
+		} else {
+			entry, err = outbox.ByID(tx, registry, id)
+		}
+		if errors.Is(err, sqldb.ErrNoRow) || err == nil && entry.Event.Registry.ID != registry {
+			return fault.New(fault.NotFound, "there is no event %.80q in the registry, or it is not kept any more", id)
+		}
+		found = arm.FeedEntry{Event: entry.Event, ACRBody: entry.ACRBody}
+		return err
+	})
+	return found, err
 }
 
 // bounds returns a page without entries.

@@ -37,18 +37,26 @@ func (s *Server) handler() http.Handler {
 		Audit: s.audit, SigningKeys: s.authority, Import: s.importImage,
 		Subscriptions: s.subscriptions,
 	}
-	control := arm.New(plane)
+	resources := arm.New(plane)
 	identity := identityserver.New(identityserver.Config{
 		Authority: s.authority, Resolve: s.authRegistry, Scopes: s.scopes, Log: s.log, Audit: s.audit,
 		Suffix: func() string { return "." + s.domain() },
 	})
+	// No pattern tells a tenant's path from another face's.
+	control := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if identityserver.Serves(r.URL.Path) {
+			identity.ServeHTTP(w, r)
+			return
+		}
+		resources.ServeHTTP(w, r)
+	})
+	pages := s.portal(control)
 	mux := http.NewServeMux()
 	mux.Handle("/oauth2/", acr)
 	mux.Handle("/helm/", acr)
 	mux.Handle(arm.ConfirmationsRoot, arm.Confirmations(plane))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { ok(w) })
 	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle(portal.Root+"/", s.portal(control))
 	mux.HandleFunc("GET "+portal.Root, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, portal.Root+"/", http.StatusSeeOther)
 	})
@@ -98,13 +106,13 @@ func (s *Server) handler() http.Handler {
 			acr.ServeHTTP(w, r)
 			return
 		}
-		// Nor these: no pattern tells a tenant's path from another face's.
-		if identityserver.Serves(r.URL.Path) {
-			identity.ServeHTTP(w, r)
+		if identityserver.Serves(r.URL.Path) || arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
+			control.ServeHTTP(w, r)
 			return
 		}
-		if arm.Handles(r.URL.Path) { // in any case of letters, as ARM has it
-			control.ServeHTTP(w, r)
+		// Nor these: whatever is answered there has the portal's header fields.
+		if strings.HasPrefix(r.URL.Path, portal.Root+"/") {
+			pages.ServeHTTP(w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)

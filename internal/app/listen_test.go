@@ -464,8 +464,50 @@ func TestFeedFarApart(t *testing.T) {
 	if got := strings.Join(pages, ", "); got != "0 to 4001, 1 to 5003" {
 		t.Errorf("pages %s", got)
 	}
+	// Going back, likewise.
+	pages = nil
+	for before := "0"; len(pages) < 10; {
+		_, _, body := s.do("GET", plane+"events?repository=app&before="+before, nil, s.asOperator)
+		var p struct {
+			Value []json.RawMessage
+			Next  json.Number
+		}
+		if err := json.Unmarshal(body, &p); err != nil {
+			t.Fatalf("%v in %s", err, body)
+		}
+		pages = append(pages, fmt.Sprintf("%d to %s", len(p.Value), p.Next))
+		if before = p.Next.String(); before == "0" {
+			break
+		}
+	}
+	if got := strings.Join(pages, ", "); got != "1 to 1004, 1 to 0" {
+		t.Errorf("pages back %s", got)
+	}
+	for query, want := range map[string]int{"before=3&repository=app&tag=v0": 1, "before=3&tag=v1": 0, "before=3&action=delete": 0, "before=0&action=push&repository=app&limit=1": 1} {
+		_, _, body := s.do("GET", plane+"events?"+query, nil, s.asOperator)
+		if got := strings.Count(string(body), `"position"`); got != want {
+			t.Errorf("%s: %d events, want %d: %s", query, got, want, body)
+		}
+	}
+	if status, _, body := s.do("GET", plane+"events/2", nil, s.asOperator); status != http.StatusNotFound {
+		t.Errorf("another registry's event: %d %s", status, body)
+	}
+	if status, _, body := s.do("GET", plane+"events/1", nil, s.asOperator); status != http.StatusOK || !strings.Contains(string(body), `"tag":"v0"`) {
+		t.Errorf("an event: %d %s", status, body)
+	}
 	if status, _, body := s.do("GET", plane+"events?last=5", nil, s.asOperator); status != http.StatusOK || !strings.Contains(string(body), `"position":5003`) || strings.Contains(string(body), `"position":1,`) {
 		t.Errorf("last: %d %s", status, body)
+	}
+
+	// Beyond the oldest event that is kept there is nothing, and nothing is shown twice.
+	s.stop()
+	write(t, data, "DELETE FROM event WHERE pos < 4600")
+	s = start(t, settings(data))
+	for _, query := range []string{"last=1000", "before=0&limit=1000"} {
+		_, _, body := s.do("GET", "/api/v1/registries/fabrikam/events?"+query, nil, s.asOperator)
+		if got := strings.Count(string(body), `"position"`); got != 403 {
+			t.Errorf("%s: %d events, want 403", query, got)
+		}
 	}
 }
 

@@ -61,6 +61,10 @@ type Deliveries interface {
 	Healths
 	DeadLetters
 	Replays
+
+	// Rings returns what became of the event at a position, by endpoint of its
+	// registry.
+	Rings(ctx context.Context, registry, pos int64) ([]delivery.Ring, error)
 }
 
 // Attempts reads the delivery log.

@@ -424,10 +424,11 @@ func TestReadersSeeOnlyThatItFails(t *testing.T) {
 	}
 	happened := newFeed()
 	happened.entries = []arm.FeedEntry{{Event: fails, ACRBody: event.ACRBody(fails)}}
+	p.engine.rings = []delivery.Ring{{Endpoint: 1, State: delivery.RingWaiting, Attempts: 7, Class: "connect"}}
 	cfg := p.config
 	cfg.Feed = happened
 	p.Handler = arm.New(cfg)
-	for _, target := range []string{hook + "?expand=health", "/api/v1/registries/contoso/webhooks?expand=health", "/api/v1/registries/contoso/events"} {
+	for _, target := range []string{hook + "?expand=health", "/api/v1/registries/contoso/webhooks?expand=health", "/api/v1/registries/contoso/events", "/api/v1/registries/contoso/events/e1"} {
 		for who, may := range map[string]func(action, scope string) bool{
 			"a reader": func(action, _ string) bool { return strings.HasSuffix(action, "/read") },
 			"an owner": func(string, string) bool { return true },

@@ -22,6 +22,7 @@ type engine struct {
 	standing map[string]delivery.Standing
 	filters  []delivery.Filter // that were asked for
 	calls    int               // of any method
+	rings    []delivery.Ring
 }
 
 type deadLetter struct {
@@ -51,6 +52,11 @@ func (e *engine) Standing(_ context.Context, endpoint int64, eventID string, at 
 		return delivery.Standing{}, fault.New(fault.NotFound, "there is no event %q", eventID)
 	}
 	return s, nil
+}
+
+func (e *engine) Rings(context.Context, int64, int64) ([]delivery.Ring, error) {
+	e.calls++
+	return e.rings, nil
 }
 
 func (e *engine) Health(_ context.Context, endpoints ...int64) (map[int64]delivery.Health, error) {

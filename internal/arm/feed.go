@@ -22,8 +22,33 @@ type Feed interface {
 	// far apart. Its page ends with the newest event there is.
 	Last(ctx context.Context, registry int64, n int) (FeedPage, error)
 
+	// Before returns up to n events of a registry before position pos, newest first,
+	// that the filter lets pass, fewer if they are large or far apart; pos 0 begins with
+	// the newest. Its Next is the oldest position that was looked at, 0 if there is
+	// nothing before that.
+	Before(ctx context.Context, registry, pos int64, n int, f FeedFilter) (FeedPage, error)
+
+	// Find returns the event of a registry that has a position, or an id. It fails with
+	// fault.NotFound.
+	Find(ctx context.Context, registry int64, id string) (FeedEntry, error)
+
 	// Changed returns a channel that is closed when something happens next.
 	Changed() <-chan struct{}
+}
+
+// FeedFilter narrows the feed to events about something. Empty members let all
+// pass.
+type FeedFilter struct {
+	Action     event.Action
+	Repository string
+	Tag        string
+	Digest     string
+}
+
+// Passes reports whether the filter lets an event pass.
+func (f FeedFilter) Passes(e *event.Event) bool {
+	return (f.Action == "" || f.Action == e.Action) && (f.Repository == "" || f.Repository == e.Target.Repository) &&
+		(f.Tag == "" || f.Tag == e.Target.Tag) && (f.Digest == "" || f.Digest == e.Target.Digest)
 }
 
 // FeedPage is a piece of the feed.
@@ -70,13 +95,30 @@ func (c call) feedToWire(e FeedEntry) feedEntry {
 		Position: e.Event.Pos, Location: e.Event.Registry.Location, Actor: e.Event.Actor, Cause: e.Event.Cause, Sample: e.Event.Sample,
 		Event: e.ACRBody,
 	}
-	if e.Event.Webhook != nil && !c.seesFailures() {
-		shown, fares := *e.Event, *e.Event.Webhook
-		fares.LastStatus, fares.LastError = 0, ""
-		shown.Webhook = &fares
-		entry.Event = event.ACRBody(&shown)
+	if shown := c.shown(e.Event); shown != e.Event {
+		entry.Event = event.ACRBody(shown)
 	}
 	return entry
+}
+
+// shown returns an event as the caller may see it: the same one, or another without
+// what they are not told of failures.
+func (c call) shown(e *event.Event) *event.Event {
+	if e.Webhook == nil || c.seesFailures() {
+		return e
+	}
+	shown, fares := *e, *e.Webhook
+	fares.LastStatus, fares.LastError = 0, ""
+	shown.Webhook = &fares
+	return &shown
+}
+
+func (c call) feedPageToWire(page FeedPage) feedBody {
+	body := feedBody{Value: make([]feedEntry, len(page.Entries)), Next: page.Next}
+	for i, e := range page.Entries {
+		body.Value[i] = c.feedToWire(e)
+	}
+	return body
 }
 
 // Bounds on what a client of the feed asks for.
@@ -88,10 +130,12 @@ const (
 
 // feedQuery is what a client asks of the feed.
 type feedQuery struct {
-	after int64 // position; absent: before the oldest event kept
-	last  int   // so many of the newest events; absent: those behind after
-	limit int
-	wait  time.Duration // for the first event
+	after  int64      // position; absent: before the oldest event kept
+	before int64      // position, going back; 0: the newest; absent: going forward
+	filter FeedFilter // going back alone
+	last   int        // so many of the newest events; absent: those behind after
+	limit  int
+	wait   time.Duration // for the first event
 }
 
 // absent marks a member of a feedQuery that the client left out.
@@ -103,6 +147,13 @@ const absent = -1
 func parseFeedQuery(query url.Values, lastEventID string) (q feedQuery, err error) {
 	if query.Has("after") && query.Has("last") {
 		return q, fault.New(fault.Invalid, "after and last exclude each other: give the position to begin behind, or how many of the newest events")
+	}
+	if q.before, err = parseBefore(query); err != nil {
+		return q, err
+	}
+	q.filter = FeedFilter{event.Action(query.Get("action")), query.Get("repository"), query.Get("tag"), query.Get("digest")}
+	if q.before == absent && q.filter != (FeedFilter{}) {
+		return q, fault.New(fault.Invalid, "action, repository, tag and digest go with before: use before=0 to begin with the newest event")
 	}
 	name, text := "after", query.Get("after")
 	if lastEventID != "" {
@@ -125,6 +176,24 @@ func parseFeedQuery(query url.Values, lastEventID string) (q feedQuery, err erro
 	wait, err := parseCount(query, "wait", "seconds", 0, maxFeedWait, 0)
 	q.wait = time.Duration(wait) * time.Second
 	return q, err
+}
+
+// parseBefore reads the position before which a client that goes back wants to go
+// on.
+func parseBefore(query url.Values) (int64, error) {
+	if !query.Has("before") {
+		return absent, nil
+	}
+	for _, other := range []string{"after", "last", "wait"} {
+		if query.Has(other) {
+			return 0, fault.New(fault.Invalid, "before and %s exclude each other: before goes back, newest first", other)
+		}
+	}
+	before, err := strconv.ParseInt(query.Get("before"), 10, 64)
+	if err != nil || before < 0 {
+		return 0, fault.New(fault.Invalid, "before %q is no position in the feed: use the next of an answer, or 0 to begin with the newest event", clip(query.Get("before")))
+	}
+	return before, nil
 }
 
 // parseCount reads a number from the query; without one it is otherwise.
@@ -188,6 +257,10 @@ func readFeed(a *api, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if q.before != absent {
+		page, err := a.Feed.Before(c.Context(), c.registry.ID, q.before, q.limit, q.filter)
+		return answer{http.StatusOK, c.feedPageToWire(page)}, err
+	}
 	// Before the first look: what happens after that is seen by either.
 	changed := a.Feed.Changed()
 	page, err := a.begin(c.Context(), c.registry.ID, q)
@@ -220,11 +293,7 @@ func readFeed(a *api, c call) (answer, error) {
 			return answer{}, err
 		}
 	}
-	body := feedBody{Value: make([]feedEntry, len(page.Entries)), Next: page.Next}
-	for i, e := range page.Entries {
-		body.Value[i] = c.feedToWire(e)
-	}
-	return answer{http.StatusOK, body}, nil
+	return answer{http.StatusOK, c.feedPageToWire(page)}, nil
 }
 
 // streamFeed sends page and what follows it. changed was taken before the page.

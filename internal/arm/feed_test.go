@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/arm"
+	"github.com/dockbell/dockbell/internal/delivery"
 	"github.com/dockbell/dockbell/internal/event"
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -87,6 +88,41 @@ func (f *feed) Last(_ context.Context, registry int64, n int) (arm.FeedPage, err
 		}
 	}
 	return page, f.err
+}
+
+func (f *feed) Before(_ context.Context, registry, pos int64, n int, want arm.FeedFilter) (arm.FeedPage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	page := f.bounds()
+	first := page.Newest + 1
+	if pos > 0 {
+		first = min(first, pos)
+	}
+	page.Next = first
+	for i := first - 1; i >= max(page.Oldest, 1) && i > first-1-feedPage; i-- {
+		if e := f.entries[i-1]; e.Event.Registry.ID == registry && want.Passes(e.Event) {
+			if len(page.Entries) == n {
+				return page, f.err
+			}
+			page.Entries = append(page.Entries, e)
+		}
+		page.Next = i
+	}
+	if page.Next <= page.Oldest {
+		page.Next = 0
+	}
+	return page, f.err
+}
+
+func (f *feed) Find(_ context.Context, registry int64, id string) (arm.FeedEntry, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, e := range f.entries {
+		if e.Event.Registry.ID == registry && (id == fmt.Sprint(i+1) || id == fmt.Sprintf("e%d", i+1)) {
+			return e, f.err
+		}
+	}
+	return arm.FeedEntry{}, fault.New(fault.NotFound, "there is no event %q", id)
 }
 
 func (f *feed) Changed() <-chan struct{} {
@@ -201,6 +237,16 @@ func TestFeedPages(t *testing.T) {
 		get("?after=9")
 		get("?last=3")
 		get("?last=0")
+		get("?before=0&limit=3")
+		get("?before=9&limit=1")
+		get("?before=7") // three events of another registry
+		get("?before=3")
+		get("?before=0&action=delete")
+		get("?before=0&action=push&limit=1")
+		get("/2")
+		get("/e9")
+		get("/5") // of another registry
+		get("/x")
 		r.oldest = 5
 		get("")
 		get("?after=3")
@@ -208,6 +254,7 @@ func TestFeedPages(t *testing.T) {
 		for _, query := range []string{
 			"?after=-1", "?after=abc", "?after=1.5", "?after=10", "?after=99999999999999999999", "?limit=0", "?limit=1001", "?limit=x",
 			"?wait=61", "?wait=-1", "?last=-1", "?last=1001", "?after=4&last=2",
+			"?before=-1", "?before=x", "?before=1&after=1", "?before=1&last=1", "?before=1&wait=1", "?action=push", "?after=1&tag=v1",
 		} {
 			get(query)
 		}
@@ -215,6 +262,31 @@ func TestFeedPages(t *testing.T) {
 		tr.exchange("HEAD", events, "")
 		golden(t, "feed.txt", tr.String())
 	})
+}
+
+// TestFeedEvent: one event says whom it was owed to, whatever has been deleted since,
+// webhooks first.
+func TestFeedEvent(t *testing.T) {
+	t.Parallel()
+	p := newHook(t)
+	source := newFeed()
+	contoso, err := p.tenants.ByName("contoso")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.add(contoso.ID, 1)
+	p.engine.rings = []delivery.Ring{
+		{Endpoint: 99, State: delivery.RingDelivered, Attempts: 1, Status: 200},
+		{Endpoint: 1, State: delivery.RingWaiting, Attempts: 2, LastAt: moment, Duration: 1500 * time.Microsecond, Status: 503, Due: moment.Add(time.Minute)},
+	}
+	cfg := p.config
+	cfg.Feed = source
+	p.Handler = arm.New(cfg)
+	w := p.do("GET", "/api/v1/registries/contoso/events/1", "")
+	const want = `"deliveries":[{"kind":"webhooks","name":"DeployHook","state":"waiting","attempts":2,"lastStatus":503,"durationMs":1.5,"lastAttempt":"2026-03-14T09:26:53.5897932Z","nextAttempt":"2026-03-14T09:27:53.5897932Z"}]`
+	if !strings.Contains(w.Body.String(), want) || !strings.Contains(w.Body.String(), `"cloudEvent":{"specversion":"1.0"`) {
+		t.Errorf("got %s", w.Body)
+	}
 }
 
 // TestFeedWait: a request that finds nothing is answered when something happens.

@@ -95,7 +95,7 @@ func startReal(t *testing.T, data string) *real {
 // here has a path or a body of the tests of a plane mean this server.
 func (s *real) here(text string) string {
 	return strings.NewReplacer(subscription, s.subscription, "https://receiver.example", s.receiver, "West Europe", "local", "westeurope", "local",
-		"/replays/1", "/replays/"+s.replay, "/replays/2", "/replays/"+s.replay2, "/deliveries/e1", "/deliveries/"+s.event, `"e1"`, `"`+s.event+`"`).Replace(text)
+		"/replays/1", "/replays/"+s.replay, "/replays/2", "/replays/"+s.replay2, "/deliveries/e1", "/deliveries/"+s.event, "/events/e1", "/events/"+s.event, `"e1"`, `"`+s.event+`"`).Replace(text)
 }
 
 // credentials puts something into a request.

@@ -131,6 +131,7 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodPost, []string{"generateCredentials"}, aRegistry + "/generateCredentials/action", false, generateCredentials},
 		{ofRegistry, http.MethodGet, []string{"auditLog"}, queryAuditLog, false, getAuditLog},
 		{ofRegistry, http.MethodGet, []string{"events"}, aRegistry + "/events/read", false, readFeed},
+		{ofRegistry, http.MethodGet, []string{"events", "*"}, aRegistry + "/events/read", false, readFeedEvent},
 		{ofRegistry, http.MethodPost, []string{"listeners"}, aListener + "/write", false, createListener},
 		{ofRegistry, http.MethodGet, []string{"listeners", "*", "deliveries"}, aListener + "/listen/action", false, listenToDeliveries},
 		{ofRegistry, http.MethodPost, []string{"listeners", "*", "results"}, aListener + "/listen/action", false, reportResult},

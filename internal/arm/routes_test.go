@@ -93,6 +93,8 @@ func ways(rt arm.RouteForTest, listener string, there bool) []reached {
 		name = "Microsoft.ContainerRegistry.Registries"
 	case strings.Contains(rt.Path, "/garbageCollections"):
 		name = "1"
+	case strings.HasPrefix(rt.Path, "/events/"):
+		name = "e1"
 	case strings.HasPrefix(rt.Path, "/listeners"):
 		name = listener
 	case strings.HasPrefix(rt.Path, "/replications"):
@@ -173,6 +175,13 @@ func (emptyFeed) After(context.Context, int64, int64, int) (arm.FeedPage, error)
 }
 func (emptyFeed) Last(context.Context, int64, int) (arm.FeedPage, error) { return arm.FeedPage{}, nil }
 func (emptyFeed) Changed() <-chan struct{}                               { return nil }
+func (emptyFeed) Before(context.Context, int64, int64, int, arm.FeedFilter) (arm.FeedPage, error) {
+	return arm.FeedPage{}, nil
+}
+func (emptyFeed) Find(context.Context, int64, string) (arm.FeedEntry, error) {
+	e := &event.Event{Pos: 1, Action: event.Push}
+	return arm.FeedEntry{Event: e, ACRBody: event.ACRBody(e)}, nil
+}
 
 // as has a request made by someone who may what may says.
 func (p *plane) as(may func(action, scope string) bool, method, target, body string) *httptest.ResponseRecorder {

@@ -43,6 +43,8 @@ func (e *engine) Standing(context.Context, int64, string, time.Time) (delivery.S
 	return delivery.Standing{}, fault.New(fault.NotFound, "no command asks for it")
 }
 
+func (e *engine) Rings(context.Context, int64, int64) ([]delivery.Ring, error) { return nil, nil }
+
 func (e *engine) Attempts(_ context.Context, _ int64, f delivery.Filter, after string, _ int) ([]delivery.Attempt, string, error) {
 	return page(slices.DeleteFunc(slices.Clone(e.attempts), func(a delivery.Attempt) bool {
 		return f.Outcome != "" && a.Outcome != f.Outcome || f.Replay != 0 && a.Replay != f.Replay

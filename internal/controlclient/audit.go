@@ -34,7 +34,7 @@ type AuditFilter struct {
 	Outcome       string
 }
 
-func (f AuditFilter) query() string {
+func (f AuditFilter) query() url.Values {
 	q := url.Values{}
 	for name, value := range map[string]string{"actor": f.Actor, "action": f.Action, "resource": f.Resource, "outcome": f.Outcome} {
 		if value != "" {
@@ -46,36 +46,35 @@ func (f AuditFilter) query() string {
 			q.Set(name, at.UTC().Format(time.RFC3339Nano))
 		}
 	}
-	if len(q) == 0 {
-		return ""
-	}
-	return "?" + q.Encode()
+	return q
 }
 
 // AuditLog returns the newest n entries that the filter lets pass, newest first: of
 // a registry, or with an empty name of the whole server.
 func (c *Client) AuditLog(ctx context.Context, registry string, f AuditFilter, n int) ([]AuditEntry, error) {
-	path := "/api/v1/auditLog" + f.query()
-	if registry != "" {
-		path = registryPath(registry, "auditLog") + f.query()
-	}
-	all := []AuditEntry{}
+	all, next := []AuditEntry{}, ""
 	for range maxPages {
-		p, err := get[page[AuditEntry]](ctx, c, http.MethodGet, path, nil)
+		p, err := c.AuditPage(ctx, registry, f, next)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, p.Value...)
-		if len(all) >= n || p.NextLink == "" {
+		if len(all) >= n || p.Next == "" {
 			return all[:min(n, len(all))], nil
 		}
-		next, err := url.Parse(p.NextLink)
-		if err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "%s links to a next page at %q, which is no URL", c.server, p.NextLink)
-		}
-		path = next.RequestURI()
+		next = p.Next
 	}
 	return nil, fault.New(fault.Internal, "%s links from page to page without an end", c.server)
+}
+
+// AuditPage returns some of what AuditLog does, as many as the server shows at once,
+// from where next of another page says.
+func (c *Client) AuditPage(ctx context.Context, registry string, f AuditFilter, next string) (Page[AuditEntry], error) {
+	path := "/api/v1/auditLog"
+	if registry != "" {
+		path = registryPath(registry, "auditLog")
+	}
+	return onePage[AuditEntry](ctx, c, path, f.query(), next)
 }
 
 // SigningKey is a key that signs tokens.

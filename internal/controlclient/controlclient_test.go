@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -408,6 +409,52 @@ func TestPages(t *testing.T) {
 	}
 	if got := strings.Join(asked, ", "); got != "POST , GET $skiptoken=1, GET $skiptoken=2" {
 		t.Errorf("asked %s", got)
+	}
+}
+
+// TestOnePage checks that a list can be read page by page, each behind the one before.
+func TestOnePage(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	c := client(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.RequestURI())
+		p := map[string]any{"value": []map[string]string{{"name": "one"}}}
+		if r.FormValue("$skiptoken") == "" {
+			p["nextLink"] = "https://evil.example/else?a=b&$skiptoken=1%2B2"
+		}
+		json.NewEncoder(w).Encode(p)
+	})
+	for name, read := range map[string]func(after string) (n int, next string, err error){
+		"/auditLog?outcome=failed": func(after string) (int, string, error) {
+			p, err := c.AuditPage(t.Context(), "contoso", AuditFilter{Outcome: "failed"}, after)
+			return len(p.Value), p.Next, err
+		},
+		"/tokens": func(after string) (int, string, error) {
+			p, err := c.TokensPage(t.Context(), "contoso", after)
+			return len(p.Value), p.Next, err
+		},
+		"/scopeMaps": func(after string) (int, string, error) {
+			p, err := c.ScopeMapsPage(t.Context(), "contoso", after)
+			return len(p.Value), p.Next, err
+		},
+	} {
+		asked = nil
+		n, next, err := read("")
+		if err != nil || n != 1 || next != "1+2" {
+			t.Errorf("%s: %d, next %q, %v", name, n, next, err)
+		}
+		if n, next, err = read(next); err != nil || n != 1 || next != "" {
+			t.Errorf("%s, the second page: %d, next %q, %v", name, n, next, err)
+		}
+		path, query, _ := strings.Cut(name, "?")
+		path = "/api/v1/registries/contoso" + path
+		first, second := path, path+"?"+url.Values{skipToken: {"1+2"}}.Encode()
+		if query != "" {
+			first, second = path+"?"+query, second+"&"+query
+		}
+		if !slices.Equal(asked, []string{first, second}) {
+			t.Errorf("%s: asked %s", name, strings.Join(asked, " "))
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/dockbell/dockbell/internal/fault"
 )
@@ -90,6 +91,80 @@ type FeedPage struct {
 func (c *Client) FeedAfter(ctx context.Context, registry string, after int64, n int) (FeedPage, error) {
 	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(n)}}
 	return get[FeedPage](ctx, c, http.MethodGet, registryPath(registry, "events")+"?"+q.Encode(), nil)
+}
+
+// FeedWait is FeedAfter that waits for something to happen behind the position, up to
+// wait, in whole seconds and at most 60. A page without entries may have a Next to go
+// on from.
+func (c *Client) FeedWait(ctx context.Context, registry string, after int64, n int, wait time.Duration) (FeedPage, error) {
+	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(n)}, "wait": {strconv.Itoa(int(wait / time.Second))}}
+	return get[FeedPage](ctx, c, http.MethodGet, registryPath(registry, "events")+"?"+q.Encode(), nil)
+}
+
+// FeedFilter narrows FeedBefore to events about something. Empty members let all
+// pass.
+type FeedFilter struct {
+	Action     string
+	Repository string
+	Tag        string
+	Digest     string
+}
+
+// Passes reports whether the filter lets an event pass.
+func (f FeedFilter) Passes(e *EventBody) bool {
+	return (f.Action == "" || f.Action == e.Action) && (f.Repository == "" || f.Repository == e.Target.Repository) &&
+		(f.Tag == "" || f.Tag == e.Target.Tag) && (f.Digest == "" || f.Digest == e.Target.Digest)
+}
+
+// FeedBefore returns up to n events before a position that the filter lets pass,
+// newest first; 0 begins with the newest. The page may be shorter where they are far
+// apart. Its Next is the position to go on before, 0 if there is nothing older.
+func (c *Client) FeedBefore(ctx context.Context, registry string, before int64, n int, f FeedFilter) (FeedPage, error) {
+	q := url.Values{"before": {strconv.FormatInt(before, 10)}, "limit": {strconv.Itoa(n)}}
+	for name, value := range map[string]string{"action": f.Action, "repository": f.Repository, "tag": f.Tag, "digest": f.Digest} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return get[FeedPage](ctx, c, http.MethodGet, registryPath(registry, "events")+"?"+q.Encode(), nil)
+}
+
+// FeedDetails is an event of a registry with everything that is known of it.
+type FeedDetails struct {
+	FeedEntry
+	CloudEvent json.RawMessage
+	Rings      []Ring // only for who may write webhooks; by webhooks and subscriptions as they have names
+}
+
+// UnmarshalJSON reads what an entry of the feed has, and what is beside it.
+func (d *FeedDetails) UnmarshalJSON(b []byte) error {
+	var beside struct {
+		CloudEvent json.RawMessage `json:"cloudEvent"`
+		Rings      []Ring          `json:"deliveries"`
+	}
+	if err := json.Unmarshal(b, &beside); err != nil {
+		return err
+	}
+	d.CloudEvent, d.Rings = beside.CloudEvent, beside.Rings
+	return json.Unmarshal(b, &d.FeedEntry)
+}
+
+// Ring is what became of an event at one endpoint.
+type Ring struct {
+	Kind       EndpointKind `json:"kind"`
+	Name       string       `json:"name"`
+	State      string       `json:"state"`      // delivered, refused, waiting or deadLettered
+	Attempts   int          `json:"attempts"`   // 0: it was not tried yet
+	LastStatus int          `json:"lastStatus"` // of the newest attempt; 0: there was no answer
+	LastError  string       `json:"lastError"`  // why there was none, in a word
+	DurationMs float64      `json:"durationMs"`
+	LastAt     time.Time    `json:"lastAttempt"`
+	NextAt     time.Time    `json:"nextAttempt"` // zero: not known, or none
+}
+
+// FeedEvent returns one event of a registry, by its position or its id.
+func (c *Client) FeedEvent(ctx context.Context, registry, id string) (FeedDetails, error) {
+	return get[FeedDetails](ctx, c, http.MethodGet, registryPath(registry, "events", id), nil)
 }
 
 // FeedLast returns the newest n events, in commit order; of none, the page has

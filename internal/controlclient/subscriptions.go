@@ -22,6 +22,10 @@ const (
 	ToKafka         = "Kafka"
 )
 
+// Hidden stands for a secret in what the server shows. Sent back, it means the one
+// there is.
+const Hidden = "Hidden"
+
 // EventSubscription is an event subscription as the control plane shows it:
 // without the query of its address and without its secrets.
 type EventSubscription struct {

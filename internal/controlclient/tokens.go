@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -108,6 +109,12 @@ func (c *Client) ScopeMaps(ctx context.Context, registry string) ([]ScopeMap, er
 	return list[ScopeMap](ctx, c, http.MethodGet, registryPath(registry, "scopeMaps"))
 }
 
+// ScopeMapsPage returns some of what ScopeMaps does, as many as the server shows at
+// once, from where next of another page says.
+func (c *Client) ScopeMapsPage(ctx context.Context, registry, next string) (Page[ScopeMap], error) {
+	return onePage[ScopeMap](ctx, c, registryPath(registry, "scopeMaps"), url.Values{}, next)
+}
+
 // ScopeMap returns one scope map.
 func (c *Client) ScopeMap(ctx context.Context, registry, name string) (ScopeMap, error) {
 	return get[ScopeMap](ctx, c, http.MethodGet, registryPath(registry, "scopeMaps", name), nil)
@@ -132,6 +139,11 @@ func (c *Client) DeleteScopeMap(ctx context.Context, registry, name string) (exi
 // Tokens returns the tokens of a registry, without the values of passwords.
 func (c *Client) Tokens(ctx context.Context, registry string) ([]Token, error) {
 	return list[Token](ctx, c, http.MethodGet, registryPath(registry, "tokens"))
+}
+
+// TokensPage returns some of what Tokens does, as ScopeMapsPage does of scope maps.
+func (c *Client) TokensPage(ctx context.Context, registry, next string) (Page[Token], error) {
+	return onePage[Token](ctx, c, registryPath(registry, "tokens"), url.Values{}, next)
 }
 
 // Token returns one token, without the values of its passwords.

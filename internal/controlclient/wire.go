@@ -18,9 +18,27 @@ type Registry struct {
 		LoginServer      string `json:"loginServer"`
 		CreationDate     string `json:"creationDate"`
 		AdminUserEnabled bool   `json:"adminUserEnabled"`
+
+		AnonymousPullEnabled bool             `json:"anonymousPullEnabled"`
+		Policies             RegistryPolicies `json:"policies"`
 	} `json:"properties"`
 
 	Raw json.RawMessage `json:"-"`
+}
+
+// RegistryPolicies are the policies of a Registry. A status is enabled or disabled.
+type RegistryPolicies struct {
+	Quarantine struct {
+		Status string `json:"status"`
+	} `json:"quarantinePolicy"`
+	Retention struct {
+		Status string `json:"status"`
+		Days   int    `json:"days"`
+	} `json:"retentionPolicy"`
+	SoftDelete struct {
+		Status string `json:"status"`
+		Days   int    `json:"retentionDays"`
+	} `json:"softDeletePolicy"`
 }
 
 // SKU is a registry's tier.

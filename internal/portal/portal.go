@@ -19,8 +19,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +48,8 @@ type Visitor interface {
 
 // Config is what the portal stands on. All fields but Log and Stopping are required.
 type Config struct {
-	// API is the control plane, as it is served under /api/v1.
+	// API is the control plane, as it is served under /api/v1, the service principals
+	// included.
 	API http.Handler
 
 	// Login returns a token for who has that user name and password, which is good
@@ -92,7 +95,7 @@ func New(cfg Config) http.Handler {
 	p.open("GET "+Root+"/login", (*portal).showLogin)
 	p.open("POST "+Root+"/login", (*portal).login)
 	p.open("POST "+Root+"/theme", setTheme)
-	p.page("POST "+Root+"/logout", (*portal).logout)
+	p.open("POST "+Root+"/logout", (*portal).logout)
 	for _, rt := range pages {
 		p.page(rt.pattern, rt.serve)
 	}
@@ -182,7 +185,7 @@ func (p *portal) visit(w http.ResponseWriter, r *http.Request) (*visit, error) {
 	return &visit{Request: r, visitor: visitor, api: p.client(r, token), registry: r.PathValue("registry")}, nil
 }
 
-// may reports whether the visitor may do an action of a registry.
+// may reports whether the visitor may do an action of a registry, whose id is scope.
 func (v *visit) may(action, scope string) bool {
 	return v.visitor.May("Microsoft.ContainerRegistry/registries/"+action, scope)
 }
@@ -206,13 +209,14 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+t.token)
 	r.Host, r.RemoteAddr, r.RequestURI, r.TLS = t.from.Host, t.from.RemoteAddr, r.URL.RequestURI(), t.from.TLS
+	answer := &recorder{header: http.Header{}}
 	for _, name := range []string{"X-Ms-Request-Id", "X-Ms-Correlation-Request-Id", "User-Agent"} { // for the audit log
-		r.Header[http.CanonicalHeaderKey(name)] = t.from.Header.Values(name)
+		r.Header[name] = t.from.Header.Values(name)
+		answer.header[name] = t.from.Header.Values(name)
 	}
 	if r.Body == nil {
 		r.Body = http.NoBody
 	}
-	answer := &recorder{header: http.Header{}}
 	t.api.ServeHTTP(answer, r)
 	return answer.response(r), nil
 }
@@ -259,13 +263,22 @@ func (p *portal) fail(w http.ResponseWriter, r *http.Request, v *visit, err erro
 	if f.Kind == fault.Internal {
 		p.Log.Error("a page failed", "method", r.Method, "path", r.URL.Path, "error", err)
 	}
-	var later interface{ RetryAfter() time.Duration }
-	if errors.As(err, &later) {
+	if comeLater(w, err) {
 		status = http.StatusTooManyRequests
 	}
 	if err := p.render(w, r, v, status, "error", page{Title: titles[status], Body: sentence(f)}); err != nil {
 		p.Log.Error("the page of an error failed", "error", err)
 	}
+}
+
+// comeLater reports whether an error asks to come back later, and says so in the answer.
+func comeLater(w http.ResponseWriter, err error) bool {
+	var wait interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &wait) {
+		return false
+	}
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.RetryAfter().Seconds()))))
+	return true
 }
 
 // titles are what pages of errors are called.

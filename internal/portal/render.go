@@ -37,6 +37,7 @@ type page struct {
 	Done       string // a sentence about what was just done
 	Version    string
 	Menu       []entry
+	Server     string // link to what is about the whole server; empty if the visitor may nothing there
 }
 
 // crumb is a place above a page.
@@ -48,10 +49,17 @@ type entry struct {
 	Current    bool
 }
 
-// menu are the entries of a registry's menu, and their sections.
-var menu = []struct{ text, section string }{
-	{"Overview", ""}, {"Repositories", "repositories"}, {"Webhooks", "webhooks"}, {"Subscriptions", "subscriptions"},
-	{"Events", "events"}, {"Replications", "replications"}, {"Access", "access"}, {"Audit log", "audit"},
+// menu are the entries of a registry's menu, their sections, and the action that
+// whoever opens one must be allowed.
+var menu = []struct{ text, section, action string }{
+	{"Overview", "", "Microsoft.ContainerRegistry/registries/read"},
+	{"Repositories", "repositories", "Microsoft.ContainerRegistry/registries/pull/read"},
+	{"Webhooks", "webhooks", "Microsoft.ContainerRegistry/registries/webhooks/read"},
+	{"Subscriptions", "subscriptions", "Microsoft.EventGrid/eventSubscriptions/read"},
+	{"Events", "events", "Microsoft.ContainerRegistry/registries/events/read"},
+	{"Replications", "replications", "Microsoft.ContainerRegistry/registries/replications/read"},
+	{"Access", "access", "Microsoft.ContainerRegistry/registries/tokens/read"},
+	{"Audit log", "audit", "Microsoft.ContainerRegistry/registries/auditLog/query/action"},
 }
 
 // templates has one set for each page: the page, the frame around it, and the parts
@@ -77,15 +85,20 @@ func (p *portal) render(w http.ResponseWriter, r *http.Request, v *visit, status
 	pg.Path, pg.Version, pg.Theme, pg.Done = r.URL.RequestURI(), p.Version, themeOf(r), done[r.URL.Query().Get("done")]
 	if v != nil {
 		pg.User, pg.Registry = v.visitor.Name(), v.registry
-		if list, err := v.api.Registries(r.Context()); err == nil { // the page is of use without
-			for _, reg := range list {
-				pg.Registries = append(pg.Registries, reg.Name)
+		list, _ := v.api.Registries(r.Context()) // the page is of use without
+		for _, reg := range list {
+			pg.Registries = append(pg.Registries, reg.Name)
+			if !strings.EqualFold(reg.Name, pg.Registry) {
+				continue
+			}
+			for _, m := range menu {
+				if v.visitor.May(m.action, reg.ID) {
+					pg.Menu = append(pg.Menu, entry{m.text, v.path(m.section), m.section == pg.Section})
+				}
 			}
 		}
-		if pg.Registry != "" {
-			for _, m := range menu {
-				pg.Menu = append(pg.Menu, entry{m.text, v.path(m.section), m.section == pg.Section})
-			}
+		if open := v.serverPages(list); len(open) > 0 {
+			pg.Server = open[0].Link
 		}
 	}
 	return write(w, status, name, "frame", pg)

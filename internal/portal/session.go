@@ -3,6 +3,7 @@ package portal
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/dockbell/dockbell/internal/fault"
@@ -15,6 +16,8 @@ const (
 	secureCookieName = "__Secure-dockbell" // browsers take it over HTTPS alone (RFC 6265bis, section 4.1.3.1)
 )
 
+// nameOf returns the name of the cookie. The server has set r.TLS as well for a
+// client that a trusted proxy says came over HTTPS.
 func nameOf(r *http.Request) string {
 	if r.TLS != nil {
 		return secureCookieName
@@ -41,22 +44,68 @@ func setSession(w http.ResponseWriter, r *http.Request, token string) {
 	http.SetCookie(w, c)
 }
 
-// sendToLogin sends a browser to log in, and from there back to the page it wanted.
+// sendToLogin sends a browser to log in, and from there back to the page it wanted. A
+// form that came without a session was not carried out; the page to log in keeps it,
+// so that nothing that was typed is lost.
 func (p *portal) sendToLogin(w http.ResponseWriter, r *http.Request) {
-	to := Root + "/login"
-	if r.Method == http.MethodGet {
-		to += "?next=" + url.QueryEscape(r.URL.RequestURI())
-	}
-	if r.Header.Get("Sec-Fetch-Dest") == "empty" { // a script of ours
+	switch {
+	case r.Header.Get("Sec-Fetch-Dest") == "empty": // a script of ours
 		w.WriteHeader(http.StatusUnauthorized)
-		return
+	case r.Method == http.MethodPost:
+		l := login{Next: ours(pageBefore(r))}
+		if err := r.ParseForm(); err != nil {
+			p.fail(w, r, nil, fault.Wrap(err, fault.Invalid, "nobody is logged in, and the form cannot be read"))
+			return
+		}
+		if form := r.PostForm.Encode(); len(form) <= maxKept {
+			l.Kept = &kept{To: r.URL.Path, Form: form}
+		} else {
+			l.Problem = "The session was over before the form arrived, and nothing was changed. The form is too long to be kept here: log in on another page, and go back to send it again."
+		}
+		if err := p.renderLogin(w, r, http.StatusForbidden, l); err != nil {
+			p.fail(w, r, nil, err)
+		}
+	default:
+		http.Redirect(w, r, Root+"/login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
 	}
-	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// pageBefore returns the page that a form was on, if the browser tells.
+func pageBefore(r *http.Request) string {
+	u, err := url.Parse(r.Referer())
+	if err != nil || u.Host != r.Host {
+		return ""
+	}
+	return u.RequestURI()
 }
 
 // login is what the page of that name shows.
 type login struct {
 	Next, User, Problem string
+	Kept                *kept // nil: no form
+}
+
+// maxKept is how long a form may be to be kept, in bytes: encoded once more, it has to
+// come back in one.
+const maxKept = maxForm / 4
+
+// kept is a form that came when the session was over.
+type kept struct {
+	To   string // the path that it was sent to, a page of ours
+	Form string // its fields, as application/x-www-form-urlencoded
+}
+
+// keptOf returns the form that the page to log in has kept, nil for none.
+func keptOf(r *http.Request) *kept {
+	k := kept{To: r.PostFormValue("kept-to"), Form: r.PostFormValue("kept-form")}
+	if k.To == "" || ours(k.To) != k.To {
+		return nil
+	}
+	return &k
+}
+
+func (p *portal) renderLogin(w http.ResponseWriter, r *http.Request, status int, l login) error {
+	return p.render(w, r, nil, status, "login", page{Title: "Log in", Body: l})
 }
 
 func (p *portal) showLogin(w http.ResponseWriter, r *http.Request) error {
@@ -66,33 +115,54 @@ func (p *portal) showLogin(w http.ResponseWriter, r *http.Request) error {
 			return nil
 		}
 	}
-	return p.render(w, r, nil, http.StatusOK, "login", page{Title: "Log in", Body: login{Next: ours(r.FormValue("next"))}})
+	return p.renderLogin(w, r, http.StatusOK, login{Next: ours(r.FormValue("next"))})
 }
 
+// login starts a session, whatever the browser had before. A form that was kept is
+// shown to be sent, not sent: that is for the person to say.
 func (p *portal) login(w http.ResponseWriter, r *http.Request) error {
 	user, password, next := strings.TrimSpace(r.PostFormValue("username")), r.PostFormValue("password"), ours(r.PostFormValue("next"))
+	kept := keptOf(r)
 	token, err := p.Login(r.Context(), r.RemoteAddr, user, password)
 	if fault.Is(err, fault.Unauthenticated) || fault.Is(err, fault.Unavailable) {
-		return p.render(w, r, nil, http.StatusForbidden, "login", page{Title: "Log in", Body: login{next, user, sentence(err)}})
+		status := statusOf(fault.As(err).Kind)
+		if comeLater(w, err) {
+			status = http.StatusTooManyRequests
+		}
+		return p.renderLogin(w, r, status, login{next, user, sentence(err), kept})
 	}
 	if err != nil {
 		return err
 	}
 	setSession(w, r, token)
-	http.Redirect(w, r, next, http.StatusSeeOther)
-	return nil
+	if kept == nil {
+		http.Redirect(w, r, next, http.StatusSeeOther)
+		return nil
+	}
+	fields, err := url.ParseQuery(kept.Form)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "the form that was kept cannot be read: open its page and fill it in again")
+	}
+	return p.render(w, r, nil, http.StatusOK, "again", page{Title: "Logged in", Body: again{kept.To, next, fields}})
 }
 
-func (p *portal) logout(w http.ResponseWriter, v *visit) error {
-	setSession(w, v.Request, "")
-	http.Redirect(w, v.Request, Root+"/login", http.StatusSeeOther)
+// again is what the page of that name shows: a form that was kept.
+type again struct {
+	To, Next string
+	Fields   url.Values
+}
+
+// logout ends the session, whether it was good still or not.
+func (p *portal) logout(w http.ResponseWriter, r *http.Request) error {
+	setSession(w, r, "")
+	http.Redirect(w, r, Root+"/login", http.StatusSeeOther)
 	return nil
 }
 
 // ours returns a page of the portal: next, if that is one.
 func ours(next string) string {
 	u, err := url.Parse(next)
-	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(u.Path, Root+"/") || strings.HasPrefix(u.Path, Root+"/login") || strings.Contains(next, "\\") {
+	if err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(u.Path, Root+"/") || strings.HasPrefix(u.Path, Root+"/login") || strings.Contains(next, "\\") || slices.Contains(strings.Split(u.Path, "/"), "..") {
 		return Root + "/"
 	}
 	return u.RequestURI()

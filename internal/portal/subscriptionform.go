@@ -3,6 +3,7 @@ package portal
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -97,7 +98,7 @@ func (t *typedSubscription) destination() *controlclient.Destination {
 func (t *typedSubscription) attributes() []controlclient.DeliveryAttribute {
 	all := []controlclient.DeliveryAttribute{}
 	open, secret := t.lines("deliveryAttributeMappings", ":", "X-Env: prod"), t.lines("secretAttributes", ":", "Authorization: Bearer …")
-	for _, name := range slices.Sorted(keys(open)) {
+	for _, name := range slices.Sorted(maps.Keys(open)) {
 		value, no := open[name], false
 		if member, ok := strings.CutPrefix(value, "{"); ok && strings.HasSuffix(member, "}") {
 			all = append(all, controlclient.DeliveryAttribute{Name: name, Type: "Dynamic", Properties: controlclient.DeliveryAttributeProperties{SourceField: strings.TrimSuffix(member, "}")}})
@@ -113,7 +114,7 @@ func (t *typedSubscription) attributes() []controlclient.DeliveryAttribute {
 			}
 		}
 	}
-	for _, name := range slices.Sorted(keys(secret)) {
+	for _, name := range slices.Sorted(maps.Keys(secret)) {
 		value := secret[name]
 		all = append(all, controlclient.DeliveryAttribute{Name: name, Type: "Static", Properties: controlclient.DeliveryAttributeProperties{Value: &value, IsSecret: &yes}})
 	}
@@ -122,17 +123,6 @@ func (t *typedSubscription) attributes() []controlclient.DeliveryAttribute {
 
 func isSecret(a controlclient.DeliveryAttribute) bool {
 	return a.Properties.IsSecret != nil && *a.Properties.IsSecret
-}
-
-// keys yields the names of lines.
-func keys(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // conditions reads lines of a member, an operator and what it compares with. Whether

@@ -15,9 +15,9 @@ import (
 const (
 	tailEvery = time.Second      // between two looks
 	tailBeat  = 15 * time.Second // the longest silence: proxies give up what is silent
-	tailLife  = time.Hour        // then the browser asks again, and shows who it is
+	tailLife  = 10 * time.Minute // then the browser asks again, and shows who it is
 	maxTails  = 200              // at once
-	writeTime = 20 * time.Second // for a browser to take one message
+	tailWrite = 20 * time.Second // for a browser to take one message
 
 	// overlap is how long an attempt may take, and be on its way to the log. A look
 	// goes back so far, since attempts are found by when they began.
@@ -41,15 +41,56 @@ func part(name, part string, data any) (string, error) {
 	return b.String(), err
 }
 
+// tailWriter writes server-sent events.
+type tailWriter struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+// tailing has a browser sent events, if not too many are. Whoever gets a writer calls
+// done in the end.
+func (p *portal) tailing(w http.ResponseWriter) (t *tailWriter, done func(), err error) {
+	if p.tails.Add(1) > maxTails {
+		p.tails.Add(-1)
+		return nil, nil, fault.New(fault.Unavailable, "%d pages are kept fresh already: load this one again by hand", maxTails)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream; charset=utf-8")
+	h.Set("X-Accel-Buffering", "no") // nginx keeps what is sent until much came together
+	w.WriteHeader(http.StatusOK)
+	return &tailWriter{w, http.NewResponseController(w)}, func() { p.tails.Add(-1) }, nil
+}
+
+// send writes an event. An id is where the browser goes on from; without a name it is
+// all that is told.
+func (t *tailWriter) send(id, name, data string) error {
+	var b bytes.Buffer
+	b.WriteString(":\n")
+	if id != "" {
+		b.WriteString("id: " + id + "\n")
+	}
+	if name != "" {
+		b.WriteString("event: " + name + "\n")
+		for line := range strings.Lines(strings.ReplaceAll(data, "\r", "\n")) {
+			b.WriteString("data: " + strings.TrimSuffix(line, "\n") + "\n")
+		}
+		if data == "" {
+			b.WriteString("data:\n")
+		}
+	}
+	b.WriteString("\n")
+	t.rc.SetWriteDeadline(time.Now().Add(tailWrite)) // where that cannot be set, the browser's reading is trusted
+	defer t.rc.SetWriteDeadline(time.Time{})
+	if _, err := t.w.Write(b.Bytes()); err != nil {
+		return err
+	}
+	return t.rc.Flush()
+}
+
 // tail sends what look finds: what began at a time or later, in order. What it found
 // before is not sent again. What a browser has already is known by when its page was
 // made, in the address, or the last message it got.
 func (p *portal) tail(w http.ResponseWriter, v *visit, look func(since time.Time) ([]message, error)) error {
-	if p.tails.Add(1) > maxTails {
-		p.tails.Add(-1)
-		return fault.New(fault.Unavailable, "%d pages are kept fresh already: load this one again by hand", maxTails)
-	}
-	defer p.tails.Add(-1)
 	since := time.Now().UTC()
 	for _, text := range []string{v.URL.Query().Get("since"), v.Header.Get("Last-Event-ID")} { // the second counts
 		if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
@@ -67,20 +108,12 @@ func (p *portal) tail(w http.ResponseWriter, v *visit, look func(since time.Time
 			sent[m.key] = true
 		}
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("X-Accel-Buffering", "no") // nginx keeps what is sent until much came together
-	w.WriteHeader(http.StatusOK)
-	rc := http.NewResponseController(w)
-	send := func(text string) error {
-		rc.SetWriteDeadline(time.Now().Add(writeTime))
-		defer rc.SetWriteDeadline(time.Time{})
-		if _, err := w.Write([]byte(text)); err != nil {
-			return err
-		}
-		return rc.Flush()
+	stream, done, err := p.tailing(w)
+	if err != nil {
+		return err
 	}
-	if send(":\n\n") != nil {
+	defer done()
+	if stream.send("", "", "") != nil {
 		return nil
 	}
 	ticks := time.NewTicker(tailEvery)
@@ -90,20 +123,20 @@ func (p *portal) tail(w http.ResponseWriter, v *visit, look func(since time.Time
 	silent := time.Now()
 	for {
 		found := make(map[string]bool, len(all))
-		var b strings.Builder
 		for _, m := range all {
 			found[m.key] = true
-			if !sent[m.key] {
-				b.WriteString(event(m, now))
+			if sent[m.key] {
+				continue
+			}
+			silent = time.Now()
+			if stream.send(now.UTC().Format(time.RFC3339Nano), m.name, m.html) != nil {
+				return nil
 			}
 		}
 		sent = found
-		if b.Len() == 0 && time.Since(silent) > tailBeat {
-			b.WriteString(":\n\n")
-		}
-		if b.Len() > 0 {
+		if time.Since(silent) > tailBeat {
 			silent = time.Now()
-			if send(b.String()) != nil {
+			if stream.send("", "", "") != nil {
 				return nil
 			}
 		}
@@ -121,21 +154,9 @@ func (p *portal) tail(w http.ResponseWriter, v *visit, look func(since time.Time
 			// A session that ended shows when the browser asks again; what is gone or
 			// not allowed any more stays so.
 			if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Denied) {
-				send("event: end\ndata: \n\n")
+				stream.send("", "end", "")
 			}
 			return nil
 		}
 	}
-}
-
-// event writes a message, with the time from which on a browser goes on that lost its
-// connection.
-func event(m message, at time.Time) string {
-	var b strings.Builder
-	b.WriteString("id: " + at.UTC().Format(time.RFC3339Nano) + "\nevent: " + m.name + "\n")
-	for line := range strings.Lines(m.html) {
-		b.WriteString("data: " + strings.TrimRight(line, "\r\n") + "\n")
-	}
-	b.WriteString("\n")
-	return b.String()
 }
