@@ -56,7 +56,8 @@ func (b *tab) keyboard() (wrong []string) {
 			if (e.type === "radio") { if (groups.has(e.name)) continue; groups.add(e.name); }
 			e.dataset.stop = n++;
 		}
-		document.activeElement.blur(); scrollTo(0, 0);
+		const body = document.body; // from its beginning
+		body.tabIndex = -1; body.focus({preventScroll: true}); body.blur(); body.removeAttribute("tabindex"); scrollTo(0, 0);
 		return n;
 	})()`)
 	// stop is where the focus is.
@@ -103,7 +104,7 @@ func (b *tab) keyboard() (wrong []string) {
 // skips checks that the first link of a page leads to its content.
 func (b *tab) skips() {
 	b.t.Helper()
-	eval[bool](b, `(document.activeElement.blur(), scrollTo(0, 0), true)`)
+	eval[bool](b, `((b) => { b.tabIndex = -1; b.focus(); b.blur(); b.removeAttribute("tabindex"); return true; })(document.body)`)
 	b.must(chromedp.Do(b.ctx, chromedp.KeyEvent(kb.Tab)))
 	if !eval[bool](b, `document.activeElement.matches(".skip") && document.activeElement.getBoundingClientRect().left >= 0`) {
 		b.t.Errorf("the first that Tab comes to is not the link to the content, to be seen: %s", eval[string](b, `document.activeElement.outerHTML`))
