@@ -92,7 +92,9 @@ func newTab(t *testing.T, browser context.Context, s *harness.Server) *tab {
 func (b *tab) heard(event any) {
 	switch e := event.(type) {
 	case *network.EventRequestWillBeSent:
-		if url := e.Request.URL; !strings.HasPrefix(url, b.base+"/portal") && url != b.base+"/" && !strings.HasPrefix(url, "data:") {
+		if url := e.Request.URL; !strings.HasPrefix(url, b.base+"/portal") && !strings.HasPrefix(url, "data:") &&
+			url != b.base+"/favicon.ico" { // of what is text and names no icon
+
 			b.complain("loads %s", url)
 		}
 	case *runtime.EventConsoleAPICalled:
@@ -306,6 +308,15 @@ func (b *tab) fill(label, text string) {
 	}
 	_, err := chromedp.Call(b.ctx, input.InsertText, input.InsertTextParams{Text: text})
 	b.must(err)
+}
+
+// choose chooses an option of the field with that label, with the keyboard.
+func (b *tab) choose(label, option string) {
+	b.t.Helper()
+	b.await("field "+label, field(label))
+	eval[bool](b, `((f) => { f.focus(); return true; })(`+field(label)+`)`)
+	b.must(chromedp.Do(b.ctx, chromedp.KeyEvent(option)))
+	b.await("choice of "+option, `(option) => `+field(label)+`.selectedOptions[0].text === option`, option)
 }
 
 // wrongAt waits until a text is shown beside the field with that label, and bound to it.

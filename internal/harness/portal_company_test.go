@@ -25,6 +25,7 @@ type company struct {
 	grid         *receiver // of the event subscription
 	reader       struct{ AppID, Password string }
 	names        []string // of what there is
+	gone         string   // digest of an image of worker that was deleted
 }
 
 const contoso = "/api/v1/registries/contoso"
@@ -70,7 +71,8 @@ func newCompany(t *testing.T, data string, flags ...string) *company {
 	t.Helper()
 	c := &company{t: t, deploy: newReceiver(t, http.StatusOK), chat: newReceiver(t, http.StatusServiceUnavailable), grid: newReceiver(t, http.StatusOK)}
 	c.start(data, flags...)
-	c.names = []string{"nosuch", "contoso", "deployhook", "chathook", "audithook", "releases", "inventory", "ci-push", "ci-pull", "web", "shop", "api", "worker", "charts"}
+	c.names = []string{"nosuch", "contoso", "deployhook", "chathook", "audithook", "releases", "inventory", "ci-push", "ci-pull", "web-push", "_repositories_admin", "_repositories_pull", "_repositories_push", "_repositories_pull_metadata_read", "_repositories_push_metadata_write",
+		"web", "shop", "api", "worker", "charts"}
 	return c
 }
 
@@ -191,8 +193,8 @@ func (c *company) open() {
 	c.push(helm, "charts/shop", "0.4.0", map[string]any{"schemaVersion": 2, "mediaType": ociType + "manifest.v1+json", "annotations": map[string]string{"org.opencontainers.image.title": "shop"},
 		"config": c.blob("charts/shop", "application/vnd.cncf.helm.config.v1+json", `{"name":"shop","version":"0.4.0","apiVersion":"v2"}`),
 		"layers": []any{c.blob("charts/shop", "application/vnd.cncf.helm.chart.content.v1.tar+gzip", "a chart")}})
-	old := c.image("worker", "2026-11-13", "arm64", nil)
-	c.Must(http.StatusAccepted, "DELETE", "/v2/worker/manifests/"+old, nil, nil)
+	c.gone = c.image("worker", "2026-11-13", "arm64", nil)
+	c.Must(http.StatusAccepted, "DELETE", "/v2/worker/manifests/"+c.gone, nil, nil)
 }
 
 // settle waits until there is nothing more to be sent to a webhook.

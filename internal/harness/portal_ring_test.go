@@ -129,11 +129,11 @@ func TestRealPortalRing(t *testing.T) {
 	}
 
 	// While the log is held, nothing moves.
-	b.clickOn("button that holds the log", `document.querySelector("[data-pause]")`)
+	b.click("Hold new rows")
 	c.skopeo("web/shop:v1.2")
-	b.await("number of rows held back", `/\([1-9][0-9]* new\)/.test(document.querySelector("[data-pause]").innerText)`)
+	b.await("number of rows held back", `/Show [1-9]/.test(document.querySelector("[data-pause]").innerText)`)
 	row("web/shop:v1.1", "503", "Failed")
-	b.clickOn("button that holds the log", `document.querySelector("[data-pause]")`)
+	b.clickOn("button that shows them", `document.querySelector("[data-pause]")`)
 	b.await("row of v1.2", `document.querySelector("[data-tail]").innerText.includes("web/shop:v1.2")`)
 
 	// What became of v1.1, and that once more.

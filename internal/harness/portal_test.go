@@ -18,7 +18,8 @@ func TestRealPortalPages(t *testing.T) {
 	c.open()
 	c.settle("deployhook")
 	w := newWalk(t, c.names...)
-	for _, path := range []string{"/portal/no/such/page", "/portal/registries/nosuch", "/portal/registries/contoso/webhooks/nosuch", "/portal/registries/contoso/repositories/nosuch"} {
+	for _, path := range []string{"/portal/no/such/page", "/portal/registries/nosuch", "/portal/registries/contoso/webhooks/nosuch", "/portal/registries/contoso/repositories/nosuch",
+		"/portal/registries/contoso/repositories/worker@" + c.gone} {
 		w.addError(path, http.StatusNotFound)
 	}
 	w.add("/portal/")
