@@ -37,6 +37,7 @@ import (
 	"github.com/dockbell/dockbell/internal/listen"
 	"github.com/dockbell/dockbell/internal/outbound"
 	"github.com/dockbell/dockbell/internal/outbox"
+	"github.com/dockbell/dockbell/internal/portal"
 	"github.com/dockbell/dockbell/internal/registry"
 	"github.com/dockbell/dockbell/internal/seal"
 	"github.com/dockbell/dockbell/internal/sink"
@@ -495,7 +496,8 @@ func (s *Server) Announce(out io.Writer) {
 		fmt.Fprintf(out, "operator %s, password %s (printed this once; kept in %s)\n", s.Operator(), s.Password, s.credentials())
 	}
 	host := s.reachable()
-	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s%s\n\n", host, s.Operator(), scheme(s.cfg), host, s.Operator(), s.trustFlag())
+	fmt.Fprintf(out, "\n  docker login %s -u %s\n  dockbell login %s://%s -u %s%s\n  %s://%s%s in a browser\n\n",
+		host, s.Operator(), scheme(s.cfg), host, s.Operator(), s.trustFlag(), scheme(s.cfg), host, portal.Root)
 }
 
 // reachable returns a host and port that a client can use: the external URL's,

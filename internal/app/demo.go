@@ -29,6 +29,7 @@ import (
 
 	"github.com/dockbell/dockbell/internal/config"
 	"github.com/dockbell/dockbell/internal/controlclient"
+	"github.com/dockbell/dockbell/internal/portal"
 )
 
 // Demo shows the main job on this machine alone: it starts a server in a
@@ -249,6 +250,7 @@ func (d *demo) invite() {
 	d.text("  docker tag IMAGE %s/IMAGE && docker push %s/IMAGE\n\n", host, host)
 	d.text("  dockbell login %s -u %s -p %s\n", d.server.URL(), d.server.Operator(), d.server.Password)
 	d.text("  dockbell webhook list-events -n %s\n\n", demoWebhook)
+	d.text("  %s%s  (user %s, password %s)\n\n", d.server.URL(), portal.Root, d.server.Operator(), d.server.Password)
 }
 
 // receiver is a program that webhooks ring.

@@ -203,11 +203,11 @@ func TestNothingIsAnonymous(t *testing.T) {
 	for _, registry := range []string{"dockbell", "other", "DOCKBELL"} {
 		for _, hook := range []string{"deployhook", "otherhook"} {
 			for _, rest := range []string{"", "/ping", "/getCallbackConfig", "/listEvents", "/listEvents?$skiptoken=1", "/operationStatuses/1",
-				"?expand=health", "/test", "/pause", "/resume", "/rotateSecret", "/redeliver", "/replays", "/replays/1", "/deadLetters", "/deadLetters/purge"} {
+				"?expand=health", "/test", "/pause", "/resume", "/rotateSecret", "/redeliver", "/replays", "/replays/1", "/deadLetters", "/deadLetters/purge", "/statistics"} {
 				paths = append(paths, "/api/v1/registries/"+registry+"/webhooks/"+hook+rest)
 			}
 		}
-		for _, rest := range []string{"", "/", "/webhooks", "/replications", "/listCredentials", "/listUsages",
+		for _, rest := range []string{"", "/", "/webhooks", "/replications", "/listCredentials", "/listUsages", "/statistics",
 			"/events", "/events?last=10", "/events?wait=60", "/listeners", "/listeners/deployhook", "/listeners/deployhook/deliveries", "/listeners/deployhook/results"} {
 			paths = append(paths, "/api/v1/registries/"+registry+rest)
 		}

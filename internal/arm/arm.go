@@ -65,6 +65,14 @@ type Deliveries interface {
 	// Rings returns what became of the event at a position, by endpoint of its
 	// registry.
 	Rings(ctx context.Context, registry, pos int64) ([]delivery.Ring, error)
+	Statistics
+}
+
+// Statistics tells how much is delivered, and how fast.
+type Statistics interface {
+	// Statistics returns the figures of a registry's endpoints by id, or of one,
+	// unless that is 0: those of every step since a moment.
+	Statistics(ctx context.Context, registry, endpoint int64, step delivery.Step, since time.Time) (map[int64]delivery.Statistics, error)
 }
 
 // Attempts reads the delivery log.

@@ -39,6 +39,7 @@ func endpointRoutes(path []string, action string, find func(*api, call) (endpoin
 		at(http.MethodPost, "listEvents", listEventsVerb, listEvents),
 		at(http.MethodGet, "listEvents", listEventsVerb, listEvents), // how clients follow its links to next pages
 		at(http.MethodGet, "deliveries/*", listEventsVerb, getStanding),
+		at(http.MethodGet, "statistics", "/statistics/read", getEndpointStatistics),
 		at(http.MethodPost, "pause", "/pause/action", pause),
 		at(http.MethodPost, "resume", "/resume/action", resume),
 		at(http.MethodPost, "redeliver", "/redeliver/action", redeliver),

@@ -23,6 +23,10 @@ type engine struct {
 	filters  []delivery.Filter // that were asked for
 	calls    int               // of any method
 	rings    []delivery.Ring
+
+	statistics map[int64]delivery.Statistics
+	step       delivery.Step // asked for last
+	since      time.Time     // asked for last
 }
 
 type deadLetter struct {
@@ -65,6 +69,18 @@ func (e *engine) Health(_ context.Context, endpoints ...int64) (map[int64]delive
 	for _, id := range endpoints {
 		if h, ok := e.health[id]; ok {
 			found[id] = h
+		}
+	}
+	return found, nil
+}
+
+func (e *engine) Statistics(_ context.Context, _, endpoint int64, step delivery.Step, since time.Time) (map[int64]delivery.Statistics, error) {
+	e.calls++
+	e.step, e.since = step, since
+	found := map[int64]delivery.Statistics{}
+	for id, s := range e.statistics {
+		if endpoint == 0 || id == endpoint {
+			found[id] = s
 		}
 	}
 	return found, nil

@@ -132,6 +132,7 @@ func init() { // not a literal: the list of operations that it holds is made of 
 		{ofRegistry, http.MethodGet, []string{"auditLog"}, queryAuditLog, false, getAuditLog},
 		{ofRegistry, http.MethodGet, []string{"events"}, aRegistry + "/events/read", false, readFeed},
 		{ofRegistry, http.MethodGet, []string{"events", "*"}, aRegistry + "/events/read", false, readFeedEvent},
+		{ofRegistry, http.MethodGet, []string{"statistics"}, aRegistry + "/statistics/read", false, getStatistics},
 		{ofRegistry, http.MethodPost, []string{"listeners"}, aListener + "/write", false, createListener},
 		{ofRegistry, http.MethodGet, []string{"listeners", "*", "deliveries"}, aListener + "/listen/action", false, listenToDeliveries},
 		{ofRegistry, http.MethodPost, []string{"listeners", "*", "results"}, aListener + "/listen/action", false, reportResult},

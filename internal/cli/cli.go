@@ -127,6 +127,7 @@ func Root(env Env, more ...*cobra.Command) *cobra.Command {
 		auditCommand(env),
 		listenCommand(env),
 		applyCommand(env),
+		statusCommand(env),
 		gcCommand(env),
 		versionCommand(env),
 	)

@@ -31,7 +31,7 @@ func TestHandshake(t *testing.T) {
 	}
 	srv.health = map[int64]delivery.Health{1: {State: delivery.CatchingUp, Behind: 3}}
 	got = sh.run("webhook", "list", "-o", "table")
-	if want := "NAME        LOCATION    ACTIONS  SCOPE  STATUS      LAST  WAITING  OLDEST\ndeployhook  westeurope  push            no consent  405   up to 3\n"; got.out != want {
+	if want := "NAME        LOCATION    ACTIONS  SCOPE  STATUS      DELIVERED  LAST  WAITING  PARKED   OLDEST\ndeployhook  westeurope  push            no consent  0          405   0        up to 3\n"; got.out != want {
 		t.Errorf("list:\n%s\nwant\n%s", got.out, want)
 	}
 	sh.terminal = true

@@ -18,6 +18,8 @@ type engine struct {
 	health   map[int64]delivery.Health
 	dead     []delivery.DeadLetter
 
+	statistics map[int64]delivery.Statistics
+
 	mu      sync.Mutex
 	replays []delivery.Replay // their ids count from 1
 	asked   []delivery.ReplayRequest
@@ -61,6 +63,10 @@ func (e *engine) Health(_ context.Context, endpoints ...int64) (map[int64]delive
 		found[id] = h
 	}
 	return found, nil
+}
+
+func (e *engine) Statistics(context.Context, int64, int64, delivery.Step, time.Time) (map[int64]delivery.Statistics, error) {
+	return e.statistics, nil
 }
 
 func (e *engine) Pause(_ context.Context, endpoint int64) error {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,10 +47,29 @@ type table struct {
 	empty string
 }
 
+// drawsTable reports whether print will write its table.
+func (o *output) drawsTable() bool {
+	format := o.inForce()
+	return o.query == "" && (format == "table" || format == wide)
+}
+
+// inForce returns the format that was chosen, or that is so without a choice.
+func (o *output) inForce() string {
+	if o.format.value == "" && o.env.StdoutTerminal {
+		return "table"
+	}
+	return cmp.Or(o.format.value, "json")
+}
+
 // print writes value, which is made of what encoding/json decodes to, in the
 // chosen format. As a table it is t, or made from the value if that was queried.
 // A value of nil prints nothing.
 func (o *output) print(value any, t table) error {
+	return o.printOr(value, func() error { return o.writeTable(t) })
+}
+
+// printOr is print for what as a table is more than one: draw writes them.
+func (o *output) printOr(value any, draw func() error) error {
 	queried := o.query != ""
 	if queried {
 		expression, err := jmespath.Compile(o.query)
@@ -63,14 +83,7 @@ func (o *output) print(value any, t table) error {
 	if value == nil {
 		return nil
 	}
-	format := o.format.value
-	if format == "" {
-		format = "json"
-		if o.env.StdoutTerminal {
-			format = "table"
-		}
-	}
-	switch format {
+	switch o.inForce() {
 	case "none":
 		return nil
 	case "yaml":
@@ -79,9 +92,9 @@ func (o *output) print(value any, t table) error {
 		return writeTSV(o.env.Stdout, value)
 	case "table", wide:
 		if queried {
-			t = autoTable(value)
+			return o.writeTable(autoTable(value))
 		}
-		return o.writeTable(t)
+		return draw()
 	default:
 		return writeJSON(o.env.Stdout, value)
 	}

@@ -32,6 +32,9 @@ func TestHealth(t *testing.T) {
 			{State: delivery.Paused, PausedAt: now.Add(-time.Hour), Waiting: 2, Oldest: now.Add(-45 * time.Minute)},
 		}[i])
 	}
+	delivered := delivery.Point{At: now}
+	delivered.Count(delivery.Delivered, true, 12*time.Millisecond)
+	srv.statistics = map[int64]delivery.Statistics{1: {Points: []delivery.Point{delivered}}}
 	sh.run(split("webhook update -n deadhook --status disabled")...)
 	got := transcript(sh, "webhook list -o json --query '[3].health'", "webhook list -o json --query '[0].health'")
 	sh.terminal, sh.env["NO_COLOR"] = true, "1"

@@ -131,6 +131,9 @@ func (s *subscriptions) list() *cobra.Command {
 			all = append(all, some...)
 		}
 		t := s.out.subscriptionTable(all...)
+		if len(registries) == 1 {
+			c.addDelivered(ctx, &s.out, &t, s.endpoint(registries[0]))
+		}
 		switch {
 		case filter != "":
 			t.empty = "no event subscription has such a name: leave out --odata-query to see all"

@@ -71,7 +71,7 @@ func (o *output) subscriptionTable(all ...controlclient.EventSubscription) table
 	t := table{header: []string{"NAME", "STATE", "DESTINATION", "TYPES", "FILTER"}}
 	health := slices.ContainsFunc(all, func(s controlclient.EventSubscription) bool { return s.Health != nil })
 	if health {
-		t.header = append(t.header, "LAST", "WAITING", "OLDEST")
+		t.header = append(t.header, healthHeader...)
 	}
 	for _, s := range all {
 		p := s.Properties
@@ -80,9 +80,9 @@ func (o *output) subscriptionTable(all ...controlclient.EventSubscription) table
 			if p.ProvisioningState == controlclient.SubscriptionReady {
 				row[1] = cmp.Or(healthWords[h.State], h.State)
 			}
-			row = append(row, statusWord(h.LastStatus, h.LastError), waitingWord(h), o.when(h.OldestUndelivered))
+			row = append(append(row, statusWord(h.LastStatus, h.LastError)), o.waitingCells(h)...)
 		} else if health {
-			row = append(row, "", "", "")
+			row = append(row, make([]string, len(healthHeader))...)
 		}
 		t.rows = append(t.rows, row)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -210,20 +211,57 @@ func (o *output) webhookTable(hooks ...controlclient.Webhook) table {
 	t := table{header: []string{"NAME", "LOCATION", "ACTIONS", "SCOPE", "STATUS"}}
 	health := slices.ContainsFunc(hooks, func(w controlclient.Webhook) bool { return w.Health != nil })
 	if health {
-		t.header = append(t.header, "LAST", "WAITING", "OLDEST")
+		t.header = append(t.header, healthHeader...)
 	}
 	for _, w := range hooks {
 		p := w.Properties
 		row := []string{w.Name, w.Location, strings.Join(p.Actions, ","), p.Scope, p.Status}
 		if h := w.Health; h != nil {
 			row[4] = cmp.Or(healthWords[h.State], h.State)
-			row = append(row, lastWord(w), waitingWord(h), o.when(h.OldestUndelivered))
+			row = append(append(row, lastWord(w)), o.waitingCells(h)...)
 		} else if health {
-			row = append(row, "", "", "")
+			row = append(row, make([]string, len(healthHeader))...)
 		}
 		t.rows = append(t.rows, row)
 	}
 	return t
+}
+
+// healthHeader names the columns of tables that say how endpoints fare.
+var healthHeader = []string{"LAST", "WAITING", "PARKED", "OLDEST"}
+
+// waitingCells are the cells of what waits. Of events behind which an endpoint is
+// parked it is not known whether it wants them.
+func (o *output) waitingCells(h *controlclient.Health) []string {
+	parked := "0"
+	if h.Behind > 0 {
+		parked = fmt.Sprintf("up to %d", h.Behind)
+	}
+	return []string{strconv.FormatInt(h.Waiting, 10), parked, o.when(h.OldestUndelivered)}
+}
+
+// addDelivered puts a column before LAST that says how much was delivered in the last
+// day to the endpoint that each row begins with, of e's kind and registry. A table
+// that is not drawn, or a server that does not say, gets none.
+func (c *connected) addDelivered(ctx context.Context, o *output, t *table, e controlclient.Endpoint) {
+	at := slices.Index(t.header, "LAST")
+	if at < 0 || len(t.rows) == 0 || !o.drawsTable() {
+		return
+	}
+	day, err := c.Statistics(ctx, e.Registry, controlclient.StatisticsSpan{})
+	if err != nil {
+		return // the rest is of use without
+	}
+	delivered := map[string]string{}
+	for _, s := range day.Each {
+		if s.Kind == e.Kind {
+			delivered[s.Name] = strconv.FormatInt(s.Delivered, 10)
+		}
+	}
+	t.header = slices.Insert(slices.Clone(t.header), at, "DELIVERED")
+	for i, row := range t.rows {
+		t.rows[i] = slices.Insert(row, at, delivered[row[0]])
+	}
 }
 
 // lastWord says how the newest attempt ended, or the newest handshake where there

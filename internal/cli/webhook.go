@@ -128,6 +128,7 @@ func (h *webhooks) list() *cobra.Command {
 			return err
 		}
 		t := h.out.webhookTable(all...)
+		c.addDelivered(ctx, &h.out, &t, h.endpoint(registry))
 		t.empty = "registry " + registry + " has no webhooks: dockbell webhook create -r " + registry + " -n deployhook --uri https://hooks.example.net/acr --actions push"
 		return h.out.print(views(all, webhookView), t)
 	})

@@ -43,7 +43,8 @@ type server struct {
 
 	collections collections
 
-	agrees bool // what the receivers of webhooks say that are asked
+	agrees  bool // what the receivers of webhooks say that are asked
+	unready bool // its database does not answer
 }
 
 // Post is a receiver that is asked whether it agrees to be rung.
@@ -127,6 +128,20 @@ func newServer(t *testing.T, registries ...string) *server {
 		},
 	})
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/":
+			io.WriteString(w, "dockbell 1.2.3: images at /v2/, webhooks at /api/v1/registries\n")
+			return
+		case r.URL.Path == "/readyz" && s.unready:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, `{"status":"the database does not answer"}`)
+			return
+		case r.URL.Path == "/readyz":
+			return
+		case s.unready:
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		if body, err := io.ReadAll(r.Body); err == nil && len(body) > 0 {
 			s.sent = append(s.sent, r.Method+" "+string(body))
 			r.Body = io.NopCloser(bytes.NewReader(body))

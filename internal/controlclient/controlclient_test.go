@@ -76,6 +76,18 @@ func TestRequests(t *testing.T) {
 	}{
 		{"registries", func(ctx context.Context, c *Client) error { _, err := c.Registries(ctx); return err },
 			`{"value":[]}`, "GET /api/v1/registries"},
+		{"statistics", func(ctx context.Context, c *Client) error {
+			all, err := c.Statistics(ctx, "contoso", StatisticsSpan{})
+			if len(all.Each) != 1 || all.Each[0].Kind != OfWebhook || all.Each[0].Points[0].Refused != 2 || all.Delivered != 7 || all.P99 != 1.5 || all.Waiting != 3 || all.Raw == nil {
+				return fmt.Errorf("read as %+v", all)
+			}
+			return err
+		}, `{"step":"hour","waiting":3,"delivered":7,"p99Ms":1.5,"points":[],"value":[{"kind":"webhooks","name":"hook1","points":[{"at":"2026-03-14T09:00:00.0000000Z","refused":2}]}]}`,
+			"GET /api/v1/registries/contoso/statistics"},
+		{"statistics of a webhook", func(ctx context.Context, c *Client) error {
+			_, err := c.EndpointStatistics(ctx, hook1, StatisticsSpan{Step: ByMinute, Since: time.Unix(60, 5)})
+			return err
+		}, `{}`, "GET /api/v1/registries/contoso/webhooks/hook1/statistics?since=1970-01-01T00%3A01%3A00Z&step=minute"},
 		{"registry", func(ctx context.Context, c *Client) error { _, err := c.Registry(ctx, "contoso"); return err },
 			`{}`, "GET /api/v1/registries/contoso"},
 		{"audit log", func(ctx context.Context, c *Client) error {

@@ -852,12 +852,12 @@ func insertAttempt(tx *sqldb.Tx, j *job, x exchange, outcome Outcome, node strin
 }
 
 // insertInterrupted writes an attempt that nobody knows the end of.
-func insertInterrupted(tx *sqldb.Tx, j *job, node string, written *volume) error {
+func insertInterrupted(tx *sqldb.Tx, j *job, node string, made *written) error {
 	x := encode(outbound.Result{
 		Started: tx.Now(), Class: outbound.Cancelled,
 		Message: "the server stopped during this attempt; the receiver may have seen it",
 	})
-	written.add(x, Interrupted)
+	made.add(j.ep.id, x, Interrupted)
 	return insertAttempt(tx, j, x, Interrupted, node)
 }
 

@@ -2,12 +2,13 @@
 // is owed to it, and stays owed until it was delivered, refused, or given up
 // with a reason on record.
 //
-// It owns the tables endpoint, delivery, attempt, attempt_volume, dead_letter and
-// replay: the schedule of attempts, their order, the health of endpoints, and how
-// long all of it is kept. What an endpoint wants and how a request to it looks is
-// for the owner of the endpoint (packages webhook and subscription), reached through
-// the interface Destinations; sending is for package outbound, files of dead letters
-// for package subscription.
+// It owns the tables endpoint, delivery, attempt, attempt_volume, attempt_count,
+// dead_letter and replay: the schedule of attempts, their order, the health of
+// endpoints, the figures of what attempts came to, and how long all of it is kept.
+// What an endpoint wants and how a request to it looks is for the owner of the
+// endpoint (packages webhook and subscription), reached through the interface
+// Destinations; sending is for package outbound, files of dead letters for package
+// subscription.
 //
 // Invariants:
 //   - Nothing is committed between the transaction that made an event and the

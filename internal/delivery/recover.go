@@ -56,7 +56,7 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var written volume
+		var made written
 		for _, j := range jobs {
 			goesOn := j.replay == 0 || slices.ContainsFunc(running, func(r *replayRun) bool { return r.id == j.replay })
 			if ep := e.endpoints[j.ep.id]; ep != nil {
@@ -65,7 +65,7 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 			} else {
 				goesOn = false
 			}
-			if err := insertInterrupted(tx, j, e.Node, &written); err != nil {
+			if err := insertInterrupted(tx, j, e.Node, &made); err != nil {
 				return err
 			}
 			dead := reasonCrashed
@@ -88,7 +88,7 @@ func (e *Engine) recoverInFlight(ctx context.Context) error {
 				return err
 			}
 		}
-		return written.save(tx)
+		return made.save(tx)
 	})
 }
 
@@ -107,14 +107,14 @@ func (e *Engine) recoverEvents(ctx context.Context) error {
 				return err
 			}
 			n = len(entries)
-			var written volume
+			var made written
 			for _, entry := range entries {
-				if err := e.recoverEvent(tx, entry, &written); err != nil {
+				if err := e.recoverEvent(tx, entry, &made); err != nil {
 					return err
 				}
 				mark = entry.Event.Pos
 			}
-			if err := written.save(tx); err != nil {
+			if err := made.save(tx); err != nil {
 				return err
 			}
 			return outbox.SetExpanded(tx, mark)
@@ -131,7 +131,7 @@ func (e *Engine) recoverEvents(ctx context.Context) error {
 
 // recoverEvent records an interrupted attempt for every endpoint that the event
 // was sent to, perhaps, and that has no result for it.
-func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume) error {
+func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, made *written) error {
 	owners, err := e.destinations.MatchAt(tx, entry.Event)
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume)
 		if ep == nil || !urgent(entry.Event) && (entry.Event.Pos <= ep.from || ep.parked && entry.Event.Pos > ep.cursor) {
 			continue // behind the cursor it waits for its turn
 		}
-		if err := e.recoverFirst(tx, ep, entry.Event, written); err != nil {
+		if err := e.recoverFirst(tx, ep, entry.Event, made); err != nil {
 			return err
 		}
 	}
@@ -150,7 +150,7 @@ func (e *Engine) recoverEvent(tx *sqldb.Tx, entry outbox.Entry, written *volume)
 
 // recoverFirst records an interrupted attempt, and makes a row, if it is not on
 // record what became of an event that ep was handed.
-func (e *Engine) recoverFirst(tx *sqldb.Tx, ep *endpoint, ev *event.Event, written *volume) error {
+func (e *Engine) recoverFirst(tx *sqldb.Tx, ep *endpoint, ev *event.Event, made *written) error {
 	known, err := hasResult(tx, ep.id, ev.Pos)
 	if err != nil || known || !e.renew(ep) {
 		return err
@@ -160,7 +160,7 @@ func (e *Engine) recoverFirst(tx *sqldb.Tx, ep *endpoint, ev *event.Event, writt
 	if err != nil || lapsed && ep.keepsEach() {
 		return err // it was given up behind the cursor
 	}
-	if err := insertInterrupted(tx, j, e.Node, written); err != nil || lapsed {
+	if err := insertInterrupted(tx, j, e.Node, made); err != nil || lapsed {
 		return err // it was given up with others, before its attempt or while that ran
 	}
 	j.n, j.crashes, j.uncounted = 2, 1, 1 // its next attempt
@@ -195,7 +195,7 @@ func (e *Engine) recoverFed(ctx context.Context) error {
 			if len(heads) == lookChunk {
 				last = heads[len(heads)-1].Event.Pos
 			}
-			var written volume
+			var made written
 			var whole []outbox.Entry // the same, once somebody asks for it
 			for _, s := range spans {
 				if s.from >= last {
@@ -215,11 +215,11 @@ func (e *Engine) recoverFed(ctx context.Context) error {
 					}
 					events = whole
 				}
-				if err := e.recoverSpan(tx, ep, s.span, rule, events, &written); err != nil {
+				if err := e.recoverSpan(tx, ep, s.span, rule, events, &made); err != nil {
 					return err
 				}
 			}
-			return written.save(tx)
+			return made.save(tx)
 		})
 		if err != nil {
 			return err
@@ -231,13 +231,13 @@ func (e *Engine) recoverFed(ctx context.Context) error {
 }
 
 // recoverSpan goes through those of events that lie in a span.
-func (e *Engine) recoverSpan(tx *sqldb.Tx, ep *endpoint, s span, owed ring.Rule, events []outbox.Entry, written *volume) error {
+func (e *Engine) recoverSpan(tx *sqldb.Tx, ep *endpoint, s span, owed ring.Rule, events []outbox.Entry, made *written) error {
 	for _, entry := range events {
 		pos := entry.Event.Pos
 		if pos <= s.from || pos > s.to || !takes(owed, entry.Event) {
 			continue
 		}
-		if err := e.recoverFirst(tx, ep, entry.Event, written); err != nil {
+		if err := e.recoverFirst(tx, ep, entry.Event, made); err != nil {
 			return err
 		}
 	}

@@ -68,7 +68,11 @@ func (e *Engine) sweep(ctx context.Context, now time.Time) error {
 		e.Log.Error("the disk is nearly full: answers of receivers are not kept, and attempts for a day only; free space, or move the data folder")
 		keep = min(keep, shortAttempts)
 	}
-	if err := e.sweepAttempts(ctx, attemptsBefore(now.Add(-keep))); err != nil {
+	old := attemptsBefore(now.Add(-keep))
+	if err := e.sweepAttempts(ctx, old); err != nil {
+		return err
+	}
+	if err := e.sweepCounts(ctx, now, time.Unix(0, old.before)); err != nil {
 		return err
 	}
 	if err := e.sweepBudget(ctx); err != nil {
@@ -190,6 +194,25 @@ func neededFrom(tx *sqldb.Tx) (int64, error) {
 	}
 	first, err := selectNeeded(tx)
 	return min(first, expanded+1), err
+}
+
+// written is what the attempts of a transaction add to the figures of all, which are
+// written with them.
+type written struct {
+	volume volume
+	tally  tally
+}
+
+func (w *written) add(endpoint int64, x exchange, outcome Outcome) {
+	w.volume.add(x, outcome)
+	w.tally.add(endpoint, x, outcome)
+}
+
+func (w *written) save(tx *sqldb.Tx) error {
+	if err := w.volume.save(tx); err != nil {
+		return err
+	}
+	return w.tally.save(tx)
 }
 
 // volume adds up what attempts take, for the budget.

@@ -17,7 +17,7 @@ type op struct {
 	endpoint *endpoint             // whose state may have changed; nil for none
 	lazy     bool                  // nothing waits for it
 
-	attempt *exchange // written by run; nil for none
+	attempt *exchange // written by run, of endpoint; nil for none
 	outcome Outcome   // of it
 }
 
@@ -145,7 +145,7 @@ func statesOf(ops []op) (changed []state) {
 // write runs ops in one transaction.
 func (e *Engine) write(ops []op, changed []state, marked int64) error {
 	return e.DB.Write(context.Background(), sqldb.Settle, func(tx *sqldb.Tx) error {
-		var written volume
+		var made written
 		for _, o := range ops {
 			if o.run == nil {
 				continue
@@ -154,7 +154,7 @@ func (e *Engine) write(ops []op, changed []state, marked int64) error {
 				return err
 			}
 			if o.attempt != nil {
-				written.add(*o.attempt, o.outcome)
+				made.add(o.endpoint.id, *o.attempt, o.outcome)
 			}
 		}
 		for _, s := range changed {
@@ -162,7 +162,7 @@ func (e *Engine) write(ops []op, changed []state, marked int64) error {
 				return err
 			}
 		}
-		if err := written.save(tx); err != nil {
+		if err := made.save(tx); err != nil {
 			return err
 		}
 		return outbox.SetExpanded(tx, marked)

@@ -139,7 +139,7 @@ func addFuse(t *testing.T, db *sqldb.DB, burnt func()) *fuse {
 	number := lastFuse.Add(1)
 	fuses.Store(number, f)
 	err := db.Write(bg, sqldb.Change, func(tx *sqldb.Tx) error {
-		for _, table := range []string{"event", "event_position", "endpoint", "delivery", "attempt", "attempt_volume", "dead_letter", "replay"} {
+		for _, table := range []string{"event", "event_position", "endpoint", "delivery", "attempt", "attempt_volume", "attempt_count", "dead_letter", "replay"} {
 			for _, change := range []string{"INSERT", "UPDATE", "DELETE"} {
 				if _, err := tx.Exec(fmt.Sprintf("CREATE TEMP TRIGGER fuse_%s_%s BEFORE %[2]s ON main.%[1]s BEGIN SELECT fuse(%[3]d); END", table, change, number)); err != nil {
 					return err
@@ -1107,6 +1107,7 @@ type books struct {
 	endpoints      map[int64]endpointRow
 	replays        map[int64]replayRow
 	volume, bytes  int64 // what the attempts take as it was added up, and as it is
+	miscounted     []string
 }
 
 // deliveryID names a delivery: a replay's, or if that is 0 the first.
@@ -1150,7 +1151,7 @@ func readBooks(db *sqldb.DB) (b *books, err error) {
 		endpoints: map[int64]endpointRow{}, replays: map[int64]replayRow{},
 	}
 	err = db.Read(bg, func(tx *sqldb.Tx) error {
-		var errs [8]error
+		var errs [9]error
 		b.last, errs[0] = outbox.Last(tx)
 		b.expanded, errs[1] = outbox.Expanded(tx)
 		errs[2] = tx.Each("SELECT endpoint, pos, replay_no, n, started_at, outcome FROM attempt ORDER BY n", nil, func(s sqldb.Scan) error {
@@ -1193,6 +1194,7 @@ func readBooks(db *sqldb.DB) (b *books, err error) {
 		errs[7] = tx.Get(`SELECT coalesce((SELECT sum(bytes) FROM attempt_volume), 0),
 			coalesce((SELECT sum($1 + length(request_head) + coalesce(length(response_head), 0) + coalesce(length(response_body), 0)) FROM attempt), 0)`,
 			[]any{rowOverhead}, &b.volume, &b.bytes)
+		b.miscounted, errs[8] = miscounted(tx)
 		return errors.Join(errs[:]...)
 	})
 	return b, err
@@ -1221,7 +1223,7 @@ const (
 //   - what was delivered in the order of a key was never older than what was
 //     before it, and within one life nothing older was even tried;
 //   - who waits behind somebody waits behind somebody who is there;
-//   - the counters of replays and the volume of the attempts add up;
+//   - the counters of replays and the volume and figures of the attempts add up;
 //   - rows are bounded; and once everything has settled down, there are none but
 //     those of paused endpoints, no replay runs, and no endpoint is parked.
 func (w *world) checkBooks(at moment) {
@@ -1250,6 +1252,9 @@ func (w *world) checkBooks(at moment) {
 	w.checkRows(b, at, fail)
 	if b.volume != b.bytes {
 		fail("attempts are said to take %d bytes, and take %d", b.volume, b.bytes)
+	}
+	for _, hour := range b.miscounted {
+		fail("%s", hour)
 	}
 }
 

@@ -136,8 +136,8 @@ func word(on bool, yes, no string) string {
 	return no
 }
 
-// passwordsPage is what a page with passwords shows: the answer to whoever asked for them or
-// just made them.
+// passwordsPage is what a page with passwords shows: the answer to whoever asked for
+// them or just made them.
 type passwordsPage struct {
 	Title, Lead string
 	User        string

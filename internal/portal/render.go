@@ -57,6 +57,7 @@ var menu = []struct{ text, section, action string }{
 	{"Webhooks", "webhooks", "Microsoft.ContainerRegistry/registries/webhooks/read"},
 	{"Subscriptions", "subscriptions", "Microsoft.EventGrid/eventSubscriptions/read"},
 	{"Events", "events", "Microsoft.ContainerRegistry/registries/events/read"},
+	{"Figures", "figures", "Microsoft.ContainerRegistry/registries/statistics/read"},
 	{"Replications", "replications", "Microsoft.ContainerRegistry/registries/replications/read"},
 	{"Access", "access", "Microsoft.ContainerRegistry/registries/tokens/read"},
 	{"Audit log", "audit", "Microsoft.ContainerRegistry/registries/auditLog/query/action"},
@@ -158,6 +159,7 @@ var functions = template.FuncMap{
 		t = t.UTC()
 		return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s UTC">%s</time>`, t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05"), ago(time.Since(t))))
 	},
+	"took":   msWord,
 	"ms":     func(d time.Duration) string { return milliseconds(d) },
 	"pretty": pretty,
 	"query":  func(pairs ...string) (string, error) { return query(pairs) },

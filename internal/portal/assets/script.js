@@ -90,7 +90,7 @@
       if (y > body.getBoundingClientRect().top + y) scrollTo(scrollX, y + document.documentElement.scrollHeight - before); // what one reads stays
       for (const e of document.querySelectorAll("[data-until-row]")) e.remove();
     };
-    const label = () => { button.textContent = held === null ? "Hold new rows" : held.length ? `Show ${held.length} new ${held.length === 1 ? "row" : "rows"}` : "Show new rows again"; };
+    const label = () => { button.textContent = held === null ? "Hold new rows" : held.length ? `Show new rows (${held.length})` : "Show new rows"; button.setAttribute("aria-pressed", String(held !== null)); };
     const source = new EventSource(body.dataset.tail);
     source.addEventListener("row", (e) => { if (held === null) show(e.data); else { held.push(e.data); if (held.length > most) held.shift(); label(); } });
     source.addEventListener("part", (e) => { // another part of the page, which names itself
