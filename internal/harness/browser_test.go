@@ -199,6 +199,20 @@ func (b *tab) page(path string) {
 	}
 }
 
+// pageWith goes to a page until it shows a text.
+func (b *tab) pageWith(path, text string) {
+	b.t.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(50 * time.Millisecond) {
+		b.page(path)
+		if eval[bool](b, `(text) => document.body.innerText.includes(text)`, text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			b.t.Fatalf("no text %q within %s\nat %s", text, limit, b.where())
+		}
+	}
+}
+
 // script returns an expression of JavaScript: what is given, or with arguments, the
 // call of it with them.
 func script(expression string, args []any) string {

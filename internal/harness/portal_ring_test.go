@@ -131,7 +131,7 @@ func TestRealPortalRing(t *testing.T) {
 	// While the log is held, nothing moves.
 	b.click("Hold new rows")
 	c.skopeo("web/shop:v1.2")
-	b.await("number of rows held back", `/Show [1-9]/.test(document.querySelector("[data-pause]").innerText)`)
+	b.await("number of rows held back", `/[1-9]/.test(document.querySelector("[data-pause]").innerText)`)
 	row("web/shop:v1.1", "503", "Failed")
 	b.clickOn("button that shows them", `document.querySelector("[data-pause]")`)
 	b.await("row of v1.2", `document.querySelector("[data-tail]").innerText.includes("web/shop:v1.2")`)
@@ -169,8 +169,7 @@ func TestRealPortalRing(t *testing.T) {
 	looks()
 	got := c.deploy.got.Load()
 	c.skopeo("web/shop:v1.3")
-	b.page(eval[string](b, `location.pathname`))
-	b.text("1 event waits")
+	b.pageWith(eval[string](b, `location.pathname`), "1 event waits")
 	if c.deploy.got.Load() != got {
 		t.Error("it rang while it was paused")
 	}

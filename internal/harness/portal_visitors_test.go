@@ -75,11 +75,9 @@ func TestRealPortalWithoutScript(t *testing.T) {
 	b.text("The webhook is there.")
 	b.follow("Ping")
 	b.text("Pinged")
-	c.settle("plainhook")
 	c.image("web/shop", "v1.0", "amd64", nil)
-	c.settle("plainhook")
-	b.page("/portal/registries/contoso/webhooks/plainhook")
-	for _, text := range []string{"ping", "web/shop:v1.0", "200", "Delivered"} {
+	b.pageWith("/portal/registries/contoso/webhooks/plainhook", "web/shop:v1.0")
+	for _, text := range []string{"ping", "200", "Delivered"} {
 		b.text(text)
 	}
 	for _, button := range []string{"Hold new rows", "Copy"} {
