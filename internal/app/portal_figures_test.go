@@ -36,7 +36,7 @@ func TestFiguresPage(t *testing.T) {
 		t.Errorf("without endpoints: %s", empty)
 	}
 	r.webhook("deployhook", receiver.URL)
-	if idle := page("?range=7d"); !strings.Contains(idle, "Nothing was sent in the last 7 d.") || strings.Contains(idle, "<rect") {
+	if idle := page("?span=7d"); !strings.Contains(idle, "Nothing was sent in the last 7 d.") || strings.Contains(idle, "<rect") {
 		t.Errorf("without deliveries: %s", idle)
 	}
 	r.push("app", "v1")
@@ -61,7 +61,7 @@ func TestFiguresPage(t *testing.T) {
 	if c := counted(); c.Delivered != 1 || len(c.Value) != 1 || c.Value[0].Name != "deployhook" || c.Value[0].Delivered != 1 {
 		t.Errorf("counted are %+v", c)
 	}
-	for query, step := range map[string]string{"": "hour", "?range=1h": "minute", "?range=7d": "hour", "?range=nonsense": "hour"} {
+	for query, step := range map[string]string{"": "hour", "?span=1h": "minute", "?span=7d": "hour", "?span=nonsense": "hour"} {
 		drawn := page(query)
 		for _, want := range []string{"Deliveries per " + step, "1 delivered", `<rect class="good"`, `<path class="line third"`, `href="/portal/registries/` + r.Operator() + `/webhooks/deployhook"`, "Nothing waits."} {
 			if !strings.Contains(drawn, want) {

@@ -346,3 +346,119 @@ func TestPortalReader(t *testing.T) {
 		t.Errorf("%s webhooks, %v", fmt.Sprint(len(hooks)), err)
 	}
 }
+
+// TestPortalTailEnds stops a server while a page is kept fresh: the page's connection
+// ends, and does not hold the server up.
+func TestPortalTailEnds(t *testing.T) {
+	t.Parallel()
+	r := start(t, settings(t.TempDir()))
+	r.webhook("deployhook", "http://127.0.0.1:1/")
+	v := r.visit(r.Operator(), r.Password)
+	hook := "/portal/registries/" + r.Operator() + "/webhooks/deployhook"
+	res := v.request("GET", tailIn(t, v.see(hook, nil, nil)), nil)
+	defer res.Body.Close()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, res.Body)
+		ended <- err
+	}()
+	r.stop()
+	if err := <-ended; err != nil {
+		t.Errorf("the tail breaks off: %v", err)
+	}
+}
+
+// TestPortalTailResumes asks for a tail as a browser does that lost its connection:
+// what it has is not sent again, what it missed is.
+func TestPortalTailResumes(t *testing.T) {
+	t.Parallel()
+	r := start(t, settings(t.TempDir()))
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer receiver.Close()
+	r.webhook("deployhook", receiver.URL)
+	v := r.visit(r.Operator(), r.Password)
+	hook := "/portal/registries/" + r.Operator() + "/webhooks/deployhook"
+	tail := tailIn(t, v.see(hook, nil, nil))
+	r.push("team/web", "v1")
+	v.tail(tail, "team/web:v1")
+	fresh := tailIn(t, v.see(hook, []string{"team/web:v1"}, nil))
+	for _, x := range []struct {
+		tail string
+		has  bool
+	}{
+		{tail, true},
+		{strings.Replace(fresh, "since=", "since="+url.QueryEscape(time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano))+"&x=", 1), false},
+	} {
+		res := v.request("GET", x.tail, nil)
+		had := false
+		for in := bufio.NewScanner(res.Body); in.Scan() && in.Text() != "event: part"; { // which follows the rows of the first look
+			had = had || in.Text() == "event: row"
+		}
+		res.Body.Close()
+		if had != x.has {
+			t.Errorf("%s: the row comes: %v", x.tail, had)
+		}
+	}
+}
+
+// TestPortalSubscriptions makes, changes and deletes an event subscription by the
+// pages, which show what its broker does not take.
+func TestPortalSubscriptions(t *testing.T) {
+	t.Parallel()
+	r := start(t, settings(t.TempDir()))
+	v := r.visit(r.Operator(), r.Password)
+	base := "/portal/registries/" + r.Operator() + "/subscriptions"
+	v.see(base, []string{"There is no event subscription yet", "dockbell event-subscription create"}, nil)
+	v.see(base+"/new", []string{"ImagePushed: ", "CloudEvents 1.0", "NATS JetStream"}, nil)
+	form := func(pairs ...string) url.Values {
+		f := url.Values{
+			"name": {"on-push"}, "endpointType": {"NatsJetStream"}, "servers": {"127.0.0.1:1"}, "subject": {"registry.events"}, "eventDeliverySchema": {"CloudEventSchemaV1_0"},
+			"includedEventTypes": {"Microsoft.ContainerRegistry.ImagePushed"}, "advancedFilters": {"data.target.tag StringBeginsWith v"}, "username": {"ada"}, "password": {"s3cret"},
+			"deliveryAttributeMappings": {"X-Repository: {data.target.repository}"}, "secretAttributes": {"X-Key: s3cret"},
+		}
+		for i := 0; i < len(pairs); i += 2 {
+			f.Set(pairs[i], pairs[i+1])
+		}
+		return f
+	}
+	for _, x := range []struct{ name, value, says string }{
+		{"name", "x", `The name "x" of the event subscription has 1 characters`}, {"name", "", "Give it a name"}, {"advancedFilters", "data.target.tag", `"data.target.tag" is no condition`},
+		{"advancedFilters", "data.target.size NumberIn few", `compares with numbers, and "few" is none`}, {"maxDeliveryAttempts", "99", "maxDeliveryAttempts is 99: use 1 to 30"},
+		{"maxDeliveryAttempts", "many", `"many" is no whole number`}, {"expirationTimeUtc", "soon", `"soon" is no time`}, {"subject", "", "no subject"},
+	} {
+		status, _, page := v.post(base+"/new", form(x.name, x.value))
+		if words := wordsOf(t, page); status != http.StatusBadRequest || !strings.Contains(words, x.says) || !strings.Contains(page, `aria-invalid="true"`) || x.name != "name" && !strings.Contains(page, `value="on-push"`) {
+			t.Errorf("%s=%q: %d %s", x.name, x.value, status, words)
+		}
+	}
+	if status, location, page := v.post(base+"/new", form()); status != http.StatusSeeOther || location != base+"/on-push?done=subscription-created" {
+		t.Fatalf("create: %d %s %s", status, location, wordsOf(t, page))
+	}
+	tail := tailIn(t, v.see(base+"/on-push", []string{"NATS JetStream", "127.0.0.1:1 registry.events", "data.target.tag StringBeginsWith v", "X-Repository"}, []string{"s3cret", ">Ping<"}))
+	r.push("team/web", "v1")
+	v.tail(tail, "Failed")
+	v.see(base+"/on-push/edit", []string{"Leave it empty to keep the one there is"}, []string{"s3cret"})
+	change := form("labels", "team", "password", "", "secretAttributes", "")
+	change.Del("name")
+	if status, location, page := v.post(base+"/on-push/edit", change); status != http.StatusSeeOther || location != base+"/on-push?done=subscription-changed" {
+		t.Errorf("edit: %d %s %s", status, location, wordsOf(t, page))
+	}
+	client := controlclient.New(mustURL(r.URL()), r.Operator(), r.Password, r.http)
+	s, err := client.EventSubscription(t.Context(), r.Operator(), "on-push")
+	if err != nil || s.Properties.Destination.Properties.Password != controlclient.Hidden || len(s.Properties.Labels) != 1 {
+		t.Errorf("after the edit: %+v %v", s.Properties, err)
+	}
+	attributes, err := client.DeliveryAttributes(t.Context(), r.Operator(), "on-push")
+	secrets := 0
+	for _, a := range attributes {
+		if a.Name == "X-Key" && a.Properties.Value != nil && *a.Properties.Value == "s3cret" {
+			secrets++
+		}
+	}
+	if err != nil || len(attributes) != 2 || secrets != 1 {
+		t.Errorf("the edit lost an attribute: %+v %v", attributes, err)
+	}
+	if status, location, _ := v.post(base+"/on-push/delete", url.Values{}); status != http.StatusSeeOther || location != base+"?done=subscription-deleted" {
+		t.Errorf("delete: %d %s", status, location)
+	}
+}

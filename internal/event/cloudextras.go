@@ -51,7 +51,7 @@ func (x CloudExtras) typeOf(ours string) string {
 	if x.TypePrefix == "" {
 		return ours
 	}
-	return x.TypePrefix + ours[strings.LastIndexByte(ours, '.'):]
+	return x.TypePrefix + "." + ours[strings.LastIndexByte(ours, '.')+1:]
 }
 
 // addTo returns text, which ends with the data of e, with the flat members behind

@@ -292,17 +292,6 @@ func newSpark(all controlclient.Statistics, s controlclient.Series) spark {
 	return c
 }
 
-// newSparks draws a spark for each endpoint of a registry, by kind and name.
-func newSparks(all controlclient.Statistics) map[controlclient.EndpointKind]map[string]spark {
-	sparks := map[controlclient.EndpointKind]map[string]spark{controlclient.OfWebhook: {}, controlclient.OfEventSubscription: {}}
-	for _, s := range all.Each {
-		if byName := sparks[s.Kind]; byName != nil {
-			byName[s.Name] = newSpark(all, s)
-		}
-	}
-	return sparks
-}
-
 // newPlot is what charts of the same span have alike.
 func newPlot(id string, s controlclient.Statistics) plot {
 	span := shownSpan(s)

@@ -140,12 +140,10 @@ func TestSparks(t *testing.T) {
 	all.Each = []controlclient.Series{
 		{Kind: controlclient.OfWebhook, Name: "a", Counts: all.Counts, Points: all.Points},
 		{Kind: controlclient.OfEventSubscription, Name: "a"},
-		{Kind: "others", Name: "a"},
 	}
-	sparks := newSparks(all)
-	a, b := sparks[controlclient.OfWebhook]["a"], sparks[controlclient.OfEventSubscription]["a"]
-	if len(a.Bars) != 2 || a.Title != "3 delivered, 1 failed in the last 60 min" || len(b.Bars) != 0 || b.Title != "nothing was sent in the last 60 min" || len(sparks) != 2 {
-		t.Errorf("%+v", sparks)
+	a, b := newSpark(all, all.Each[0]), newSpark(all, all.Each[1])
+	if len(a.Bars) != 2 || a.Title != "3 delivered, 1 failed in the last 60 min" || len(b.Bars) != 0 || b.Title != "nothing was sent in the last 60 min" {
+		t.Errorf("%+v, %+v", a, b)
 	}
 }
 

@@ -72,6 +72,9 @@ func replayDeadLetters(p *portal, w http.ResponseWriter, v *visit, e *endpoint) 
 
 // askPurge asks before dead letters are forgotten.
 func askPurge(p *portal, w http.ResponseWriter, v *visit, e *endpoint) error {
+	if !e.may("deadLetters/purge/action") {
+		return fault.New(fault.Denied, "you may not forget dead letters of %s", e.Name)
+	}
 	id := v.URL.Query().Get("id")
 	if _, err := letterIDs(id); err != nil {
 		return err

@@ -59,8 +59,8 @@ type logQuery struct {
 	path                                                   string
 }
 
-// ranges are spans of time that end now.
-var ranges = []struct {
+// logSpans are spans of time that end now.
+var logSpans = []struct {
 	word, text string
 	span       time.Duration
 }{{"", "All times", 0}, {"1h", "Last hour", time.Hour}, {"24h", "Last 24 h", 24 * time.Hour}, {"7d", "Last 7 d", 7 * 24 * time.Hour}}
@@ -116,7 +116,7 @@ func at(path string, v url.Values) string {
 func (q logQuery) filter(now time.Time) (f controlclient.EventFilter, err error) {
 	f = controlclient.EventFilter{Outcome: q.Outcome, Action: q.Action, EventID: q.ID}
 	f.Repository, f.Tag, _ = strings.Cut(q.Image, ":")
-	for _, r := range ranges {
+	for _, r := range logSpans {
 		if r.word == q.Range && r.span > 0 {
 			f.From = now.Add(-r.span)
 		}
@@ -159,7 +159,7 @@ func (v *visit) deliveryLog(e *endpoint) (deliveryLog, error) {
 	for _, s := range []struct{ word, text string }{{"", "All"}, {"delivered", "Delivered"}, {"failed", "Failed"}, {"refused", "Refused"}, {"interrupted", "Interrupted"}} {
 		l.States = append(l.States, choiceLink{s.text, q.with("outcome", s.word), q.Outcome == s.word})
 	}
-	for _, r := range ranges {
+	for _, r := range logSpans {
 		l.Ranges = append(l.Ranges, choiceLink{r.text, q.with("range", r.word), q.Range == r.word})
 	}
 	l.Actions = append(l.Actions, choiceLink{"All actions", q.with("action", ""), q.Action == ""})
@@ -192,7 +192,7 @@ func (v *visit) deliveryLog(e *endpoint) (deliveryLog, error) {
 	}
 	if q.after != "" {
 		l.Newest = at(q.path, q.values())
-	} else if q.Until == "" {
+	} else if q.Until == "" && q.ID == "" { // an event has a page that is kept fresh
 		tail := q.values()
 		tail.Set("since", time.Now().UTC().Format(time.RFC3339Nano))
 		l.Tail = at(e.Path("tail"), tail)
@@ -245,6 +245,9 @@ func imageLink(registry string, b controlclient.EventBody) string {
 func tailLog(p *portal, w http.ResponseWriter, v *visit, e *endpoint) error {
 	q := parseLogQuery(v.URL)
 	f, err := q.filter(time.Now())
+	if err == nil && q.ID != "" {
+		err = fault.New(fault.Invalid, "the log of one event is not kept fresh: its own page is")
+	}
 	if err != nil {
 		return err
 	}

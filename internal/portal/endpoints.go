@@ -142,11 +142,18 @@ type endpointPage struct {
 	*endpoint
 	Log     deliveryLog
 	Replays []controlclient.Replay
+	Charts  *charts // nil: the visitor may not see them
 }
 
 func showEndpoint(p *portal, w http.ResponseWriter, v *visit, e *endpoint) error {
 	pg := endpointPage{endpoint: e}
-	var err error
+	drawn, err := v.chartsOf(e.ref())
+	switch {
+	case err == nil:
+		pg.Charts = &drawn
+	case !fault.Is(err, fault.Denied) && !fault.Is(err, fault.NotFound):
+		return err
+	}
 	if e.may("listEvents/action") {
 		if pg.Log, err = v.deliveryLog(e); err != nil {
 			return err

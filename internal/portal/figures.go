@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/dockbell/dockbell/internal/controlclient"
+	"github.com/dockbell/dockbell/internal/fault"
 )
 
 func init() { addPages(route{"GET " + Root + "/registries/{registry}/figures", showFigures}) }
@@ -23,7 +24,7 @@ var chartSpans = []struct {
 // rangeOf returns which of chartSpans the query of an address names: a day, if none.
 func rangeOf(r *http.Request) int {
 	for i, x := range chartSpans {
-		if x.word == r.URL.Query().Get("range") {
+		if x.word == r.URL.Query().Get("span") {
 			return i
 		}
 	}
@@ -47,7 +48,7 @@ type charts struct {
 func newCharts(path string, chosen int, s controlclient.Statistics) charts {
 	c := charts{Deliveries: newDeliveriesChart(s), Latency: newLatencyChart(s)}
 	for i, r := range chartSpans {
-		c.Ranges = append(c.Ranges, entry{r.text, path + "?range=" + r.word, i == chosen})
+		c.Ranges = append(c.Ranges, entry{r.text, path + "?span=" + r.word, i == chosen})
 	}
 	return c
 }
@@ -62,14 +63,29 @@ func (v *visit) chartsOf(e controlclient.Endpoint) (charts, error) {
 	return newCharts(v.URL.EscapedPath(), chosen, s), nil
 }
 
-// sparks draws, for the lists of a registry's endpoints, how deliveries to each went
-// in the last day.
-func (v *visit) sparks() (map[controlclient.EndpointKind]map[string]spark, error) {
+// lastDay is how deliveries to an endpoint went in the last day, at a glance.
+type lastDay struct {
+	Spark     spark
+	Delivered int64
+}
+
+// lastDays returns those of a registry's endpoints of a kind, by name; none for who
+// may not see them.
+func (v *visit) lastDays(kind controlclient.EndpointKind) (map[string]lastDay, error) {
 	all, err := v.api.Statistics(v.Context(), v.registry, controlclient.StatisticsSpan{})
+	if fault.Is(err, fault.Denied) || fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	return newSparks(all), nil
+	days := map[string]lastDay{}
+	for _, s := range all.Each {
+		if s.Kind == kind {
+			days[s.Name] = lastDay{newSpark(all, s), s.Delivered}
+		}
+	}
+	return days, nil
 }
 
 // figures is what the page of that name shows.

@@ -122,10 +122,10 @@ func (v *visit) story(e *endpoint) (*story, error) {
 	if len(s.Attempts) > 0 && e.Format == "" {
 		s.Curl = s.Attempts[0].curl()
 	}
-	tail := url.Values{"since": {time.Now().UTC().Format(time.RFC3339Nano)}}
-	if s.at != "" {
-		tail.Set("at", s.at)
+	if s.Standing == nil {
+		return s, nil // nothing more comes
 	}
+	tail := url.Values{"since": {time.Now().UTC().Format(time.RFC3339Nano)}, "at": {s.at}}
 	s.Tail = at(e.Path("deliveries", s.EventID, "tail"), tail)
 	return s, nil
 }
@@ -268,6 +268,9 @@ func showStory(p *portal, w http.ResponseWriter, v *visit, e *endpoint) error {
 func tailStory(p *portal, w http.ResponseWriter, v *visit, e *endpoint) error {
 	return p.tail(w, v, func(since time.Time) ([]message, error) {
 		s, err := v.story(e)
+		if err == nil && s.Standing == nil {
+			err = fault.New(fault.NotFound, "the event is not kept any more")
+		}
 		if err != nil {
 			return nil, err
 		}

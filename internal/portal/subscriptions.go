@@ -117,8 +117,13 @@ func showSubscriptions(p *portal, w http.ResponseWriter, v *visit) error {
 	if v.visitor.May(subscriptions.action+"/write", reg.ID) {
 		l.Add = v.path("subscriptions", "new")
 	}
+	days, err := v.lastDays(controlclient.OfEventSubscription)
+	if err != nil {
+		return err
+	}
 	for _, s := range all {
 		r := newSubscriptionRow(reg.Name, s)
+		r.Day = days[s.Name]
 		if r.Verdict.inState(l.State) && r.mentions(l.Search, r.Destination) {
 			l.Rows = append(l.Rows, r)
 		}

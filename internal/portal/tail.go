@@ -31,7 +31,7 @@ const (
 type message struct {
 	name, html string
 	key        string    // what it says, whenever it is said: times in html are relative
-	at         time.Time // when that came to be; zero: it always was
+	at         time.Time // when that came to be; zero: of a part, which is sent at first too
 }
 
 // part writes a template of a page's set.
@@ -104,7 +104,7 @@ func (p *portal) tail(w http.ResponseWriter, v *visit, look func(since time.Time
 	}
 	sent := map[string]bool{} // by key: what the last look found
 	for _, m := range all {
-		if m.at.Before(since.Add(-lag)) {
+		if !m.at.IsZero() && m.at.Before(since.Add(-lag)) {
 			sent[m.key] = true
 		}
 	}

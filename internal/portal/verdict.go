@@ -116,14 +116,14 @@ func whyFailed(status int, class string) string {
 	return class
 }
 
-// outcomeBadges are the words for what an attempt came to.
-var outcomeBadges = map[string]badge{
+// attemptWords are the words for what an attempt came to.
+var attemptWords = map[string]badge{
 	"delivered": {"good", "Delivered"}, "refused": {"", "Refused"}, "failed": {"bad", "Failed"}, "interrupted": {"wait", "Interrupted"},
 }
 
 // outcome puts an attempt's outcome into a word.
 func outcome(word string) badge {
-	if b, ok := outcomeBadges[word]; ok {
+	if b, ok := attemptWords[word]; ok {
 		return b
 	}
 	return badge{"", word}

@@ -58,6 +58,7 @@ type endpointRow struct {
 	Verdict    verdict
 	Health     controlclient.Health
 	LastStatus string
+	Day        lastDay
 }
 
 // mentions reports whether a search finds it, by its name or another text.
@@ -165,8 +166,13 @@ func showWebhooks(p *portal, w http.ResponseWriter, v *visit) error {
 	if v.may("webhooks/write", reg.ID) {
 		l.Add = v.path("webhooks", "new")
 	}
+	days, err := v.lastDays(controlclient.OfWebhook)
+	if err != nil {
+		return err
+	}
 	for _, h := range hooks {
 		r := newWebhookRow(reg.Name, h)
+		r.Day = days[h.Name]
 		if !r.Verdict.inState(l.State) || !r.mentions(l.Search, r.Host) {
 			continue
 		}

@@ -466,13 +466,13 @@ func TestBodiesCarryNoCredentials(t *testing.T) {
 	})
 	secret := strings.TrimPrefix(w.config(contoso, "deployhook").SigningSecret, "whsec_")
 	for _, action := range event.Subscribable {
-		if _, err := w.Test(t.Context(), contoso, sourceOf(contoso.ID), "deployhook", string(action), "ada"); err != nil {
+		if _, err := w.Test(t.Context(), contoso, sourceOf(contoso.ID), "deployhook", string(action), "l0velace"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	w.report(ring.Report{Registry: contoso.ID, Endpoint: hook.ID, Condition: ring.Disabled, LastError: strings.Repeat("x", 1<<20)})
 	for _, r := range w.rang {
-		for _, leak := range []string{"us3r", "p4ssw0rd", "p4th", "qu3ry", "t0k3n", secret, "ada"} {
+		for _, leak := range []string{"us3r", "p4ssw0rd", "p4th", "qu3ry", "t0k3n", secret, "l0velace"} {
 			if bytes.Contains(r.entry.ACRBody, []byte(leak)) {
 				t.Errorf("%q is in %s", leak, r.entry.ACRBody)
 			}
