@@ -197,22 +197,31 @@ func (c *company) open() {
 	c.Must(http.StatusAccepted, "DELETE", "/v2/worker/manifests/"+c.gone, nil, nil)
 }
 
-// settle waits until there is nothing more to be sent to a webhook.
-func (c *company) settle(webhook string) {
+// health is how a webhook fares.
+type health struct {
+	Waiting, ConsecutiveFailures int64
+}
+
+// awaitHealth waits until a webhook fares in some way.
+func (c *company) awaitHealth(webhook string, is func(health) bool) {
 	c.t.Helper()
-	var h struct {
-		Health struct{ Waiting, Inflight int64 }
-	}
 	for deadline := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
-		body := c.Must(http.StatusOK, "GET", contoso+"/webhooks/"+webhook, nil, nil)
-		if err := json.Unmarshal(body, &h); err != nil {
-			c.t.Fatal(err)
+		body := c.Must(http.StatusOK, "GET", contoso+"/webhooks/"+webhook+"?expand=health", nil, nil)
+		var h struct{ Health *health }
+		if err := json.Unmarshal(body, &h); err != nil || h.Health == nil {
+			c.t.Fatalf("no health (error %v): %s", err, body)
 		}
-		if h.Health.Waiting == 0 {
+		if is(*h.Health) {
 			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("%s has something to send still: %s", webhook, body)
+			c.t.Fatalf("%s fares otherwise: %s", webhook, body)
 		}
 	}
+}
+
+// settle waits until there is nothing more to be sent to a webhook.
+func (c *company) settle(webhook string) {
+	c.t.Helper()
+	c.awaitHealth(webhook, func(h health) bool { return h.Waiting == 0 })
 }
