@@ -13,7 +13,7 @@ test: ## set up, check, and run all tests with the race detector
 	sh scripts/check.sh
 	sh scripts/test.sh
 
-test-real: ## the same with real clients and servers around: docker, helm, skopeo, the Azure CLI
+test-real: ## the same with real clients and servers around: docker, helm, skopeo, the Azure CLI, Chromium
 	sh scripts/real.sh
 
 check: ## what can be seen without running: format, vet, modules, a static build

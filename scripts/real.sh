@@ -6,3 +6,4 @@ set -eu
 sh scripts/docker.sh
 sh scripts/clients.sh
 sh scripts/az.sh
+sh scripts/portal.sh

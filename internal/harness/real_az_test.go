@@ -188,17 +188,31 @@ func prepare(t *testing.T, dir string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	manifest, config := harness.Manifest("hello"), []byte("{}")
-	for name, content := range map[string][]byte{
-		"password":            []byte(harness.Password),
-		"certs/ca.crt":        authority,
-		"bin/await":           []byte(awaitProgram),
-		"scanner.py":          scanner,
-		"az/sitecustomize.py": []byte(sitecustomize),
-		"image/version":       []byte("Directory Transport Version: 1.1\n"),
-		"image/manifest.json": manifest,
-		"image/" + strings.TrimPrefix(harness.Digest(config), "sha256:"): config,
-	} {
+	writeFiles(t, dir, map[string][]byte{
+		"password":     []byte(harness.Password),
+		"certs/ca.crt": authority,
+		"bin/await":    []byte(awaitProgram),
+		"scanner.py":   scanner,
+	})
+	writeImage(t, filepath.Join(dir, "image"), "hello")
+	return home(t, dir)
+}
+
+// writeImage makes a folder of an image for skopeo, unlike any other by note.
+func writeImage(t *testing.T, dir, note string) {
+	t.Helper()
+	config := []byte("{}")
+	writeFiles(t, dir, map[string][]byte{
+		"version":       []byte("Directory Transport Version: 1.1\n"),
+		"manifest.json": harness.Manifest(note),
+		strings.TrimPrefix(harness.Digest(config), "sha256:"): config,
+	})
+}
+
+// writeFiles makes files below dir.
+func writeFiles(t *testing.T, dir string, files map[string][]byte) {
+	t.Helper()
+	for name, content := range files {
 		file := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
@@ -207,7 +221,6 @@ func prepare(t *testing.T, dir string) []string {
 			t.Fatal(err)
 		}
 	}
-	return home(t, dir)
 }
 
 // home returns an environment in which dir is the home folder, and nothing is

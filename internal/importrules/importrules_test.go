@@ -81,6 +81,7 @@ var heavy = map[string][]string{
 	"github.com/twmb/":          {"internal/sink"},
 	"github.com/cloudevents/":   {}, // tests only
 	"github.com/Azure/":         {}, // tests only
+	"github.com/chromedp/":      {}, // tests only
 }
 
 func TestImports(t *testing.T) {

@@ -219,7 +219,7 @@ func free(what, name, rule string, find func() error) error {
 	switch {
 	case name == "":
 		return fault.New(fault.Invalid, "the %s needs a name: %s", what, rule).WithCode(badName)
-	case strings.ContainsAny(name, "/."): // another path
+	case anotherPath(name):
 		return fault.New(fault.Invalid, "%s name %.80q is not valid: use %s", what, name, rule).WithCode(badName)
 	}
 	err := find()
@@ -231,6 +231,10 @@ func free(what, name, rule string, find func() error) error {
 	}
 	return err
 }
+
+// anotherPath reports whether what is asked of the API by a name would be asked of
+// something else. There is no such name.
+func anotherPath(name string) bool { return strings.ContainsAny(name, "/.") }
 
 // badName is the server's code for a name that cannot be one.
 const badName = "InvalidResourceName"

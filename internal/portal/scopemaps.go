@@ -104,6 +104,9 @@ func showNewMap(p *portal, w http.ResponseWriter, v *visit) error {
 }
 
 func (p *portal) renderNewMap(w http.ResponseWriter, v *visit, status int, f form) error {
+	if err := v.mustMay("scopeMaps/write", "make scope maps"); err != nil {
+		return err
+	}
 	return p.render(w, v.Request, v, status, "scopemap", page{Title: "New scope map", Section: "access", Crumbs: v.accessCrumbs(), Body: mapPage{form: f, New: true, MayWrite: true}})
 }
 

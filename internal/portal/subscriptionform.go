@@ -410,6 +410,8 @@ func createSubscription(p *portal, w http.ResponseWriter, v *visit) error {
 	name, def := t.text("name"), t.write()
 	if name == "" {
 		t.wrong["name"] = "Give it a name: 3 to 64 letters, digits and dashes, for example on-push"
+	} else if anotherPath(name) {
+		t.wrong["name"] = fmt.Sprintf("The name %.80q is not valid: use 3 to 64 letters, digits and dashes, for example on-push", name)
 	} else if _, missing := v.api.EventSubscription(v.Context(), v.registry, name); missing == nil {
 		t.wrong["name"] = "There is an event subscription " + name + " already: choose another name, or open that one to change it"
 	}

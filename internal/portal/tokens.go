@@ -111,6 +111,9 @@ func showNewToken(p *portal, w http.ResponseWriter, v *visit) error {
 }
 
 func (p *portal) renderNewToken(w http.ResponseWriter, v *visit, status int, f form) error {
+	if err := v.mustMay("tokens/write", "make tokens"); err != nil {
+		return err
+	}
 	maps, err := v.api.ScopeMaps(v.Context(), v.registry)
 	if err != nil {
 		return err
@@ -120,6 +123,16 @@ func (p *portal) renderNewToken(w http.ResponseWriter, v *visit, status int, f f
 		b.Maps = append(b.Maps, newMapRow(m))
 	}
 	return p.render(w, v.Request, v, status, "newtoken", page{Title: "New token", Section: "access", Crumbs: v.accessCrumbs(), Body: b})
+}
+
+// mustMay refuses who may not do an action of the registry. what says what they may
+// not.
+func (v *visit) mustMay(action, what string) error {
+	reg, err := v.api.Registry(v.Context(), v.registry)
+	if err == nil && !v.may(action, reg.ID) {
+		err = fault.New(fault.Denied, "you may not %s of %s", what, reg.Name)
+	}
+	return err
 }
 
 func (v *visit) accessCrumbs() []crumb { return []crumb{{"Access", v.path("access")}} }

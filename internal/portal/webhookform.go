@@ -3,6 +3,7 @@ package portal
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -286,8 +287,12 @@ func (v *visit) validate(t *typedWebhook, old *controlclient.Webhook) (whole str
 	var found controlclient.Validation
 	if old == nil {
 		def, name := t.create(), t.text("name")
-		if name == "" {
+		switch {
+		case name == "":
 			t.wrong["name"] = "Give it a name: 5 to 50 letters and digits, for example deployhook"
+		case anotherPath(name):
+			t.wrong["name"] = fmt.Sprintf("Webhook name %.80q has a character that is not a letter or digit: use 5 to 50 letters and digits, for example deployhook", name)
+			name = ""
 		}
 		found, err = v.api.ValidateWebhook(v.Context(), v.registry, cmp.Or(name, "-"), def, compared)
 		if err == nil && name != "" && t.wrong["name"] == "" {
