@@ -204,7 +204,10 @@ func (v *visit) deliveryLog(e *endpoint) (deliveryLog, error) {
 func (e *endpoint) row(ev controlclient.Event) logRow {
 	body := ev.Request.Content
 	status := ev.Response.StatusCode
-	if status == "" {
+	switch {
+	case !answered(ev):
+		status = "no answer"
+	case status == "":
 		status = "–"
 	}
 	return logRow{
@@ -213,6 +216,13 @@ func (e *endpoint) row(ev controlclient.Event) logRow {
 		Status: status, At: ev.Timestamp, Attempt: ev.Attempt, Replay: ev.Replay,
 		Duration: time.Duration(ev.DurationMs * float64(time.Millisecond)), Outcome: outcome(ev.Outcome),
 	}
+}
+
+// answered reports whether something came back. ACR's log has a status in any case; one
+// that is made up comes without a version of HTTP and with one of these words, and
+// what brokers say without the latter.
+func answered(ev controlclient.Event) bool {
+	return ev.Response.Version != "" || !slices.Contains([]string{"BadGateway", "GatewayTimeout", "Interrupted"}, ev.Response.ReasonPhrase)
 }
 
 // storyLink returns the address of an event's story. When it happened is in it, by

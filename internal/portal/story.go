@@ -212,8 +212,11 @@ func (s *story) judge() {
 func (e *endpoint) attempt(ev controlclient.Event, open bool) attempt {
 	a := attempt{
 		logRow: e.row(ev), Open: open, Method: ev.Request.Method, URI: ev.Request.RequestURI, Sent: headerRows(ev.Request.Headers),
-		Body: string(contentOf(ev)), Reason: ev.Response.ReasonPhrase, Got: headerRows(ev.Response.Headers), Answer: ev.Response.Content,
-		Answered: ev.Response.Version != "", Format: e.Format,
+		Body: string(contentOf(ev)), Got: headerRows(ev.Response.Headers), Answer: ev.Response.Content,
+		Answered: answered(ev), Format: e.Format,
+	}
+	if a.Answered {
+		a.Reason = ev.Response.ReasonPhrase
 	}
 	if a.Class = a.Outcome.Class; a.Class == "pause" {
 		a.Class = ""

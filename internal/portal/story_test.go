@@ -140,3 +140,22 @@ func TestCurl(t *testing.T) {
 		t.Errorf("of nothing: %s", got)
 	}
 }
+
+// TestAnswered: a status that is made up is told from one that came back.
+func TestAnswered(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		version, status, reason string
+		want                    bool
+	}{
+		{"1.1", "502", "Bad Gateway", true}, {"2.0", "502", "", true}, {"1.1", "502", "BadGateway", true},
+		{"", "502", "BadGateway", false}, {"", "504", "GatewayTimeout", false}, {"", "", "Interrupted", false},
+		{"", "200", "stored", true}, {"", "401", "", true}, // of brokers
+	} {
+		var ev controlclient.Event
+		ev.Response.Version, ev.Response.StatusCode, ev.Response.ReasonPhrase = c.version, c.status, c.reason
+		if answered(ev) != c.want {
+			t.Errorf("%+v: %v", c, !c.want)
+		}
+	}
+}
