@@ -70,7 +70,7 @@ func TestPortalTokens(t *testing.T) {
 		t.Errorf("the same again: %d %s", a.status, text(a.body))
 	}
 	token, _, _ = strings.Cut(token, "?")
-	if _, words := b.page(token + "?done=token-made"); !strings.Contains(words, "The token is made.") || !strings.Contains(words, "No password") || !strings.Contains(words, "team/* : pull base : pull") {
+	if _, words := b.page(token + "?done=token-made"); !strings.Contains(words, "The token is made.") || !strings.Contains(words, "no password") || !strings.Contains(words, "team/* : pull base : pull") {
 		t.Errorf("the token: %s", words)
 	}
 

@@ -267,12 +267,12 @@ func showAudit(p *portal, w http.ResponseWriter, v *visit) error {
 		if outcome == "" {
 			text = "all"
 		}
-		b.Outcomes = append(b.Outcomes, entry{initial(text), at + to.query(""), outcome == b.Wanted.Outcome})
+		b.Outcomes = append(b.Outcomes, entry{text, at + to.query(""), outcome == b.Wanted.Outcome})
 	}
 	for _, s := range auditSpans {
 		to := b.Wanted
 		to.Since, to.Until = now.Add(-s.ago).Format("2006-01-02T15:04"), ""
-		b.Spans = append(b.Spans, entry{initial(s.text), at + to.query(""), to.Since == b.Wanted.Since && b.Wanted.Until == ""})
+		b.Spans = append(b.Spans, entry{s.text, at + to.query(""), to.Since == b.Wanted.Since && b.Wanted.Until == ""})
 	}
 	if q.Get("after") != "" {
 		b.Newest = at + b.Wanted.query("")

@@ -159,15 +159,14 @@ var functions = template.FuncMap{
 		t = t.UTC()
 		return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s UTC">%s</time>`, t.Format(time.RFC3339), t.Format("2006-01-02 15:04:05"), ago(time.Since(t))))
 	},
-	"took":    msWord,
-	"ms":      func(d time.Duration) string { return milliseconds(d) },
-	"pretty":  pretty,
-	"query":   func(pairs ...string) (string, error) { return query(pairs) },
-	"list":    func(all ...any) []any { return all },
-	"dict":    dict,
-	"head8":   func(id string) string { return id[:min(len(id), 8)] },
-	"initial": initial,
-	"join":    func(list []string) string { return strings.Join(list, ", ") },
+	"took":   msWord,
+	"ms":     func(d time.Duration) string { return milliseconds(d) },
+	"pretty": pretty,
+	"query":  func(pairs ...string) (string, error) { return query(pairs) },
+	"list":   func(all ...any) []any { return all },
+	"dict":   dict,
+	"head8":  func(id string) string { return id[:min(len(id), 8)] },
+	"join":   func(list []string) string { return strings.Join(list, ", ") },
 }
 
 // dict makes of pairs of a name and a value what a template is called with.
@@ -228,14 +227,6 @@ func size(n int64) string {
 		unit++
 	}
 	return strconv.FormatFloat(f, 'f', 1, 64) + " " + [...]string{"B", "kB", "MB", "GB", "TB", "PB"}[unit]
-}
-
-// initial writes a word as it is at the beginning of a sentence.
-func initial(word string) string {
-	if word == "" {
-		return ""
-	}
-	return strings.ToUpper(word[:1]) + word[1:]
 }
 
 // short writes the beginning of a digest, by which people tell one from another.
