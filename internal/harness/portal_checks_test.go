@@ -9,8 +9,6 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-
-	"github.com/dockbell/dockbell/internal/harness"
 )
 
 // axeCore is the file of axe-core, and its version.
@@ -276,9 +274,4 @@ func (b *tab) whole(axe string) {
 	report("phone, light", b.axe(axe, "color-contrast"))
 	b.look(desktop, "light")
 	report("keyboard", b.keyboard())
-}
-
-// asset returns what a page loads.
-func asset(s *harness.Server, name string) []byte {
-	return s.Must(http.StatusOK, "GET", "/portal/assets/"+name, nil, nil)
 }

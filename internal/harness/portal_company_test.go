@@ -171,7 +171,7 @@ func (c *company) hook(name, uri, more string) {
 func (c *company) open() {
 	c.t.Helper()
 	c.hook("deployhook", c.deploy.url+"/deploy?key=query-secret", `"actions":["push","delete"]`)
-	c.hook("chathook", c.chat.url+"/alerts", `"actions":["push"],"scope":"web/shop:*","retryPolicy":{"maxDeliveryAttempts":3}`)
+	c.hook("chathook", c.chat.url+"/alerts", `"actions":["push"],"scope":"web/*:*","retryPolicy":{"maxDeliveryAttempts":3}`)
 	c.hook("audithook", c.deploy.url+"/audit", `"actions":["push","delete","quarantine"]`)
 	c.Must(http.StatusOK, "POST", contoso+"/webhooks/audithook/pause", nil, nil)
 	const subscriptions = "/providers/Microsoft.EventGrid/eventSubscriptions/"
@@ -181,7 +181,7 @@ func (c *company) open() {
 	c.put("/scopeMaps/web-push", `{"properties":{"description":"What builds of the web team may do","actions":["repositories/web/*/content/read","repositories/web/*/content/write"]}}`)
 	c.put("/tokens/ci-push", `{"properties":{"scopeMapId":"%s/scopeMaps/web-push"}}`, contoso)
 	c.put("/tokens/ci-pull", `{"properties":{"scopeMapId":"%s/scopeMaps/_repositories_pull"}}`, contoso)
-	c.Must(http.StatusOK, "POST", contoso+"/generateCredentials", nil, []byte(`{"tokenId":"`+contoso+`/tokens/ci-push","name":"password1","expiry":"2099-01-31T12:00:00Z"}`))
+	c.Must(http.StatusOK, "POST", contoso+"/generateCredentials", nil, []byte(`{"tokenId":"`+contoso+`/tokens/ci-push","name":"password1","expiry":"`+time.Now().AddDate(0, 3, 0).UTC().Format(time.RFC3339)+`"}`))
 	if err := json.Unmarshal(c.Must(http.StatusCreated, "POST", "/api/v1/servicePrincipals", nil, []byte(`{"displayName":"dashboards","roleAssignments":[{"role":"Reader"}]}`)), &c.reader); err != nil {
 		c.t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func TestRealPortalPictures(t *testing.T) {
 	b.login("contoso", harness.Password)
 	story := func(webhook, outcome string) string {
 		b.page("/portal/registries/contoso/webhooks/" + webhook + "?outcome=" + outcome)
-		return eval[string](b, `new URL(document.querySelector("#log ~ table tbody th a").href).pathname`)
+		return eval[string](b, `new URL([...document.querySelectorAll("#log ~ table tbody tr")].find((r) => r.innerText.includes(":v")).querySelector("th a").href).pathname`)
 	}
 	failed := story("chathook", "failed")
 	b.page("/portal/registries/contoso/repositories/web/shop")
@@ -154,18 +154,18 @@ func (c *company) day(data string) {
 	c.grid.after.Store(took(20, 30))
 	c.chat.status.Store(http.StatusOK)
 	c.open()
-	for i := range 60 {
-		switch rnd.IntN(4) {
+	for i := range 110 {
+		switch rnd.IntN(7) {
 		case 0:
 			c.release("web/shop", fmt.Sprintf("v1.%d", i+2))
-		case 1:
+		case 1, 2:
 			c.image("web/api", fmt.Sprintf("v2.%d", i+4), "amd64", map[string]string{"org.opencontainers.image.version": fmt.Sprintf("v2.%d", i+4)})
-		case 2:
+		case 3, 4:
 			c.image("worker", fmt.Sprintf("build-%d", 4100+i), "arm64", nil)
-		case 3:
+		case 5, 6:
 			c.image("base/alpine", fmt.Sprintf("3.22.%d", i), "amd64", nil)
 		}
-		if i == 45 {
+		if i == 90 {
 			c.settle("chathook")
 			c.chat.status.Store(http.StatusServiceUnavailable)
 		}
@@ -212,7 +212,7 @@ func moveBack(t *testing.T, db *sqldb.DB, rnd *rand.Rand) error {
 				return err
 			}
 			if last.IsZero() || last.Sub(e.At) > 0 && e.Action != event.Quarantine { // a push comes right after its quarantine
-				back += time.Duration(rnd.ExpFloat64() * float64(23*time.Hour) / float64(len(rows)))
+				back += time.Duration(rnd.ExpFloat64() * float64(46*time.Hour) / float64(len(rows)))
 			}
 			last = e.At
 			e.At = e.At.Add(-back)
@@ -237,6 +237,7 @@ func moveBack(t *testing.T, db *sqldb.DB, rnd *rand.Rand) error {
 		for _, sql := range []string{
 			"DELETE FROM attempt_count", hours, minutes,
 			"UPDATE repository SET created_at = (SELECT min(pushed_at) FROM manifest WHERE repository = repository.id), updated_at = (SELECT max(pushed_at) FROM manifest WHERE repository = repository.id) WHERE id IN (SELECT repository FROM manifest)",
+			"UPDATE registry SET created_at = (SELECT min(at) FROM event)",
 			"UPDATE endpoint SET first_fail_at = (SELECT min(started_at) FROM attempt WHERE endpoint = endpoint.id AND outcome = 'failed') WHERE first_fail_at IS NOT NULL",
 			"UPDATE endpoint SET paused_at = (SELECT min(at) FROM event) WHERE paused_at IS NOT NULL",
 		} {

@@ -31,3 +31,14 @@ func TestRealPortalPages(t *testing.T) {
 	slices.Sort(w.visited)
 	t.Logf("%d pages:\n%s", len(w.visited), strings.Join(w.visited, "\n"))
 }
+
+// TestRealPortalWeight bounds what a browser has to load beside a page.
+func TestRealPortalWeight(t *testing.T) {
+	forReal(t)
+	s := harness.Start(t, t.TempDir())
+	for _, name := range []string{"style.css", "script.js"} {
+		if size := len(s.Must(http.StatusOK, "GET", "/portal/assets/"+name, nil, nil)); size >= 30_000 {
+			t.Errorf("%s has %d bytes", name, size)
+		}
+	}
+}
