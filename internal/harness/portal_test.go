@@ -32,9 +32,9 @@ func TestRealPortalPages(t *testing.T) {
 	t.Logf("%d pages:\n%s", len(w.visited), strings.Join(w.visited, "\n"))
 }
 
-// TestRealPortalWeight bounds what a browser has to load beside a page.
-func TestRealPortalWeight(t *testing.T) {
-	forReal(t)
+// TestPortalWeight bounds what a browser has to load beside a page.
+func TestPortalWeight(t *testing.T) {
+	t.Parallel()
 	s := harness.Start(t, t.TempDir())
 	for _, name := range []string{"style.css", "script.js"} {
 		if size := len(s.Must(http.StatusOK, "GET", "/portal/assets/"+name, nil, nil)); size >= 30_000 {

@@ -47,7 +47,7 @@ func fieldIn(message string) string {
 		}
 	}
 	for _, x := range []struct{ words, field string }{
-		{"the name ", "name"}, {"no topic", "topic"}, {"no subject", "subject"}, {"no server", "servers"}, {"handshake with", "endpointUrl"}, {"may not ring", "endpointUrl"},
+		{"the name ", "name"}, {"no topic", "topic"}, {"no subject", "subject"}, {"no server", "servers"}, {"the endpointUrl ", "endpointUrl"}, {"handshake with", "endpointUrl"}, {"may not ring", "endpointUrl"},
 	} {
 		if strings.Contains(message, x.words) {
 			return x.field
