@@ -189,10 +189,11 @@ func prepare(t *testing.T, dir string) []string {
 		t.Fatal(err)
 	}
 	writeFiles(t, dir, map[string][]byte{
-		"password":     []byte(harness.Password),
-		"certs/ca.crt": authority,
-		"bin/await":    []byte(awaitProgram),
-		"scanner.py":   scanner,
+		"password":            []byte(harness.Password),
+		"certs/ca.crt":        authority,
+		"bin/await":           []byte(awaitProgram),
+		"scanner.py":          scanner,
+		"az/sitecustomize.py": []byte(sitecustomize),
 	})
 	writeImage(t, filepath.Join(dir, "image"), "hello")
 	return home(t, dir)
