@@ -6,8 +6,8 @@ import "time"
 // always in an array.
 const EventGridMediaType = "application/json; charset=utf-8"
 
-// The versions of events in Event Grid's schema: of the data of ours, of those about
-// subscriptions, and of what is around the data.
+// The versions of events in Event Grid's schema: of the data of ours, of those of the
+// question to a receiver, and of what is around the data.
 const (
 	DataVersion        = "2.0"
 	controlDataVersion = "1"
@@ -47,38 +47,12 @@ func EventGrid(events ...*Event) []byte {
 // wants the events of a subscription, in Event Grid's schema: topic is the ARM id of
 // the registry, code what it is to answer, and url what a person may open instead.
 func SubscriptionValidation(id, topic string, at time.Time, code, url string) []byte {
-	return control(id, topic, "Microsoft.EventGrid.SubscriptionValidationEvent", at, struct {
-		Code string `json:"validationCode"`
-		URL  string `json:"validationUrl"`
-	}{code, url})
-}
-
-// deletedData are the data of an event that tells of the end of a subscription.
-type deletedData struct {
-	Subscription string `json:"eventSubscriptionId"`
-}
-
-const deletedType = "Microsoft.EventGrid.SubscriptionDeletedEvent"
-
-// SubscriptionDeleted returns the request that tells a receiver that the
-// subscription with an ARM id is gone, in Event Grid's schema.
-func SubscriptionDeleted(id, topic string, at time.Time, subscription string) []byte {
-	return control(id, topic, deletedType, at, deletedData{subscription})
-}
-
-// SubscriptionDeletedCloudEvent is SubscriptionDeleted as a CloudEvent in structured
-// mode.
-func SubscriptionDeletedCloudEvent(id, source string, at time.Time, subscription string) []byte {
-	return compact(struct {
-		cloudAttributes
-		Data deletedData `json:"data"`
-	}{cloudAttributes{SpecVersion: "1.0", ID: id, Source: source, Type: deletedType, Time: at.UTC().Format(sevenDigits)}, deletedData{subscription}})
-}
-
-// control returns an event about a subscription, in Event Grid's schema.
-func control(id, topic, eventType string, at time.Time, data any) []byte {
 	return compact([]gridEvent{{
-		ID: id, Topic: topic, EventType: eventType, EventTime: at.UTC().Format(sevenDigits),
-		Data: data, DataVersion: controlDataVersion, MetadataVersion: MetadataVersion,
+		ID: id, Topic: topic, EventType: "Microsoft.EventGrid.SubscriptionValidationEvent", EventTime: at.UTC().Format(sevenDigits),
+		Data: struct {
+			Code string `json:"validationCode"`
+			URL  string `json:"validationUrl"`
+		}{code, url},
+		DataVersion: controlDataVersion, MetadataVersion: MetadataVersion,
 	}})
 }
