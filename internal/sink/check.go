@@ -222,19 +222,14 @@ func checkField(k Kind, f Field) string {
 	switch {
 	case f.Name == "":
 		return "has no name"
-	case k == NATS && strings.Trim(f.Name, tokenCharacters) != "":
+	case k == NATS && !outbound.IsToken(f.Name):
 		return "has a name with other characters than letters, digits and hyphens"
 	case k == NATS && len(f.Name) >= 5 && strings.EqualFold(f.Name[:5], "Nats-"):
 		return "is an order to the NATS server, and not for messages: name it otherwise"
-	case strings.ContainsFunc(f.Name, isControl):
+	case !outbound.IsFieldValue(f.Name):
 		return "has a name with a control character"
-	case strings.ContainsFunc(f.Value, isControl):
+	case !outbound.IsFieldValue(f.Value):
 		return "has a value with a line break or another control character"
 	}
 	return ""
 }
-
-// tokenCharacters are those of RFC 9110, section 5.6.2.
-const tokenCharacters = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }

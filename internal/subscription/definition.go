@@ -312,7 +312,7 @@ var reservedPrefixes = []string{"aeg-", "ce-", "ce_", "dockbell-", "nats-", "pro
 func (a Attribute) check() error {
 	key := strings.ToLower(a.Name)
 	switch {
-	case !isToken(a.Name) || len(a.Name) > 256:
+	case !outbound.IsToken(a.Name) || len(a.Name) > 256:
 		return invalid("%q is no name for a delivery attribute: use letters, digits and dashes, for example X-Env", clip(a.Name))
 	case slices.Contains(reserved, key) || slices.ContainsFunc(reservedPrefixes, func(p string) bool { return strings.HasPrefix(key, p) }):
 		return invalid("the delivery attribute %s cannot be set: the sender uses it itself; choose another name, for example X-%s", clip(a.Name), clip(http.CanonicalHeaderKey(a.Name)))
@@ -324,22 +324,10 @@ func (a Attribute) check() error {
 		return nil
 	case len(a.Value) > maxAttributeValue:
 		return invalid("the value of the delivery attribute %s has %d bytes: it may have %d", clip(a.Name), len(a.Value), maxAttributeValue)
-	case !isFieldValue(a.Value):
+	case !outbound.IsFieldValue(a.Value):
 		return invalid("the value of the delivery attribute %s has a line break or another control character: leave it out", clip(a.Name))
 	}
 	return nil
-}
-
-// isToken matches the token of RFC 9110, section 5.6.2.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	})
-}
-
-// isFieldValue reports whether s can be the value of a header field.
-func isFieldValue(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }
 
 // check checks how a broker is reached.

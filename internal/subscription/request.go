@@ -140,7 +140,7 @@ func (h *hook) addDynamic(e *event.Event, set func(name, value string)) {
 		case int64:
 			value = strconv.FormatInt(v, 10)
 		}
-		if value != "" && isFieldValue(value) && len(value) <= maxAttributeValue {
+		if value != "" && outbound.IsFieldValue(value) && len(value) <= maxAttributeValue {
 			set(http.CanonicalHeaderKey(a.Name), value)
 		}
 	}

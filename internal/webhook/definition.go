@@ -233,13 +233,13 @@ func checkHeaders(headers map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		key := strings.ToLower(name)
 		switch {
-		case !isToken(name):
+		case !outbound.IsToken(name):
 			return fault.New(fault.Invalid, "%q is no name for a header: use letters, digits and dashes, for example X-Env", clip(name))
 		case slices.Contains(reserved, key) || slices.ContainsFunc(reservedPrefixes, func(p string) bool { return strings.HasPrefix(key, p) }):
 			return fault.New(fault.Invalid, "header %s cannot be set: the sender uses it itself; choose another name, for example X-%s", clip(name), clip(textproto.CanonicalMIMEHeaderKey(name)))
 		case seen[key] != "":
 			return fault.New(fault.Invalid, "headers %s and %s are the same to HTTP: give one of them", clip(seen[key]), clip(name))
-		case strings.ContainsFunc(headers[name], func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
+		case !outbound.IsFieldValue(headers[name]):
 			return fault.New(fault.Invalid, "the value of header %s has a line break or another control character: leave it out", clip(name))
 		}
 		seen[key] = name
@@ -249,13 +249,6 @@ func checkHeaders(headers map[string]string) error {
 		return fault.New(fault.Invalid, "the custom headers of the webhook have %d bytes: they may have %d", size, maxHeaderBytes)
 	}
 	return nil
-}
-
-// isToken matches the token of RFC 9110, section 5.6.2.
-func isToken(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
-	})
 }
 
 // checkMove fails if a webhook is to be in another location than it is.
