@@ -9,6 +9,7 @@
 package event
 
 import (
+	"strconv"
 	"strings"
 	"time"
 )
@@ -142,6 +143,18 @@ type Target struct {
 
 	PreviousDigest string `json:"previousDigest,omitempty"` // of a TagMoved: what the tag named before
 	SubjectDigest  string `json:"subjectDigest,omitempty"`  // of a ReferrerAttached: what it refers to
+}
+
+// Endpoint is the target of an event that tells how an endpoint fares. It stands where
+// rules find it that see no more of an event than outbox.Heads gives.
+func Endpoint(id int64) Target {
+	return Target{Digest: "endpoint:" + strconv.FormatInt(id, 10)}
+}
+
+// IsAbout reports whether e tells how an endpoint fares, which never hears of that
+// itself: what cannot be delivered would call for more that cannot.
+func (e *Event) IsAbout(endpoint int64) bool {
+	return e.Action == WebhookFailing && e.Target == Endpoint(endpoint)
 }
 
 // Request is the request that made the change. A change without a client has

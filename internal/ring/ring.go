@@ -154,3 +154,15 @@ type Report struct {
 	LastError          string    // a sentence; empty if the status says it all
 	Progress           int       // on the way to being disabled: percent, 50, 70 or 90
 }
+
+// Event returns the event that tells people of the report. name is the endpoint's, in
+// its registry as events name that.
+func (r Report) Event(name string, in event.Registry) *event.Event {
+	return &event.Event{
+		Action: event.WebhookFailing, Registry: in, Target: event.Endpoint(r.Endpoint), Cause: "delivery",
+		Webhook: &event.Webhook{
+			Endpoint: r.Endpoint, Name: name, Condition: string(r.Condition), Since: r.Since.UTC(),
+			LastStatus: r.LastStatus, LastError: r.LastError, Progress: r.Progress,
+		},
+	}
+}

@@ -124,11 +124,5 @@ func (s *Store) Report(tx *sqldb.Tx, r ring.Report) error {
 	if err != nil {
 		return err
 	}
-	return s.Outbox.Append(tx, outbox.Prepare(&event.Event{
-		Action: event.WebhookFailing, Registry: s.Source(r.Registry), Target: failing(row.ID), Cause: "delivery",
-		Webhook: &event.Webhook{
-			Endpoint: row.ID, Name: row.Name, Condition: string(r.Condition), Since: r.Since.UTC(),
-			LastStatus: r.LastStatus, LastError: r.LastError, Progress: r.Progress,
-		},
-	}))
+	return s.Outbox.Append(tx, outbox.Prepare(r.Event(row.Name, s.Source(r.Registry))))
 }

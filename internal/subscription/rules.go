@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/dockbell/dockbell/internal/event"
@@ -25,22 +24,11 @@ func newRule(d filter.Definition, expires time.Time) (rule, error) {
 // wants decides one event, of which view is a view, for the endpoint that has the
 // rule.
 func (r rule) wants(e *event.Event, view *filter.View, endpoint int64) bool {
-	return r.inTime(e) && r.filter.Match(view) && !isAbout(e, endpoint)
+	return r.inTime(e) && r.filter.Match(view) && !e.IsAbout(endpoint)
 }
 
 // inTime reports whether an event happened before the expiration.
 func (r rule) inTime(e *event.Event) bool { return r.expires.IsZero() || e.At.Before(r.expires) }
-
-// isAbout reports whether e tells of the endpoint itself, which never hears of it.
-func isAbout(e *event.Event, endpoint int64) bool {
-	return e.Action == event.WebhookFailing && e.Target == failing(endpoint)
-}
-
-// failing is the target of an event that tells of an endpoint, as package webhook
-// has it too.
-func failing(endpoint int64) event.Target {
-	return event.Target{Digest: "endpoint:" + strconv.FormatInt(endpoint, 10)}
-}
 
 // rules are the subscriptions in force at one moment, by registry. Nothing in it
 // changes after it was made.
@@ -91,7 +79,7 @@ func (r rules) owedTo(e *event.Event) (owed []int64) {
 		return []int64{e.OwedTo}
 	}
 	for i := range of.filters.Matching(filter.NewView(e)) {
-		if h := of.hooks[i]; h.rule.inTime(e) && !isAbout(e, h.ID) {
+		if h := of.hooks[i]; h.rule.inTime(e) && !e.IsAbout(h.ID) {
 			owed = append(owed, h.ID)
 		}
 	}

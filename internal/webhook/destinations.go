@@ -224,13 +224,7 @@ func (s *Store) Report(tx *sqldb.Tx, r ring.Report) error {
 	if err != nil {
 		return err
 	}
-	e := &event.Event{
-		Action: event.WebhookFailing, Registry: s.Source(r.Registry), Target: failing(row.ID), Cause: "delivery",
-		Webhook: &event.Webhook{
-			Endpoint: row.ID, Name: row.Name, Condition: string(r.Condition), Since: r.Since.UTC(),
-			LastStatus: r.LastStatus, LastError: r.LastError, Progress: r.Progress,
-		},
-	}
+	e := r.Event(row.Name, s.Source(r.Registry))
 	e.Registry.Location = row.Location
 	return s.Outbox.Append(tx, outbox.Prepare(e))
 }

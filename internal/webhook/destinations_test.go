@@ -228,10 +228,10 @@ func TestWants(t *testing.T) {
 		{"its own sample", func(e *event.Event) { e.OwedTo, e.Action = hook.ID, event.Delete }, true},
 		{"another's sample", func(e *event.Event) { e.OwedTo = hook.ID + 1 }, false},
 		{"another's failure", func(e *event.Event) {
-			e.Action, e.Target = event.WebhookFailing, failing(hook.ID+1)
+			e.Action, e.Target = event.WebhookFailing, event.Endpoint(hook.ID+1)
 		}, true},
 		{"its own failure", func(e *event.Event) {
-			e.Action, e.Target = event.WebhookFailing, failing(hook.ID)
+			e.Action, e.Target = event.WebhookFailing, event.Endpoint(hook.ID)
 		}, false},
 	} {
 		e := happened(event.Push, "web", "v1")
@@ -344,7 +344,7 @@ func testFailingWebhooksAreReported(t *testing.T, w *world) {
 	}
 	got := w.rang[0].entry.Event
 	want := &event.Event{
-		Pos: 1, ID: got.ID, At: got.At, Action: event.WebhookFailing, Registry: sourceOf(contoso.ID), Target: failing(sick.ID), Cause: "delivery",
+		Pos: 1, ID: got.ID, At: got.At, Action: event.WebhookFailing, Registry: sourceOf(contoso.ID), Target: event.Endpoint(sick.ID), Cause: "delivery",
 		Webhook: &event.Webhook{Endpoint: sick.ID, Name: "FailingHook", Condition: "disabling", Since: since.UTC(), LastStatus: 503, LastError: "x", Progress: 70},
 	}
 	if diff := gocmp.Diff(want, got); diff != "" {

@@ -3,7 +3,6 @@ package webhook
 import (
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/dockbell/dockbell/internal/event"
 )
@@ -30,7 +29,7 @@ func newRule(status Status, scope string, actions []string) (rule, error) {
 // wants decides one event for the endpoint that has the rule, be it enabled or
 // not. The index below decides the same for many that are.
 func (r rule) wants(e *event.Event, endpoint int64) bool {
-	return slices.Contains(r.actions, e.Action) && r.scopeFor(e.Action).matches(e.Target) && !isAbout(e, endpoint)
+	return slices.Contains(r.actions, e.Action) && r.scopeFor(e.Action).matches(e.Target) && !e.IsAbout(endpoint)
 }
 
 // scopeFor returns the scope that holds for an action. A webhook that fails is in
@@ -40,18 +39,6 @@ func (r rule) scopeFor(action event.Action) scope {
 		return scope{everything: true}
 	}
 	return r.scope
-}
-
-// isAbout reports whether e tells of the endpoint itself, which never hears of
-// it: what cannot be delivered would call for more that cannot.
-func isAbout(e *event.Event, endpoint int64) bool {
-	return e.Action == event.WebhookFailing && e.Target == failing(endpoint)
-}
-
-// failing is the target of an event that tells of an endpoint. It stands where
-// rules find it that see no more of an event than outbox.Heads gives.
-func failing(endpoint int64) event.Target {
-	return event.Target{Digest: "endpoint:" + strconv.FormatInt(endpoint, 10)}
 }
 
 // rules are the webhooks in force at one moment, of all registries. Nothing in
@@ -111,7 +98,7 @@ func (r *rules) owedTo(e *event.Event) []int64 {
 		}
 	}
 	if e.Action == event.WebhookFailing {
-		found = slices.DeleteFunc(found, func(id int64) bool { return isAbout(e, id) })
+		found = slices.DeleteFunc(found, func(id int64) bool { return e.IsAbout(id) })
 		if r.alert != nil {
 			found = append(found, r.alert.id)
 		}
