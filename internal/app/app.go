@@ -221,7 +221,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	go func() { loaded <- engine.Load(ctx) }()
 	s.webhooks, err = webhook.Open(ctx, webhook.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, Version: Version,
-		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, Alerts: alerts,
+		Source: s.sourceByID, Alerts: alerts,
 		Poster: s.outbound, Log: s.log,
 	})
 	if err := errors.Join(err, <-loaded); err != nil {
@@ -229,7 +229,7 @@ func (s *Server) openRinging(ctx context.Context, key *seal.Key) (err error) {
 	}
 	s.subscriptions, err = subscription.Open(ctx, subscription.Options{
 		DB: s.db, Key: key, Endpoints: engine, Outbox: s.events, CheckURL: policy.CheckURL, CheckBroker: policy.CheckBroker, Version: Version,
-		Source: func(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }, URL: s.receiversReach,
+		Source: s.sourceByID, URL: s.receiversReach,
 		Poster: s.outbound, Brokers: s.brokers, Letters: engine, Folder: filepath.Join(s.cfg.Data, "dead-letters"), Log: s.log,
 	})
 	if err != nil {
@@ -313,7 +313,7 @@ func (s *Server) receiversReach(registry int64) string {
 	if addr, ok := s.Addr().(*net.TCPAddr); ok && registry == s.tenants.Default().ID && s.cfg.ExternalURL == nil && !addr.IP.IsUnspecified() {
 		return s.URL()
 	}
-	r := s.source(s.tenants.ByID(registry))
+	r := s.sourceByID(registry)
 	return r.Scheme + "://" + r.LoginServer
 }
 
@@ -385,6 +385,9 @@ func (s *Server) source(r tenant.Registry) event.Registry {
 		Scheme: s.scheme(), Node: s.node,
 	}
 }
+
+// sourceByID is source by the registry's row id.
+func (s *Server) sourceByID(id int64) event.Registry { return s.source(s.tenants.ByID(id)) }
 
 // scheme returns that of the addresses that clients use.
 func (s *Server) scheme() string {
