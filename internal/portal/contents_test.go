@@ -166,13 +166,13 @@ func TestTrouble(t *testing.T) {
 		hook("disabled", &controlclient.Health{State: "disabled"}, "it failed for 7 days"),
 	})
 	want := []trouble{
-		{"failing", mark{"bad", "failing"}, "7 attempts failed in a row; 1 event waiting; last answer 503"},
-		{"silent", mark{"bad", "failing"}, "1 attempt failed in a row; nothing waits; no answer: timeout"},
-		{"given", mark{"bad", "gave up"}, "12 events among the dead letters"},
-		{"disabled", mark{"bad", "disabled"}, "it failed for 7 days"},
-		{"catching", mark{"wait", "catching up"}, "up to 1\u202f003 events waiting"},
-		{"consent", mark{"wait", "awaits consent"}, "its address has not agreed to be rung; nothing waits"},
-		{"paused", mark{"pause", "paused"}, "3 events waiting"},
+		{"failing", badge{"bad", "failing"}, "7 attempts failed in a row; 1 event waiting; last answer 503"},
+		{"silent", badge{"bad", "failing"}, "1 attempt failed in a row; nothing waits; no answer: timeout"},
+		{"given", badge{"bad", "gave up"}, "12 events among the dead letters"},
+		{"disabled", badge{"bad", "disabled"}, "it failed for 7 days"},
+		{"catching", badge{"wait", "catching up"}, "up to 1\u202f003 events waiting"},
+		{"consent", badge{"wait", "awaits consent"}, "its address has not agreed to be rung; nothing waits"},
+		{"paused", badge{"pause", "paused"}, "3 events waiting"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
@@ -180,8 +180,8 @@ func TestTrouble(t *testing.T) {
 	for _, test := range []struct {
 		list []trouble
 		of   int
-		want mark
-	}{{nil, 0, mark{"", "no webhooks"}}, {nil, 1, mark{"good", "1 webhook well"}}, {want, 10, mark{"bad", "7 of 10 in trouble"}}, {want[4:], 10, mark{"wait", "3 of 10 in trouble"}}} {
+		want badge
+	}{{nil, 0, badge{"", "no webhooks"}}, {nil, 1, badge{"good", "1 webhook well"}}, {want, 10, badge{"bad", "7 of 10 in trouble"}}, {want[4:], 10, badge{"wait", "3 of 10 in trouble"}}} {
 		if got := troubleSummary(test.list, test.of); got != test.want {
 			t.Errorf("%d of %d: %+v", len(test.list), test.of, got)
 		}
@@ -212,16 +212,16 @@ func TestMarks(t *testing.T) {
 	for _, test := range []struct {
 		state oci.QuarantineState
 		on    bool
-		want  mark
+		want  badge
 	}{
-		{oci.Undecided, false, mark{}}, {oci.Undecided, true, mark{"wait", "in quarantine"}}, {oci.Quarantined, true, mark{"wait", "in quarantine"}},
-		{oci.Passed, true, mark{"good", "passed"}}, {oci.Failed, false, mark{"bad", "failed"}},
+		{oci.Undecided, false, badge{}}, {oci.Undecided, true, badge{"wait", "in quarantine"}}, {oci.Quarantined, true, badge{"wait", "in quarantine"}},
+		{oci.Passed, true, badge{"good", "passed"}}, {oci.Failed, false, badge{"bad", "failed"}},
 	} {
 		if got := quarantineMark(test.state, test.on); got != test.want {
 			t.Errorf("%q, %v: %+v", test.state, test.on, got)
 		}
 	}
-	for state, want := range map[string]mark{"delivered": {"good", "delivered"}, "refused": {"", "refused"}, "waiting": {"wait", "waiting"}, "deadLettered": {"bad", "given up"}, "new": {"", "new"}} {
+	for state, want := range map[string]badge{"delivered": {"good", "delivered"}, "refused": {"", "refused"}, "waiting": {"wait", "waiting"}, "deadLettered": {"bad", "given up"}, "new": {"", "new"}} {
 		if got := ringMark(state); got != want {
 			t.Errorf("%s: %+v", state, got)
 		}
@@ -238,7 +238,7 @@ func TestMarks(t *testing.T) {
 	} {
 		var locks []string
 		for _, m := range locksOf(test.a) {
-			locks = append(locks, m.Text)
+			locks = append(locks, m.Word)
 		}
 		if got := strings.Join(locks, ", "); got != test.locks || allowedText(test.a) != test.text {
 			t.Errorf("%+v: %q, %q", test.a, got, allowedText(test.a))

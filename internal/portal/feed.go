@@ -184,24 +184,24 @@ func requestOf(body, cloud json.RawMessage) eventRequest {
 type ringRow struct {
 	controlclient.Ring
 	Kind, Link string
-	Mark       mark
+	Mark       badge
 	Text       string
 	Duration   time.Duration
 }
 
 // ringMark says in a word how far an event is with an endpoint.
-func ringMark(state string) mark {
+func ringMark(state string) badge {
 	switch state {
 	case "delivered":
-		return mark{"good", "delivered"}
+		return badge{"good", "delivered"}
 	case "refused":
-		return mark{"", "refused"}
+		return badge{"", "refused"}
 	case "waiting":
-		return mark{"wait", "waiting"}
+		return badge{"wait", "waiting"}
 	case "deadLettered":
-		return mark{"bad", "given up"}
+		return badge{"bad", "given up"}
 	}
-	return mark{"", state}
+	return badge{"", state}
 }
 
 // ringText says what came back at last.

@@ -33,7 +33,7 @@ type manifestView struct {
 	Kind       string
 	Size       string
 	Platform   string
-	Quarantine mark
+	Quarantine badge
 	Waiting    bool   // in quarantine: its tags do not name it yet
 	Found      string // of quarantine: the details, as somebody wrote them
 	States     []oci.QuarantineState
@@ -54,7 +54,7 @@ type manifestView struct {
 	NotRead     string // why the manifest is not shown
 
 	TagRows []tagLink
-	Locks   []mark
+	Locks   []badge
 	Allowed string
 
 	SeesEvents bool

@@ -26,7 +26,7 @@ const maxGlances = 100
 type glance struct {
 	controlclient.Registry
 	Usage   []meter // of what matters most
-	Trouble mark
+	Trouble badge
 }
 
 // showRegistries lists the registries that the visitor may see. Who sees one alone is
@@ -217,13 +217,10 @@ func meters(usages []controlclient.Usage) (all []meter) {
 	return all
 }
 
-// mark is a state: its class, which is good, wait, bad, pause or empty, and its word.
-type mark struct{ Class, Text string }
-
 // trouble is a webhook that somebody should look at.
 type trouble struct {
 	Name string
-	Mark mark
+	Mark badge
 	Text string
 }
 
@@ -241,10 +238,10 @@ func troubled(hooks []controlclient.Webhook) (all []trouble) {
 
 // troubleOf says what is the matter with a webhook; no text means nothing. One that a
 // person has disabled is in no trouble.
-func troubleOf(w controlclient.Webhook) (mark, string) {
+func troubleOf(w controlclient.Webhook) (badge, string) {
 	h := w.Health
 	if h == nil {
-		return mark{}, ""
+		return badge{}, ""
 	}
 	waiting := countOf(h.Waiting+h.Behind, "event") + " waiting"
 	switch {
@@ -255,7 +252,7 @@ func troubleOf(w controlclient.Webhook) (mark, string) {
 	}
 	switch {
 	case w.Properties.DisabledReason != "":
-		return mark{"bad", "disabled"}, w.Properties.DisabledReason
+		return badge{"bad", "disabled"}, w.Properties.DisabledReason
 	case h.State == "failing" || h.State == "ok" && h.ConsecutiveFailures > 0:
 		text := fmt.Sprintf("%s failed in a row; %s", countOf(int64(h.ConsecutiveFailures), "attempt"), waiting)
 		if h.LastStatus != 0 {
@@ -263,17 +260,17 @@ func troubleOf(w controlclient.Webhook) (mark, string) {
 		} else if h.LastError != "" {
 			text += "; no answer: " + h.LastError
 		}
-		return mark{"bad", "failing"}, text
+		return badge{"bad", "failing"}, text
 	case h.State == "awaitingConsent":
-		return mark{"wait", "awaits consent"}, "its address has not agreed to be rung; " + waiting
+		return badge{"wait", "awaits consent"}, "its address has not agreed to be rung; " + waiting
 	case h.State == "catchingUp":
-		return mark{"wait", "catching up"}, waiting
+		return badge{"wait", "catching up"}, waiting
 	case h.State == "paused":
-		return mark{"pause", "paused"}, waiting
+		return badge{"pause", "paused"}, waiting
 	case h.DeadLetters > 0:
-		return mark{"bad", "gave up"}, countOf(h.DeadLetters, "event") + " among the dead letters"
+		return badge{"bad", "gave up"}, countOf(h.DeadLetters, "event") + " among the dead letters"
 	}
-	return mark{}, ""
+	return badge{}, ""
 }
 
 // countOf writes a number of things.
@@ -285,12 +282,12 @@ func countOf(n int64, thing string) string {
 }
 
 // troubleSummary says in a few words how a registry's webhooks fare.
-func troubleSummary(list []trouble, of int) mark {
+func troubleSummary(list []trouble, of int) badge {
 	switch {
 	case of == 0:
-		return mark{"", "no webhooks"}
+		return badge{"", "no webhooks"}
 	case len(list) == 0:
-		return mark{"good", countOf(int64(of), "webhook") + " well"}
+		return badge{"good", countOf(int64(of), "webhook") + " well"}
 	}
-	return mark{list[0].Mark.Class, fmt.Sprintf("%d of %d in trouble", len(list), of)}
+	return badge{list[0].Mark.Class, fmt.Sprintf("%d of %d in trouble", len(list), of)}
 }

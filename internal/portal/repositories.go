@@ -59,7 +59,7 @@ type repositoryList struct {
 type repositoryRow struct {
 	oci.RepositoryDetails
 	Link  string
-	Locks []mark
+	Locks []badge
 }
 
 func showRepositories(p *portal, w http.ResponseWriter, v *visit) error {
@@ -132,13 +132,13 @@ func beforeAll(prefix string) string {
 }
 
 // locksOf returns what may not be done with a thing, whatever one's role.
-func locksOf(a oci.Attributes) (locks []mark) {
+func locksOf(a oci.Attributes) (locks []badge) {
 	for _, is := range []struct {
 		on   bool
 		text string
 	}{{a.Write, "no push"}, {a.Delete, "no delete"}, {a.Read, "no pull"}, {a.List, "not listed"}} {
 		if !is.on {
-			locks = append(locks, mark{"pause", is.text})
+			locks = append(locks, badge{"pause", is.text})
 		}
 	}
 	return locks
@@ -244,7 +244,7 @@ func showContents(p *portal, w http.ResponseWriter, v *visit) error {
 // repositoryView is what the page of a repository shows.
 type repositoryView struct {
 	oci.RepositoryDetails
-	Locks   []mark
+	Locks   []badge
 	Allowed string
 	Views   []choice
 	Tags    []tagRow
@@ -272,15 +272,15 @@ type imageRow struct {
 	Platforms  []string
 	At         time.Time
 	Tags       []string
-	Locks      []mark
-	Quarantine mark // no text: nothing to tell
+	Locks      []badge
+	Quarantine badge // no text: nothing to tell
 }
 
 // tagRow is a tag in a list.
 type tagRow struct {
 	imageRow
 	Tag  string
-	Lock []mark // of the tag
+	Lock []badge // of the tag
 }
 
 func (h *holding) imageRow(d oci.ManifestDetails) imageRow {
@@ -295,23 +295,23 @@ func (h *holding) imageRow(d oci.ManifestDetails) imageRow {
 }
 
 // quarantineMark says what was found of a manifest, where anybody looks.
-func (h *holding) quarantineMark(state oci.QuarantineState) mark {
+func (h *holding) quarantineMark(state oci.QuarantineState) badge {
 	return quarantineMark(state, h.quarantines())
 }
 
-func quarantineMark(state oci.QuarantineState, on bool) mark {
+func quarantineMark(state oci.QuarantineState, on bool) badge {
 	switch state {
 	case oci.Passed:
-		return mark{"good", "passed"}
+		return badge{"good", "passed"}
 	case oci.Failed:
-		return mark{"bad", "failed"}
+		return badge{"bad", "failed"}
 	case oci.Quarantined:
-		return mark{"wait", "in quarantine"}
+		return badge{"wait", "in quarantine"}
 	}
 	if on {
-		return mark{"wait", "in quarantine"}
+		return badge{"wait", "in quarantine"}
 	}
-	return mark{}
+	return badge{}
 }
 
 // sizeOf tells how much a pull brings. That of an index depends on who pulls.
